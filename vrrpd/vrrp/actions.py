@@ -1,0 +1,77 @@
+"""What the engine asks of the world, as data.
+
+An engine call returns a sequence of these; the executor (vrrp_daemon.py) carries them out in this order
+within one turn: adverts, then one netlink batch, then gratuitous ARP / neighbour advertisements, then
+notices. That is keepalived's order when gaining MASTER (advert first, so that the old owner lets go of
+the address before we announce it). A new effect is one class here and one row in the executor.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Union
+
+if TYPE_CHECKING:
+    from vrrpd.model.vrrp import VirtualAddress
+    from vrrpd.vrrp.router import State, VirtualRouter
+
+
+class SendAdvert(NamedTuple):
+    """Send `router.datagrams(priority)` now. Priority 0 resigns (RFC 9568 5.2.4)."""
+
+    router: VirtualRouter
+    priority: int
+
+
+class AddAddresses(NamedTuple):
+    """Put these addresses on the router's interface; present already is success."""
+
+    router: VirtualRouter
+    addresses: tuple[VirtualAddress, ...]
+
+
+class DelAddresses(NamedTuple):
+    """Take these addresses off; absent already is success. What we did not add we do not remove."""
+
+    router: VirtualRouter
+    addresses: tuple[VirtualAddress, ...]
+
+
+class Announce(NamedTuple):
+    """One gratuitous ARP (IPv4) or unsolicited NA (IPv6) per address and round, rounds outermost."""
+
+    router: VirtualRouter
+    addresses: tuple[VirtualAddress, ...]
+    rounds: int
+
+
+class Transition(NamedTuple):
+    """The router changed state; logged, counted, notified and exported from this one place.
+
+    `event` is keepalived's word for scripts and mail: MASTER, BACKUP, FAULT, STOP or DELETED.
+    `priority` is the effective one, 0..255. `reason` is a sentence without a full stop.
+    """
+
+    router: VirtualRouter
+    old: State
+    new: State
+    event: str
+    priority: int
+    reason: str
+
+
+class RxLowerPriority(NamedTuple):
+    """A MASTER heard a lower advert (notify_master_rx_lower_pri)."""
+
+    router: VirtualRouter
+    source: bytes
+    priority: int
+
+
+class Log(NamedTuple):
+    """A line for the operator, already rate-limited. level: error, warning, info or debug."""
+
+    level: str
+    message: str
+
+
+Action = Union[SendAdvert, AddAddresses, DelAddresses, Announce, Transition, RxLowerPriority, Log]
