@@ -13,7 +13,8 @@ import json
 import os
 import socket
 from collections import deque
-from typing import Any, Dict, Iterator, List, Sequence, Tuple
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 MAX_MESSAGE = 65536  # design.md 5; long lists travel in slices
 MAX_FDS = 4
@@ -21,8 +22,8 @@ MAX_QUEUE = 1024  # messages waiting for a peer that does not read
 _SEND_FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 _FD_SPACE = socket.CMSG_SPACE(MAX_FDS * 4)
 
-Message = Dict[str, Any]
-Received = Tuple[Message, List[int]]
+Message = dict[str, Any]
+Received = tuple[Message, list[int]]
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -147,7 +148,11 @@ def close_all(fds: Sequence[int]) -> None:
 
 
 def read_all(fd: int) -> bytes:
-    """The whole content of a memfd, from its start; the descriptor is closed."""
-    with os.fdopen(fd, "rb") as file:
-        file.seek(0)
-        return file.read()
+    """The whole content of a memfd; the descriptor is closed. The offset is shared with others, hence pread."""
+    try:
+        data = bytearray()
+        while chunk := os.pread(fd, 1 << 20, len(data)):
+            data += chunk
+        return bytes(data)
+    finally:
+        os.close(fd)
