@@ -1,0 +1,58 @@
+"""An interface address as an rtnetlink request: compiled to bytes, carried out by netlink.Requests.
+
+Adding is idempotent for the caller: EEXIST is an answer, as ENOENT-like codes are for removing. IPv6 addresses
+are added without duplicate address detection (a tentative second at promotion would be an outage).
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+
+from vrrpd.net.netlink import (
+    NLM_F_CREATE,
+    NLM_F_EXCL,
+    RTM_DELADDR,
+    RTM_NEWADDR,
+    attribute,
+)
+
+IFA_ADDRESS, IFA_LOCAL, IFA_LABEL, IFA_BROADCAST, IFA_CACHEINFO = 1, 2, 3, 4, 6
+IFA_F_NODAD, IFA_F_DADFAILED, IFA_F_TENTATIVE = 0x02, 0x08, 0x40
+
+AF_INET, AF_INET6 = 2, 10
+_FOREVER = 0xFFFFFFFF
+_HEADER = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix length, flags, scope, interface index
+_CACHEINFO = struct.Struct("=IIII")  # preferred, valid, created, changed
+
+Request = tuple[int, int, bytes]
+
+# What "already there" and "not there" look like: no address, no such interface any more.
+PRESENT = frozenset({errno.EEXIST})
+ABSENT = frozenset({errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENOENT})
+
+
+def add(
+    ifindex: int, address: bytes, prefixlen: int, broadcast: bytes | None = None, scope: int = 0, label: str = ""
+) -> Request:
+    """RTM_NEWADDR that fails with EEXIST rather than changing an address that is there."""
+    if len(address) == 4:
+        parts = [attribute(IFA_LOCAL, address), attribute(IFA_ADDRESS, address)]
+        if broadcast is not None:
+            parts.append(attribute(IFA_BROADCAST, broadcast))
+        if label:
+            parts.append(attribute(IFA_LABEL, label.encode() + b"\0"))
+        head = _HEADER.pack(AF_INET, prefixlen, 0, scope, ifindex)
+    else:
+        parts = [attribute(IFA_LOCAL, address), attribute(IFA_ADDRESS, address)]
+        if prefixlen == 128:
+            # As keepalived: an address without a subnet is never preferred as source of outgoing traffic.
+            parts.append(attribute(IFA_CACHEINFO, _CACHEINFO.pack(0, _FOREVER, 0, 0)))
+        head = _HEADER.pack(AF_INET6, prefixlen, IFA_F_NODAD, 0, ifindex)
+    return RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, head + b"".join(parts)
+
+
+def delete(ifindex: int, address: bytes, prefixlen: int) -> Request:
+    family = AF_INET if len(address) == 4 else AF_INET6
+    head = _HEADER.pack(family, prefixlen, 0, 0, ifindex)
+    return RTM_DELADDR, 0, head + attribute(IFA_LOCAL, address) + attribute(IFA_ADDRESS, address)

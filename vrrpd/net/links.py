@@ -1,0 +1,190 @@
+"""The table of interfaces and their addresses, kept equal to the kernel's by notifications.
+
+`Links.read` takes what Monitor has and returns what changed; after an overrun it dumps everything and compares.
+A change of our own (told by the netlink port that asked for it) updates the table without being reported: the
+echo of 255 addresses must not cost 255 inspections. Values only, no policy: who may use an address is VRRP's.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from vrrpd.net import netlink
+from vrrpd.net.addresses import IFA_ADDRESS, IFA_F_DADFAILED, IFA_F_TENTATIVE, IFA_LOCAL
+from vrrpd.net.netlink import RTM_DELADDR, RTM_DELLINK, RTM_NEWADDR, RTM_NEWLINK, Event
+
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU = 1, 3, 4
+IFF_UP, IFF_LOOPBACK, IFF_RUNNING, IFF_NOARP = 0x1, 0x8, 0x40, 0x80
+
+_LINK = struct.Struct("=BxHiII")  # ifinfomsg: family, hardware type, index, flags, change mask
+_ADDRESS = struct.Struct("=BBBBI")
+_U32 = struct.Struct("=I")
+_AF_BRIDGE = 7
+_IFA_FLAGS = 8
+
+
+class Address(NamedTuple):
+    address: bytes
+    prefixlen: int
+    usable: bool  # neither tentative nor a duplicate
+
+
+class Interface(NamedTuple):
+    ifindex: int
+    name: str
+    up: bool  # administratively up and with carrier
+    mac: bytes
+    mtu: int
+    arp: bool
+    addresses: tuple[Address, ...]  # in the kernel's order
+
+
+class _Entry:
+    __slots__ = ("addresses", "arp", "ifindex", "mac", "mtu", "name", "up")
+
+    def __init__(self, ifindex: int) -> None:
+        self.ifindex = ifindex
+        self.name = ""
+        self.up = False
+        self.mac = b""
+        self.mtu = 0
+        self.arp = True
+        self.addresses: dict[tuple[bytes, int], bool] = {}
+
+    def picture(self) -> Interface:
+        addresses = tuple(Address(address, length, usable) for (address, length), usable in self.addresses.items())
+        return Interface(self.ifindex, self.name, self.up, self.mac, self.mtu, self.arp, addresses)
+
+
+class Changes(NamedTuple):
+    """changed: interface indexes to look at again; gone: indexes that no longer exist;
+    removed: (ifindex, address, prefix length) taken away by somebody else."""
+
+    changed: list[int]
+    gone: list[int]
+    removed: list[tuple[int, bytes, int]]
+
+
+class Links:
+    def __init__(self, own_port: int = -1) -> None:
+        self._own_port = own_port
+        self._entries: dict[int, _Entry] = {}
+
+    def __iter__(self) -> Iterator[Interface]:
+        return iter([entry.picture() for entry in self._entries.values()])
+
+    def get(self, ifindex: int) -> Interface | None:
+        entry = self._entries.get(ifindex)
+        return entry.picture() if entry else None
+
+    def find(self, name: str) -> int:
+        """The index of the interface with this name, or 0."""
+        return next((entry.ifindex for entry in self._entries.values() if entry.name == name), 0)
+
+    def holds(self, ifindex: int, address: bytes, prefixlen: int) -> bool:
+        entry = self._entries.get(ifindex)
+        return entry is not None and (address, prefixlen) in entry.addresses
+
+    def load(self) -> Changes:
+        """Read everything anew; the answer is the difference to what was known."""
+        fresh = Links()
+        for kind in (netlink.RTM_GETLINK, netlink.RTM_GETADDR):
+            for event in netlink.dump(kind):
+                fresh._apply(event)
+        old, self._entries = self._entries, fresh._entries
+        gone = [index for index in old if index not in self._entries]
+        changed = [
+            index
+            for index, entry in self._entries.items()
+            if index not in old or old[index].picture() != entry.picture()
+        ]
+        removed = [
+            (index, *key)
+            for index, entry in self._entries.items()
+            if index in old
+            for key in old[index].addresses
+            if key not in entry.addresses
+        ]
+        return Changes(changed, gone, removed)
+
+    def read(self, events: Iterable[Event], ours: Iterable[tuple[int, bytes, int]] = ()) -> Changes:
+        """Take notifications. `ours`: addresses whose echo, caused by ourselves, is no news."""
+        changed: dict[int, None] = {}
+        gone: dict[int, None] = {}
+        removed: list[tuple[int, bytes, int]] = []
+        for event in events:
+            ifindex, key = self._apply(event)
+            if not ifindex:
+                continue
+            if event.type == RTM_DELLINK:
+                gone[ifindex] = None
+                changed.pop(ifindex, None)
+                continue
+            if key is not None:
+                # Removing a primary IPv4 address takes its secondaries along, with our port id on each.
+                if event.port == self._own_port and (ifindex, *key) in ours:
+                    continue
+                if event.type == RTM_DELADDR:
+                    removed.append((ifindex, *key))
+            if event.type == RTM_NEWLINK:
+                gone.pop(ifindex, None)
+            changed[ifindex] = None
+        still = [where for where in removed if not self.holds(*where)]
+        return Changes([index for index in changed if index in self._entries], list(gone), still)
+
+    def _apply(self, event: Event) -> tuple[int, tuple[bytes, int] | None]:
+        """Update the table; the interface, and the address for an address event. (0, None): nothing changed."""
+        if event.type == RTM_NEWLINK:
+            return self._new_link(event.body), None
+        if event.type == RTM_DELLINK:
+            family, _, ifindex, _, _ = _LINK.unpack_from(event.body)
+            if family == _AF_BRIDGE or self._entries.pop(ifindex, None) is None:
+                return 0, None  # a port left its bridge: the interface itself stays
+            return ifindex, None
+        if event.type in (RTM_NEWADDR, RTM_DELADDR):
+            return self._address(event.type, event.body)
+        return 0, None
+
+    def _new_link(self, body: memoryview) -> int:
+        family, _, ifindex, flags, _ = _LINK.unpack_from(body)
+        if family == _AF_BRIDGE:
+            return 0
+        entry = self._entries.get(ifindex) or _Entry(ifindex)
+        before = (entry.name, entry.up, entry.mac, entry.mtu, entry.arp)
+        for kind, data in netlink.attributes(body[16:]):
+            if kind == IFLA_IFNAME:
+                entry.name = bytes(data).rstrip(b"\0").decode(errors="replace")
+            elif kind == IFLA_ADDRESS:
+                entry.mac = bytes(data)
+            elif kind == IFLA_MTU:
+                entry.mtu = _U32.unpack(data)[0]
+        entry.up = flags & (IFF_UP | IFF_RUNNING) == IFF_UP | IFF_RUNNING
+        entry.arp = not flags & (IFF_NOARP | IFF_LOOPBACK)
+        if ifindex in self._entries and before == (entry.name, entry.up, entry.mac, entry.mtu, entry.arp):
+            return 0  # statistics and the like
+        self._entries[ifindex] = entry
+        return int(ifindex)
+
+    def _address(self, kind: int, body: memoryview) -> tuple[int, tuple[bytes, int] | None]:
+        _, prefixlen, flags, _, ifindex = _ADDRESS.unpack_from(body)
+        entry = self._entries.get(ifindex)
+        local = address = b""
+        for attribute, data in netlink.attributes(body[8:]):
+            if attribute == IFA_LOCAL:
+                local = bytes(data)
+            elif attribute == IFA_ADDRESS:
+                address = bytes(data)
+            elif attribute == _IFA_FLAGS:
+                flags = _U32.unpack(data)[0]
+        key = (local or address, prefixlen)
+        if entry is None or not key[0]:
+            return 0, None
+        if kind == RTM_DELADDR:
+            return (ifindex, key) if entry.addresses.pop(key, None) is not None else (0, None)
+        usable = not flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)
+        if entry.addresses.get(key) is usable:
+            return 0, None  # lifetimes
+        entry.addresses[key] = usable
+        return ifindex, key

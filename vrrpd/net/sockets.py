@@ -1,0 +1,288 @@
+"""Raw IP sockets of protocol 112: one receiver and one sender per (interface, family), and Ethernet frames.
+
+A receiver is bound to its device, joined to the groups in use and filtered in the kernel down to the virtual
+router ids it is told; whatever else is wrong with a packet is the caller's to judge and count. A sender has
+multicast loopback off, so that no advert of ours comes back, and receives nothing. IPv4 datagrams are sent with
+their header (IP_HDRINCL); for IPv6 the kernel fills in hop limit, source and checksum. Knows no VRRP beyond the
+protocol number and the place of the id in the message.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import socket
+import struct
+from collections.abc import Collection, Iterable, Iterator
+from typing import NamedTuple
+
+AF_INET, AF_INET6 = 2, 10
+PROTOCOL = 112  # RFC 9568 5.1.1.4
+TRAFFIC_CLASS = 0xC0  # internetwork control, as keepalived and FRR send it
+HOP_LIMIT = 255
+
+_SO_PRIORITY, _SO_ATTACH_FILTER, _SO_RCVBUFFORCE = 12, 26, 33
+_SO_MEMINFO, _SO_BINDTOIFINDEX = 55, 62
+_IP_MULTICAST_ALL, _IPV6_MULTICAST_ALL = 49, 29
+_IPV6_CHECKSUM, _IPV6_TCLASS, _IPV6_RECVHOPLIMIT, _IPV6_HOPLIMIT = 7, 67, 51, 52
+_IPV6_RECVPKTINFO, _IPV6_PKTINFO = 49, 50
+_SK_MEMINFO_DROPS = 8
+_CONTROL_PRIORITY = 7  # TC_PRIO_CONTROL: the band that bulk traffic does not delay
+
+_CHECKSUM_OFFSET = 6
+_RECEIVE_BUFFER = 1 << 20
+_MAX_DATAGRAM = 9216  # longer ones are cut, which their length field then contradicts
+_INT = struct.Struct("=i")
+_PKTINFO6 = struct.Struct("=16sI")
+_MREQN = struct.Struct("=4s4si")
+_GROUP_REQ = struct.Struct("=16sI")
+
+Instruction = tuple[int, int, int, int]
+_ACCEPT: Instruction = (0x06, 0, 0, 0xFFFFFFFF)
+_DROP: Instruction = (0x06, 0, 0, 0)
+
+
+class Datagram(NamedTuple):
+    source: bytes
+    destination: bytes
+    ttl: int  # -1: unknown
+    data: memoryview  # without the IP header; valid until the next datagram is read
+
+
+def id_filter(family: int, ids: Collection[int]) -> list[Instruction]:
+    """Classic BPF that drops what is for other virtual routers and accepts everything else, broken or not.
+
+    A bitmap of 256 bits: word number id / 32 by a short chain of compares, then the bit. On AF_INET raw sockets
+    offset 0 is the IP header, on AF_INET6 it is the message.
+    """
+    words: dict[int, int] = {}
+    for number in ids:
+        words[number >> 5] = words.get(number >> 5, 0) | 1 << (number & 31)
+    program: list[Instruction] = [
+        (0xB1, 0, 0, 0) if family == AF_INET else (0x01, 0, 0, 0),  # ldx 4*([0]&0xf)  |  ldx #0
+        (0x80, 0, 0, 0),  # ld len
+        (0x1C, 0, 0, 0),  # sub x
+        (0x35, 1, 0, 2),  # jge #2: the id is there
+        _ACCEPT,  # truncated: the caller counts it
+        (0x50, 0, 0, 1),  # ldb [x + 1]
+        (0x02, 0, 0, 0),  # st M[0]
+        (0x74, 0, 0, 5),  # rsh #5
+    ]
+    for index, (word, bits) in enumerate(sorted(words.items())):
+        left = (len(words) - index - 1) * 3
+        program += [
+            (0x15, 0, 2, word),  # jeq #word
+            (0x00, 0, 0, bits),  # ld #bits
+            (0x05, 0, 0, left + 1),  # ja: past the rest and the drop
+        ]
+    program += [
+        _DROP,
+        (0x07, 0, 0, 0),  # tax: X = bits
+        (0x60, 0, 0, 0),  # ld M[0]
+        (0x54, 0, 0, 31),  # and #31
+        (0x02, 0, 0, 1),  # st M[1]
+        (0x87, 0, 0, 0),  # txa
+        (0x61, 0, 0, 1),  # ldx M[1]
+        (0x7C, 0, 0, 0),  # rsh x
+        (0x54, 0, 0, 1),  # and #1
+        (0x15, 0, 1, 1),  # jeq #1
+        _ACCEPT,
+        _DROP,
+    ]
+    return program
+
+
+def attach_filter(sock: socket.socket, program: Iterable[Instruction]) -> None:
+    code = b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+    buffer = ctypes.create_string_buffer(code, len(code))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", len(code) // 8, ctypes.addressof(buffer)))
+
+
+def _raw(family: int, ifindex: int) -> socket.socket:
+    """A raw socket on one interface that has received nothing yet."""
+    sock = socket.socket(family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, PROTOCOL)
+    try:
+        sock.setblocking(False)
+        attach_filter(sock, [_DROP])  # it hears every interface until it is bound
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, _SO_BINDTOIFINDEX, ifindex)
+        except OSError as error:
+            if error.errno != errno.ENOPROTOOPT:  # Linux before 5.0
+                raise
+            name = socket.if_indextoname(ifindex).encode() + b"\0"
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, name)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                sock.recv(1)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+class Receiver:
+    def __init__(self, ifindex: int, family: int) -> None:
+        self.ifindex, self.family = ifindex, family
+        self._sock = _raw(family, ifindex)
+        self._groups: set[bytes] = set()
+        self._ids: frozenset[int] = frozenset()
+        self._buffer = bytearray(_MAX_DATAGRAM)
+        self._view = memoryview(self._buffer)
+        try:
+            self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
+        except OSError:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        if family == AF_INET:
+            self._sock.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
+        else:
+            self._sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVHOPLIMIT, 1)
+            self._sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
+            with contextlib.suppress(OSError):  # since Linux 4.20; bound to the device it matters little
+                self._sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL, 0)
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def listen(self, groups: Iterable[bytes], ids: Iterable[int]) -> None:
+        """Be in exactly these multicast groups and hear exactly these virtual router ids."""
+        wanted = set(groups)
+        for group in wanted - self._groups:
+            self._membership(group, join=True)
+        for group in self._groups - wanted:
+            with contextlib.suppress(OSError):
+                self._membership(group, join=False)
+        self._groups = wanted
+        if (new := frozenset(ids)) != self._ids:
+            attach_filter(self._sock, id_filter(self.family, new))
+            self._ids = new
+
+    def _membership(self, group: bytes, join: bool) -> None:
+        if self.family == AF_INET:
+            option = socket.IP_ADD_MEMBERSHIP if join else socket.IP_DROP_MEMBERSHIP
+            self._sock.setsockopt(socket.IPPROTO_IP, option, _MREQN.pack(group, bytes(4), self.ifindex))
+        else:
+            option = socket.IPV6_JOIN_GROUP if join else socket.IPV6_LEAVE_GROUP
+            self._sock.setsockopt(socket.IPPROTO_IPV6, option, _GROUP_REQ.pack(group, self.ifindex))
+
+    def read(self, limit: int) -> Iterator[Datagram]:
+        """Up to `limit` datagrams. A network that went down is no error: link events tell of it."""
+        return self._read4(limit) if self.family == AF_INET else self._read6(limit)
+
+    def _read4(self, limit: int) -> Iterator[Datagram]:
+        receive, buffer, view = self._sock.recv_into, self._buffer, self._view
+        for _ in range(limit):
+            try:
+                length = receive(buffer)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue
+            header = (buffer[0] & 15) * 4  # the kernel has checked it, and cut off Ethernet padding
+            yield Datagram(bytes(view[12:16]), bytes(view[16:20]), buffer[8], view[header:length])
+
+    def _read6(self, limit: int) -> Iterator[Datagram]:
+        receive, buffers, view = self._sock.recvmsg_into, [self._buffer], self._view
+        for _ in range(limit):
+            try:
+                length, ancillary, _, where = receive(buffers, 128)
+            except BlockingIOError:
+                return
+            except OSError:
+                continue
+            ttl, destination = -1, b""
+            for level, kind, data in ancillary:
+                if level == socket.IPPROTO_IPV6 and kind == _IPV6_HOPLIMIT:
+                    ttl = _INT.unpack(data)[0]
+                elif level == socket.IPPROTO_IPV6 and kind == _IPV6_PKTINFO:
+                    destination = data[:16]
+            source = socket.inet_pton(AF_INET6, where[0].partition("%")[0])
+            yield Datagram(source, destination, ttl, view[:length])
+
+    def dropped(self) -> int:
+        """Datagrams that the kernel could not queue (what SO_RXQ_OVFL would tell with each packet)."""
+        try:
+            data = self._sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 64)
+        except OSError:
+            return 0
+        return int(struct.unpack_from("=I", data, _SK_MEMINFO_DROPS * 4)[0]) if len(data) >= 36 else 0
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+class Sender:
+    def __init__(self, ifindex: int, family: int) -> None:
+        self.ifindex, self.family = ifindex, family
+        self._sock = _raw(family, ifindex)  # its filter drops everything, for good
+        self.errors = 0
+        self.last_error = 0
+        self._sock.setsockopt(socket.SOL_SOCKET, _SO_PRIORITY, _CONTROL_PRIORITY)
+        if family == AF_INET:
+            self._sock.setsockopt(socket.IPPROTO_IP, socket.IP_HDRINCL, 1)
+            self._sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
+            self._sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, _MREQN.pack(bytes(4), bytes(4), ifindex))
+        else:
+            for option, value in (
+                (socket.IPV6_MULTICAST_LOOP, 0),
+                (socket.IPV6_MULTICAST_IF, ifindex),
+                (socket.IPV6_MULTICAST_HOPS, HOP_LIMIT),
+                (socket.IPV6_UNICAST_HOPS, HOP_LIMIT),
+                (_IPV6_TCLASS, TRAFFIC_CLASS),
+                (_IPV6_CHECKSUM, _CHECKSUM_OFFSET),
+            ):
+                self._sock.setsockopt(socket.IPPROTO_IPV6, option, value)
+        self._where: dict[bytes, tuple[str, int] | tuple[str, int, int, int]] = {}
+
+    def send(self, destination: bytes, datagram: bytes, source: bytes = b"", ttl: int = HOP_LIMIT) -> bool:
+        """Send now or not at all. For IPv6 `source` and `ttl` go beside the datagram; IPv4 carries them inside."""
+        where = self._where.get(destination)
+        if where is None:
+            text = socket.inet_ntop(self.family, destination)
+            where = (text, 0) if self.family == AF_INET else (text, 0, 0, self._scope(destination))
+            self._where[destination] = where
+        try:
+            if self.family == AF_INET or not source:
+                self._sock.sendto(datagram, where)
+            else:
+                ancillary = [(socket.IPPROTO_IPV6, _IPV6_PKTINFO, _PKTINFO6.pack(source, self.ifindex))]
+                if ttl != HOP_LIMIT:
+                    ancillary.append((socket.IPPROTO_IPV6, _IPV6_HOPLIMIT, _INT.pack(ttl)))
+                self._sock.sendmsg([datagram], ancillary, 0, where)
+        except OSError as error:  # the link may have gone this moment; its event says what to do about it
+            self.errors += 1
+            self.last_error = error.errno or 0
+            return False
+        return True
+
+    def _scope(self, destination: bytes) -> int:
+        local = destination[0] == 0xFF or (destination[0] == 0xFE and destination[1] & 0xC0 == 0x80)
+        return self.ifindex if local else 0
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+class Frames:
+    """Whole Ethernet frames out of one interface."""
+
+    def __init__(self, ifindex: int) -> None:
+        self._sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)  # 0: receives nothing
+        self.errors = 0
+        try:
+            self._sock.setblocking(False)
+            self._sock.bind((socket.if_indextoname(ifindex), 0))
+        except BaseException:
+            self._sock.close()
+            raise
+
+    def send(self, frame: bytes) -> bool:
+        try:
+            self._sock.send(frame)
+        except OSError:
+            self.errors += 1
+            return False
+        return True
+
+    def close(self) -> None:
+        self._sock.close()
