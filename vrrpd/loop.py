@@ -70,7 +70,11 @@ class Loop:
         self._epoll.register(fd, READ)
 
     def want_write(self, fd: int, wanted: bool) -> None:
-        self._epoll.modify(fd, READ | WRITE if wanted else READ)
+        self.want(fd, READ | WRITE if wanted else READ)
+
+    def want(self, fd: int, events: int) -> None:
+        """What to be called for, exactly: not READ for a peer that has ended its side, which stays readable."""
+        self._epoll.modify(fd, events)
 
     def forget(self, fd: int) -> None:
         """To be called before the descriptor is closed."""
