@@ -1,0 +1,437 @@
+"""The helper process: everything that may block. Log lines, notify scripts, mail, the control socket.
+
+In: notices of the vrrp process (transitions, log lines, parts of answers), messages of the guard (model, a new vrrp
+process, the end), requests at the control socket. Out: requests to both, children, mail, replies. It runs as root in
+an environment that scripts bear, and may die at any time: the guard forks another one, and what was under way is
+lost, nothing else. The parts know nothing of each other; this file connects them. Messages: see the tables
+`_FROM_GUARD` and `_FROM_VRRP`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import signal
+import socket
+import time
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
+
+from vrrpd import __version__, ipc, notify, process
+from vrrpd.control import Control, Peer
+from vrrpd.log import Log, open_log
+from vrrpd.loop import Loop
+from vrrpd.mail import SMTP_PORT, MailQueue, Settings
+from vrrpd.scripts import Runner
+from vrrpd.timers import Timer, Timers
+
+if TYPE_CHECKING:
+    from vrrpd.model.vrrp import VrrpInstance
+
+SOCKET = "control.sock"  # in the run directory
+MAINTENANCE = "maintenance"  # in the state directory: present means on
+VRRP_TIMEOUT = 2.0
+GUARD_TIMEOUT = 60.0  # a reload reads and checks a configuration of any size
+ORPHAN_TIMEOUT = 15.0  # for the vrrp process to leave in the planned way when the guard has died
+ORPHAN_GRACE = 5.0
+KILL_RESERVE = 0.5  # of the grace, for what does not end on SIGTERM
+
+Reply = Callable[[dict[str, Any]], None]
+
+
+class Setting(NamedTuple):
+    """What the guard decided before the fork."""
+
+    run_dir: str = "/run/vrrpd"
+    state_dir: str = "/var/lib/vrrpd"
+    to_stderr: bool = False  # -l
+    detailed: bool = False  # -D
+    release: str = "checkout"
+
+
+class _Request:
+    """A question to another process whose answer is awaited."""
+
+    def __init__(self, done: Reply, timer: Timer) -> None:
+        self.done = done
+        self.timer = timer
+        self.head: dict[str, Any] = {}
+        self.instances: list[Any] = []
+
+
+class _Peer:
+    """The requests that go to one process: numbers, parts, timeouts."""
+
+    def __init__(self, name: str, sock: socket.socket, timers: Timers, timeout: float) -> None:
+        self.name = name
+        self.channel = ipc.Channel(sock)
+        self._timers = timers
+        self._timeout = timeout
+        self._waiting: dict[int, _Request] = {}
+        self._number = 0
+        self._asked = 0.0  # since when it owes an answer; 0: it does not
+
+    def request(self, message: dict[str, Any], done: Reply) -> None:
+        """Ask; `done` gets {"ok": False, "error": ...} when no answer comes in time."""
+        if self.channel.closed:
+            done({"ok": False, "error": f"the {self.name} process is not running; it is being restarted"})
+            return
+        self._number += 1
+        number = self._number
+        self._asked = self._asked or time.monotonic()
+        self._waiting[number] = _Request(done, self._timers.later(self._timeout, lambda: self._too_late(number)))
+        self.channel.send({"t": "request", "id": number, **message})
+
+    def heard(self, message: dict[str, Any]) -> None:
+        """One part of an answer. It is whole with the first part that does not announce more."""
+        self._asked = 0.0
+        request = self._waiting.get(message.get("id", 0))
+        data = message.get("data")
+        if request is None or not isinstance(data, dict):
+            return  # too late, or the answer to another helper before us
+        request.head.update(data.pop("head", {}))
+        request.instances += data.pop("instances", [])
+        if message.get("more"):
+            return
+        del self._waiting[message["id"]]
+        request.timer.cancel()
+        request.done({**request.head, "instances": request.instances, **data})
+
+    def gone(self) -> None:
+        """The process has ended: what was asked stays unanswered."""
+        waiting, self._waiting = self._waiting, {}
+        self._asked = 0.0
+        for request in waiting.values():
+            request.timer.cancel()
+            request.done({"ok": False, "error": f"the {self.name} process has ended; it is being restarted"})
+
+    def _too_late(self, number: int) -> None:
+        silent = time.monotonic() - (self._asked or time.monotonic())
+        request = self._waiting.pop(number)
+        request.done({"ok": False, "error": f"the {self.name} process does not answer since {silent:.1f} s"})
+
+
+class Helper:
+    def __init__(self, vrrp_sock: socket.socket, guard_sock: socket.socket, setting: Setting, log: Log) -> None:
+        self.setting = setting
+        self.log = log
+        self.loop = Loop()
+        self.timers = Timers()
+        self.guard = _Peer("guard", guard_sock, self.timers, GUARD_TIMEOUT)
+        self.vrrp = _Peer("vrrp", vrrp_sock, self.timers, VRRP_TIMEOUT)
+        self.runner = Runner(self.loop, self.timers, log)
+        self.mail = MailQueue(self.loop, self.timers, log)
+        self.runner.on_idle = self.mail.on_idle = self._idle
+        self.control: Control | None = None
+        self.started = time.time()
+        self.config: dict[str, Any] = {}
+        self.lost = 0  # transitions that the vrrp process could not tell us
+        self._router_id = ""
+        self._no_email_faults = False
+        self._instances: dict[str, VrrpInstance] = {}
+        self._mailed: dict[str, str] = {}  # last mailed event by instance
+        self._seq = 0
+        self._finishing = False
+
+    # ------------------------------------------------------------------ life
+    def run(self) -> int:
+        self._watch(self.guard, self._from_guard)
+        self._watch(self.vrrp, self._from_vrrp)
+        path = os.path.join(self.setting.run_dir, SOCKET)
+        try:
+            self.control = Control(self.loop, self.timers, self.log, path, self._handle)
+        except OSError as error:
+            self.log.error(f"control socket {path}: {error.strerror}; vrrpctl will not work")
+        self._apply_maintenance()
+        self.loop.run(self._turn)
+        return 0
+
+    def _turn(self, now: float) -> float:
+        deadline = self.timers.run(now)
+        for peer in (self.guard, self.vrrp):
+            if not peer.channel.closed:
+                self.loop.want_write(peer.channel.fileno(), peer.channel.congested)
+        return deadline
+
+    def _watch(self, peer: _Peer, read: Callable[[], None]) -> None:
+        self.loop.watch(peer.channel.fileno(), lambda now: read(), lambda now: peer.channel.flush())
+
+    def finish(self, grace: float) -> None:
+        """Run what is queued within `grace` seconds, then leave."""
+        if self._finishing:
+            return
+        self._finishing = True
+        if self.control is not None:
+            self.control.close()
+            self.control = None
+        self._from_vrrp()  # its last transitions
+        self.mail.finish()
+        self.timers.later(max(0.0, grace - KILL_RESERVE), lambda: self.runner.end("the daemon is ending"))
+        self.timers.later(grace, self._leave)
+        self.timers.later(0, self._idle)
+
+    def _idle(self) -> None:
+        if self._finishing and not self.runner.busy and not self.mail.busy:
+            self.loop.running = False
+
+    def _leave(self) -> None:
+        self.runner.kill()
+        self.mail.kill()
+        self.loop.running = False
+
+    # ------------------------------------------------------------ from the guard
+    def _from_guard(self) -> None:
+        for message, fds in self.guard.channel.receive():
+            handler = _FROM_GUARD.get(message.get("t", ""))
+            if handler is not None:
+                handler(self, message, fds)
+            ipc.close_all(fds)
+        if self.guard.channel.closed and not self._finishing:
+            self.loop.forget(self.guard.channel.fileno())
+            self.guard.gone()
+            self.log.error("the guard has died; leaving when the vrrp process has")
+            if self.vrrp.channel.closed:
+                self.finish(ORPHAN_GRACE)
+            else:
+                self.timers.later(ORPHAN_TIMEOUT, lambda: self.finish(ORPHAN_GRACE))
+
+    def _model(self, message: dict[str, Any], fds: list[int]) -> None:
+        if not fds:
+            return
+        model = pickle.loads(ipc.read_all(fds.pop()))  # made by the guard's own loader child
+        wanted = {instance.name: instance for instance in model.vrrp_instances}
+        # The DELETED of an instance may come before or after the model without it.
+        removed = {name: old for name, old in self._instances.items() if name not in wanted}
+        self._instances = {**removed, **wanted}
+        self.config = {"path": str(model.path), "sha256": model.sha256, "loaded_at": time.time()}
+        defs = model.global_defs
+        self.runner.script_user = defs.script_user or ""
+        self.runner.script_group = defs.script_group or ""
+        self.mail.settings = mail_settings(defs)
+        self._router_id = defs.router_id or socket.gethostname()
+        self._no_email_faults = bool(defs.no_email_faults)
+
+    def _vrrp(self, message: dict[str, Any], fds: list[int]) -> None:
+        """A new vrrp process, at the other end of this descriptor."""
+        if not fds:
+            return
+        self._from_vrrp()
+        if not self.vrrp.channel.closed:
+            self._vrrp_gone()
+        self.vrrp = _Peer("vrrp", socket.socket(fileno=fds.pop()), self.timers, VRRP_TIMEOUT)
+        self._seq = 0
+        self._watch(self.vrrp, self._from_vrrp)
+        self._apply_maintenance()
+
+    def _finish(self, message: dict[str, Any], fds: list[int]) -> None:
+        self.finish(float(message.get("grace", ORPHAN_GRACE)))
+
+    # ------------------------------------------------------------- from the vrrp
+    def _from_vrrp(self) -> None:
+        peer = self.vrrp
+        while not peer.channel.closed:
+            count = 0
+            for message, fds in peer.channel.receive():
+                ipc.close_all(fds)
+                count += 1
+                handler = _FROM_VRRP.get(message.get("t", ""))
+                if handler is not None:
+                    handler(self, message)
+            # one helping is enough, unless these are the last words
+            if peer.channel.closed:
+                self._vrrp_gone()
+            elif not count or not self._finishing:
+                return
+
+    def _vrrp_gone(self) -> None:
+        self.loop.forget(self.vrrp.channel.fileno())
+        self.vrrp.channel.close()
+        self.vrrp.gone()
+        if self.guard.channel.closed:
+            self.finish(ORPHAN_GRACE)
+
+    def _transition(self, message: dict[str, Any]) -> None:
+        name, event, priority = message["instance"], message["event"], message["priority"]
+        self._count(message.get("seq", 0))
+        new = event if event in ("STOP", "DELETED") else message["new"]
+        self.log.write(
+            "info", f"{name}: {message['old']} -> {new} ({message['reason']}), priority {priority}", message["at"]
+        )
+        instance = self._instances.get(name)
+        if instance is None:
+            return
+        for job in notify.transition_jobs(instance, event, priority):
+            self.runner.submit(job)
+        last = self._mailed.get(name, "")
+        mail = notify.transition_mail(instance, event, self._router_id, message["at"], last, self._no_email_faults)
+        if mail is not None:
+            self._mailed[name] = event
+            self.mail.submit(mail)
+
+    def _count(self, seq: int) -> None:
+        missed = seq - self._seq - 1
+        if self._seq and missed > 0:
+            self.lost += missed
+            self.log.warning(f"{missed} state changes were not told to scripts and mail: too many at once")
+        self._seq = seq
+
+    def _rx_lower_pri(self, message: dict[str, Any]) -> None:
+        instance = self._instances.get(message["instance"])
+        if instance is not None:
+            for job in notify.rx_lower_pri_jobs(instance):
+                self.runner.submit(job)
+
+    def _log(self, message: dict[str, Any]) -> None:
+        self.log.write(str(message.get("level")), str(message.get("message")))
+
+    # ---------------------------------------------------------------- the control
+    def _handle(self, request: dict[str, Any], peer: Peer, reply: Reply) -> None:
+        _COMMANDS[request["cmd"]](self, request, reply)
+
+    def _status(self, request: dict[str, Any], reply: Reply) -> None:
+        def done(answer: dict[str, Any]) -> None:
+            if "error" in answer:
+                # what we know without it; no "instances", which would read as "there are none"
+                reply({"ok": False, "error": answer["error"], "status": self._own_status()})
+                return
+            own = self._own_status()
+            processes = {**own["processes"], **answer.pop("processes", {})}
+            reply({"ok": True, "status": {**own, **answer, "processes": processes}})
+
+        self.vrrp.request({"cmd": "status"}, done)
+
+    def _own_status(self) -> dict[str, Any]:
+        return {
+            "version": __version__,
+            "release": self.setting.release,
+            "config": self.config,
+            "maintenance": self._maintenance_on(),
+            "uptime": round(time.time() - self.started, 3),
+            "processes": {"guard": os.getppid(), "helper": os.getpid()},
+            "scripts": list(self.runner.results.values()),
+            "scripts_queued": self.runner.queued,
+            "scripts_dropped": self.runner.dropped,
+            "mail": {
+                "queued": self.mail.queued,
+                "sent": self.mail.sent,
+                "dropped": self.mail.dropped,
+                "last_error": self.mail.last_error,
+            },
+            "transitions_lost": self.lost,
+        }
+
+    def _scripts(self, request: dict[str, Any], reply: Reply) -> None:
+        reply({"ok": True, "scripts": list(self.runner.results.values())})
+
+    def _reload(self, request: dict[str, Any], reply: Reply) -> None:
+        def done(answer: dict[str, Any]) -> None:
+            answer.pop("instances", None)
+            reply(answer)
+
+        self.guard.request({"cmd": "reload"}, done)
+
+    def _maintenance(self, request: dict[str, Any], reply: Reply) -> None:
+        on = request.get("on")
+        if not isinstance(on, bool):
+            reply({"ok": False, "error": 'maintenance needs "on": true or false'})
+            return
+        path = self._maintenance_path()
+        try:
+            # Recorded first: a process that dies between the two must not come back against the operator's word.
+            if on:
+                os.makedirs(self.setting.state_dir, 0o755, exist_ok=True)
+                with open(path, "w", encoding="ascii") as file:
+                    file.write(time.strftime("%Y-%m-%dT%H:%M:%S%z\n"))
+            else:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(path)
+        except OSError as error:
+            reply({"ok": False, "error": f"cannot record maintenance in {path}: {error.strerror}; nothing is changed"})
+            return
+
+        def done(answer: dict[str, Any]) -> None:
+            if answer.get("ok"):
+                reply({"ok": True, "maintenance": on})
+            else:
+                word = "on" if on else "off"
+                reply({"ok": False, "error": f"maintenance {word} is recorded, but {answer.get('error')}"})
+
+        self.vrrp.request({"cmd": "maintenance", "on": on}, done)
+
+    def _handover(self, request: dict[str, Any], reply: Reply) -> None:
+        name = request.get("instance")
+        if not isinstance(name, str) or not name:
+            reply({"ok": False, "error": 'handover needs "instance", the name of one'})
+            return
+
+        def done(answer: dict[str, Any]) -> None:
+            answer.pop("instances", None)
+            reply(answer)
+
+        self.vrrp.request({"cmd": "handover", "instance": name}, done)
+
+    def _maintenance_path(self) -> str:
+        return os.path.join(self.setting.state_dir, MAINTENANCE)
+
+    def _maintenance_on(self) -> bool:
+        return os.path.exists(self._maintenance_path())
+
+    def _apply_maintenance(self) -> None:
+        """Tell a vrrp process that has just started what an operator asked of an earlier one."""
+        if self._maintenance_on():
+
+            def done(answer: dict[str, Any]) -> None:
+                if not answer.get("ok"):
+                    self.log.error(f"maintenance is on, but {answer.get('error')}")
+
+            self.log.warning(f"maintenance is on ({self._maintenance_path()}); end it with: vrrpctl maintenance off")
+            self.vrrp.request({"cmd": "maintenance", "on": True}, done)
+
+
+_FROM_GUARD: dict[str, Callable[[Helper, dict[str, Any], list[int]], None]] = {
+    "model": Helper._model,  # + memfd
+    "vrrp": Helper._vrrp,  # + socket
+    "log": lambda helper, message, fds: helper._log(message),
+    "reply": lambda helper, message, fds: helper.guard.heard(message),
+    "finish": Helper._finish,  # grace
+}
+
+_FROM_VRRP: dict[str, Callable[[Helper, dict[str, Any]], None]] = {
+    "transition": Helper._transition,
+    "rx_lower_pri": Helper._rx_lower_pri,
+    "log": Helper._log,
+    "reply": lambda helper, message: helper.vrrp.heard(message),
+}
+
+_COMMANDS: dict[str, Callable[[Helper, dict[str, Any], Reply], None]] = {
+    "status": Helper._status,
+    "scripts": Helper._scripts,
+    "reload": Helper._reload,
+    "maintenance": Helper._maintenance,
+    "handover": Helper._handover,
+}
+
+
+def mail_settings(defs: Any) -> Settings | None:
+    """How global_defs says to send mail; None without a server or a recipient (keepalived's rule)."""
+    if not defs.smtp_server or not defs.notification_email:
+        return None
+    host, port = defs.smtp_server
+    return Settings(
+        (host, port or SMTP_PORT),
+        tuple(defs.notification_email),
+        defs.notification_email_from or "",
+        defs.smtp_helo_name or "",
+        float(defs.smtp_connect_timeout or 30),
+    )
+
+
+def run(vrrp_sock: socket.socket, guard_sock: socket.socket, setting: Setting) -> int:
+    """The life of the forked helper process; returns its exit status."""
+    process.default_signals()
+    # The end comes from the guard: a terminal's interrupt or systemd's SIGTERM reaches all of us, and the scripts of
+    # the stop are still to run. Handlers instead of SIG_IGN, which scripts would inherit.
+    for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(sig, lambda number, frame: None)
+    process.set_name("vrrpd-helper")
+    return Helper(vrrp_sock, guard_sock, setting, open_log(setting.to_stderr, setting.detailed)).run()

@@ -1,0 +1,141 @@
+"""Where log lines go, and how they look.
+
+In: a level and a message. Out: one line in journald (stderr with sd-daemon(3) prefixes when systemd connected it
+there), on stderr (`-l`), or in syslog through /dev/log. Text from outside (a peer, a script, a file) may hold
+anything: `escape` leaves no control character and no line break in a line. Who logs what, and how often, is
+decided by the callers; secrets never reach this file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from typing import Callable
+
+# syslog(3) severities
+LEVELS = {"error": 3, "warning": 4, "info": 6, "debug": 7}
+LOG_DAEMON = 3 << 3
+DEV_LOG = "/dev/log"
+
+Sink = Callable[[int, str, float], None]
+
+
+def escape(text: str) -> str:
+    """`text` with everything that is not printable (control, bidi, lone surrogates) as a backslash escape."""
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "backslashreplace").decode("ascii")
+        for char in text
+    )
+
+
+class Log:
+    """Writes lines at or above a level to one sink."""
+
+    def __init__(self, sink: Sink, detailed: bool = False) -> None:
+        self._sink = sink
+        self._most = LEVELS["debug"] if detailed else LEVELS["info"]
+
+    def write(self, level: str, message: str, at: float | None = None) -> None:
+        """Log one line; `at` is the wall clock of what it tells, when that is not now."""
+        severity = LEVELS.get(level, LEVELS["info"])
+        if severity <= self._most:
+            self._sink(severity, escape(message), time.time() if at is None else at)
+
+    def error(self, message: str) -> None:
+        self.write("error", message)
+
+    def warning(self, message: str) -> None:
+        self.write("warning", message)
+
+    def info(self, message: str) -> None:
+        self.write("info", message)
+
+    def debug(self, message: str) -> None:
+        self.write("debug", message)
+
+
+def open_log(to_stderr: bool = False, detailed: bool = False, stderr: int = 2) -> Log:
+    """The log that fits this process: journald, stderr with `to_stderr` or without a syslog, else syslog."""
+    if _is_journal(stderr):
+        return Log(_journal(stderr), detailed)
+    if to_stderr or not os.path.exists(DEV_LOG):
+        return Log(_terminal(stderr), detailed)
+    return Log(syslog_sink(DEV_LOG), detailed)
+
+
+def _is_journal(fd: int) -> bool:
+    # systemd.exec(5): $JOURNAL_STREAM holds "device:inode" of the stream, and outlives a redirection of it
+    wanted = os.environ.get("JOURNAL_STREAM", "")
+    if not wanted:
+        return False
+    try:
+        status = os.fstat(fd)
+    except OSError:
+        return False
+    return wanted == f"{status.st_dev}:{status.st_ino}"
+
+
+def _journal(fd: int) -> Sink:
+    def sink(severity: int, message: str, at: float) -> None:
+        _write(fd, f"<{severity}>{message}\n")
+
+    return sink
+
+
+def _terminal(fd: int) -> Sink:
+    words = {3: "error: ", 4: "warning: "}
+
+    def sink(severity: int, message: str, at: float) -> None:
+        clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+        _write(fd, f"{clock}.{int(at % 1 * 1000):03d} {words.get(severity, '')}{message}\n")
+
+    return sink
+
+
+def _write(fd: int, line: str) -> None:
+    with contextlib.suppress(OSError):  # nobody reads: there is no place left to complain
+        os.write(fd, line.encode("utf-8", "backslashreplace"))
+
+
+def syslog_sink(path: str) -> Sink:
+    """A sink in the form of syslog(3), which survives restarts of the syslog daemon and never waits for it."""
+    months = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")  # never localised
+    sock: socket.socket | None = None
+    lost = 0
+
+    def send(line: bytes) -> None:
+        nonlocal sock
+        if sock is None:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            sock.connect(path)
+        sock.send(line)
+
+    def sent(line: bytes) -> bool:
+        nonlocal sock
+        try:
+            send(line)
+        except BlockingIOError:
+            return False
+        except OSError:
+            if sock is not None:
+                sock.close()
+            sock = None
+            return False
+        return True
+
+    def sink(severity: int, message: str, at: float) -> None:
+        nonlocal lost
+        now = time.localtime(at)
+        clock = f"{months[now.tm_mon - 1]} {now.tm_mday:2d} {now.tm_hour:02d}:{now.tm_min:02d}:{now.tm_sec:02d}"
+        if lost:
+            message = f"{message} ({lost} earlier lines lost: syslog did not take them)"
+        line = f"<{LOG_DAEMON | severity}>{clock} vrrpd[{os.getpid()}]: {message}"
+        data = line.encode("utf-8", "backslashreplace")
+        # a second time after a restart of the syslog daemon
+        lost = 0 if sent(data) or (sock is None and sent(data)) else lost + 1
+
+    return sink

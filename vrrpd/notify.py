@@ -1,0 +1,87 @@
+"""What a transition means for scripts and mail: pure functions from configuration and event to argv and text.
+
+Formats are keepalived's, to the letter (keepalived.conf(5), notify_*; its mail subjects and bodies). Running the
+commands belongs to scripts.py, sending to mail.py, the choice of moment to helper.py.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from vrrpd.model.vrrp import Script, VrrpInstance
+
+
+class Job(NamedTuple):
+    """One command to run. `user` and `group` "" mean the configuration's defaults."""
+
+    instance: str
+    keyword: str
+    argv: tuple[str, ...]
+    user: str = ""
+    group: str = ""
+
+
+class Mail(NamedTuple):
+    """The text of one notification mail; `at` is the wall clock of the event."""
+
+    instance: str
+    event: str
+    subject: str
+    body: str
+    at: float
+
+
+# event -> (end of the subject, body)
+MAIL_TEXT = {
+    "MASTER": ("Entering MASTER state", "=> VRRP Instance is now owning VRRP VIPs <="),
+    "BACKUP": ("Entering BACKUP state", "=> VRRP Instance is no longer owning VRRP VIPs <="),
+    "FAULT": ("Entering FAULT state", "=> VRRP Instance is no longer owning VRRP VIPs <="),
+    "STOP": ("Stopping", "=> VRRP Instance stopping <="),
+    "DELETED": ("Deleted", "=> VRRP Deleted at reload <="),
+}
+
+
+def script_event(instance: VrrpInstance, event: str) -> str:
+    """The state that scripts are told: a removed instance is FAULT to them, unless notify_deleted is set."""
+    return "FAULT" if event == "DELETED" and instance.notify_deleted is None else event
+
+
+def transition_jobs(instance: VrrpInstance, event: str, priority: int) -> tuple[Job, ...]:
+    """The commands of one transition, in the order to run them: notify_<state>, then notify with its 4 arguments."""
+    event = script_event(instance, event)
+    by_event = {
+        "MASTER": instance.notify_master,
+        "BACKUP": instance.notify_backup,
+        "FAULT": instance.notify_fault,
+        "STOP": instance.notify_stop,
+        "DELETED": instance.notify_deleted,
+    }
+    extra = ("INSTANCE", instance.name, event, str(priority))
+    return (
+        *_job(instance, f"notify_{event.lower()}", by_event.get(event)),
+        *_job(instance, "notify", instance.notify, extra),
+    )
+
+
+def rx_lower_pri_jobs(instance: VrrpInstance) -> tuple[Job, ...]:
+    """The command of a MASTER that heard a lower advert."""
+    return _job(instance, "notify_master_rx_lower_pri", instance.notify_master_rx_lower_pri)
+
+
+def _job(instance: VrrpInstance, keyword: str, script: Script | None, extra: tuple[str, ...] = ()) -> tuple[Job, ...]:
+    # `notify_deleted` without a command is a flag
+    if script is None or not script.argv:
+        return ()
+    return (Job(instance.name, keyword, (*script.argv, *extra), script.user, script.group),)
+
+
+def transition_mail(
+    instance: VrrpInstance, event: str, router_id: str, at: float, last: str = "", no_email_faults: bool = False
+) -> Mail | None:
+    """The mail of one transition, or None: smtp_alert is off, or `last` (the last mailed event) says the same."""
+    if not instance.smtp_alert or event == last or event not in MAIL_TEXT:
+        return None
+    if event == "FAULT" and no_email_faults:
+        return None
+    subject, body = MAIL_TEXT[event]
+    return Mail(instance.name, event, f"[{router_id}] VRRP Instance {instance.name} - {subject}", body, at)
