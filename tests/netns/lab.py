@@ -804,6 +804,52 @@ class Lab:
         return False
 
 
+class Order:
+    """In which order a host's first advert, first address and first announcement of `address` left its kernel.
+
+    Times cannot tell: the three are microseconds apart. But an epoll instance lists descriptors in the order in which
+    they became ready, however late its reader comes.
+    """
+
+    def __init__(self, host: Host, address: str) -> None:
+        self.epoll = select.epoll()
+        self.sockets: dict[int, tuple[str, socket.socket]] = {}
+        six = ":" in address
+        # Only what we send: our own adverts, and ARP frames or neighbour advertisements that speak for the address.
+        outgoing = [(LD_TYPE, 0, 0, SKF_PKTTYPE), (JEQ, 1, 0, PACKET_OUTGOING), (RET, 0, 0, 0)]
+        tail = [(RET, 0, 0, 0xFFFF), (RET, 0, 0, 0)]
+        advert = [(LD_BYTE, 0, 0, 20 if six else 23), (JEQ, 0, 1, VRRP)]
+        if six:
+            announcement = [(LD_BYTE, 0, 0, 20), (JEQ, 0, 3, 58), (LD_BYTE, 0, 0, 54), (JEQ, 0, 1, 136)]
+        else:
+            sender = int.from_bytes(packed(address), "big")
+            announcement = [(LD_ETHER, 0, 0, 12), (JEQ, 0, 3, 0x0806), (LD_TYPE, 0, 0, 28), (JEQ, 0, 1, sender)]
+        with host.inside():
+            for what, test in (("advert", advert), ("announcement", announcement)):
+                tap = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+                attach_filter(tap, [*outgoing, *test, *tail])
+                tap.bind(("eth0", ETH_P_ALL))
+                self._add(what, tap)
+            monitor = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)
+            monitor.bind((0, 0x100 if six else 0x10))
+            self._add("address", monitor)
+
+    def _add(self, what: str, sock: socket.socket) -> None:
+        self.sockets[sock.fileno()] = what, sock
+        self.epoll.register(sock.fileno(), select.EPOLLIN | select.EPOLLONESHOT)
+
+    def seen(self, timeout: float = 5) -> list[str]:
+        """The three in their order, or those that came in time."""
+        order: list[str] = []
+        end = now() + timeout
+        while len(order) < len(self.sockets) and (left := end - now()) > 0:
+            order += [self.sockets[fd][0] for fd, _ in self.epoll.poll(left)]
+        for _, sock in self.sockets.values():
+            sock.close()
+        self.epoll.close()
+        return order
+
+
 class Prober:
     """The client asks an address every `period` seconds; `gaps()` are the times without an answer."""
 
