@@ -1,0 +1,454 @@
+"""vrrpctl: what an operator asks a running vrrpd, over its control socket.
+
+In: a command line. Out: a table or JSON, and an exit status for scripts. Every error is a sentence with the way
+out. Text that came from outside (peers, scripts, configuration) is escaped before it meets a terminal. What the
+commands do is decided by the daemon (helper.py, control.py); here is transport and presentation only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import pwd
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from vrrpd import __version__
+from vrrpd.log import escape
+
+SOCKET = "/run/vrrpd/control.sock"
+OK, REFUSED, USAGE, UNREACHABLE, BAD_CONFIG = 0, 1, 2, 3, 5
+TIMEOUT = 10.0
+RELOAD_TIMEOUT = 90.0  # the daemon reads the whole configuration before it answers
+
+EXIT_STATUS = """\
+exit status:
+  0  done
+  1  refused or failed
+  2  wrong usage
+  3  the daemon cannot be reached
+  5  reload: the configuration has errors, the daemon goes on with the old one
+"""
+
+COLOURS = {"MASTER": "32;1", "BACKUP": "36", "FAULT": "31;1", "INIT": "33"}
+
+
+class Unreachable(Exception):
+    """No conversation with the daemon; the text says why and what to do."""
+
+
+class Failed(Exception):
+    """The daemon said no; `code` is the exit status."""
+
+    def __init__(self, message: str, code: int = REFUSED) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def request(path: str, message: dict[str, Any], timeout: float = TIMEOUT) -> dict[str, Any]:
+    """One question, one answer."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(timeout)
+        try:
+            sock.connect(path)
+            with contextlib.suppress(BrokenPipeError):  # refused before it was read; the answer says why
+                sock.sendall(json.dumps(message).encode() + b"\n")
+            data = _line(sock)
+        except socket.timeout:
+            raise Unreachable(
+                f"vrrpd does not answer at {path} within {timeout:g} s; look at: journalctl -u vrrpd"
+            ) from None
+        except OSError as error:
+            raise Unreachable(_why(path, error)) from None
+    try:
+        answer = json.loads(data)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise Unreachable(f"what listens at {path} is not vrrpd, or it ended before it had answered")
+    return answer
+
+
+def _line(sock: socket.socket) -> bytes:
+    data = bytearray()
+    while not data.endswith(b"\n"):
+        chunk = sock.recv(65536)
+        if not chunk:
+            break
+        data += chunk
+    return bytes(data)
+
+
+def _why(path: str, error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"vrrpd is not running: {path} does not exist; start it with: systemctl start vrrpd"
+    if isinstance(error, ConnectionRefusedError):
+        return f"vrrpd is not running: nobody listens at {path}; look at: systemctl status vrrpd"
+    if isinstance(error, PermissionError):
+        user = _user()
+        return (
+            f"{user} may not use {path}: it is for root and members of group vrrpd; "
+            f"use sudo, or: usermod -aG vrrpd {user} (and log in again)"
+        )
+    return f"{path}: {error.strerror or error}"
+
+
+def _user() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return f"uid {os.geteuid()}"
+
+
+# -------------------------------------------------------------------------- presentation
+class Terminal:
+    """Prints text; colours only where a person looks."""
+
+    def __init__(self, colour: bool) -> None:
+        self._colour = colour
+
+    def paint(self, text: str, code: str) -> str:
+        return f"\x1b[{code}m{text}\x1b[0m" if self._colour and code else text
+
+    def state(self, state: str) -> str:
+        return self.paint(state, COLOURS.get(state, ""))
+
+
+def duration(seconds: float) -> str:
+    """Two units are enough: 4 s, 3 min 10 s, 2 h 5 min, 12 d 3 h."""
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    if whole < 86400:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"
+
+
+def show_status(status: dict[str, Any], name: str, terminal: Terminal) -> str:
+    instances = status["instances"]
+    if not name:
+        return "\n".join(filter(None, (_head(status, terminal), _table(instances, terminal), _notes(status, terminal))))
+    found = next((instance for instance in instances if instance["name"] == name), None)
+    if found is None:
+        known = ", ".join(instance["name"] for instance in instances) or "none"
+        raise Failed(f"no instance is called {escape(name)}; there are: {escape(known)}")
+    return _detail(found, [run for run in status.get("scripts", ()) if run["instance"] == name], terminal)
+
+
+def _head(status: dict[str, Any], terminal: Terminal) -> str:
+    config = status.get("config") or {}
+    loaded = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(config.get("loaded_at", 0)))
+    line = (
+        f"vrrpd {status['version']} ({status['release']}), up {duration(status['uptime'])}, "
+        f"{config.get('path', '?')} loaded {loaded}"
+    )
+    if status.get("maintenance"):
+        return escape(line) + "\n" + terminal.paint("maintenance is on: this node leaves the address to others", "33;1")
+    return escape(line)
+
+
+def _table(instances: list[dict[str, Any]], terminal: Terminal) -> str:
+    from tabulate import tabulate  # not for the commands that print no table
+
+    headers = ("instance", "state", "since", "prio", "interface", "vrid", "addresses", "master", "reason")
+    rows = []
+    for instance in instances:
+        last = instance.get("last_transition") or {}
+        rows.append(
+            (
+                escape(instance["name"]),
+                terminal.state(instance["state"]),
+                duration(last["ago"]) if last else "-",
+                _priority(instance),
+                escape(instance["interface"]),
+                str(instance["virtual_router_id"]),
+                _addresses(instance["virtual_ipaddress"]),
+                _master(instance),
+                escape(_reason(instance)),
+            )
+        )
+    return tabulate(rows, headers, tablefmt="simple", disable_numparse=True) if rows else "no instance is configured"
+
+
+def _addresses(addresses: list[str]) -> str:
+    shown = [escape(address) for address in addresses[:3]]
+    if len(addresses) > 3:
+        shown.append(f"and {len(addresses) - 3} more")
+    return "\n".join(shown) or "-"
+
+
+def _priority(instance: dict[str, Any]) -> str:
+    effective, base = instance["priority"], instance["base_priority"]
+    return str(effective) if effective == base else f"{effective} ({base})"
+
+
+def _master(instance: dict[str, Any]) -> str:
+    if instance["state"] == "MASTER":
+        return "this node"
+    master = instance.get("master")
+    return f"{escape(str(master['address']))} ({master['priority']})" if master else "-"
+
+
+def _reason(instance: dict[str, Any]) -> str:
+    if instance.get("faults"):
+        return "; ".join(instance["faults"])
+    return str((instance.get("last_transition") or {}).get("reason", ""))
+
+
+def _notes(status: dict[str, Any], terminal: Terminal) -> str:
+    """What else is wrong, one line each; nothing on a good day."""
+    lines = [
+        f"{run['instance']}: {run['keyword']} failed {duration(time.time() - run['at'])} ago: {_result(run)}"
+        for run in status.get("scripts", ())
+        if not _succeeded(run)
+    ]
+    mail = status.get("mail") or {}
+    if mail.get("queued") and mail.get("last_error"):
+        lines.append(f"{mail['queued']} mails wait: {mail['last_error']}")
+    for key, what in (
+        ("scripts_dropped", "scripts were not run"),
+        ("transitions_lost", "state changes were not told to scripts and mail"),
+    ):
+        if status.get(key):
+            lines.append(f"{status[key]} {what}")
+    return "\n".join(["", *(terminal.paint(escape(line), "33") for line in lines)]) if lines else ""
+
+
+def _succeeded(run: dict[str, Any]) -> bool:
+    return run.get("exit") == 0 and not run.get("error")
+
+
+def _result(run: dict[str, Any]) -> str:
+    what = f"killed by {run['signal']}" if "signal" in run else f"exit status {run['exit']}" if "exit" in run else ""
+    took = f"after {run['duration']:.2f} s" if what else ""
+    return " ".join(filter(None, (what, took, f"({run['error']})" if what and run.get("error") else run.get("error"))))
+
+
+def _detail(instance: dict[str, Any], runs: list[dict[str, Any]], terminal: Terminal) -> str:
+    last = instance.get("last_transition")
+    master = instance.get("master")
+    rows = [
+        ("instance", escape(instance["name"])),
+        ("state", terminal.state(instance["state"])),
+        ("priority", _priority(instance)),
+        ("interface", escape(instance["interface"])),
+        ("virtual_router_id", str(instance["virtual_router_id"])),
+        ("version", f"{instance['version']} ({instance['family']})"),
+        ("advert_int", f"{instance['advert_int']:g} s"),
+        ("preempt", "yes" if instance["preempt"] else "no"),
+        ("source", escape(str(instance.get("source") or "-"))),
+        ("virtual_ipaddress", ", ".join(map(escape, instance["virtual_ipaddress"])) or "-"),
+        ("virtual_ipaddress_excluded", ", ".join(map(escape, instance.get("virtual_ipaddress_excluded", ())))),
+        ("unicast_peer", ", ".join(map(escape, instance.get("unicast_peer", ())))),
+        ("master", "this node" if instance["state"] == "MASTER" else ""),
+    ]
+    if master:
+        rows[-1] = (
+            "master",
+            f"{escape(str(master['address']))}, priority {master['priority']}, heard {master['age']:.2f} s ago",
+        )
+    if last:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(last["at"]))
+        rows.append(
+            (
+                "last change",
+                f"{last['old']} -> {last['new']}, {duration(last['ago'])} ago ({when}): {escape(last['reason'])}",
+            )
+        )
+    rows += [("fault", terminal.paint(escape(fault), "31")) for fault in instance.get("faults", ())]
+    rows += [(run["keyword"], escape(f"{_result(run)}, {duration(time.time() - run['at'])} ago")) for run in runs]
+    counters = {name: value for name, value in instance.get("counters", {}).items() if value}
+    rows += [(name, str(value)) for name, value in counters.items()]
+    width = max(len(label) for label, _ in rows)
+    return "\n".join(f"{label:<{width}}  {value}" for label, value in rows if value)
+
+
+# -------------------------------------------------------------------------- commands
+def _status(options: argparse.Namespace) -> int:
+    answer = request(options.socket, {"cmd": "status"})
+    if options.json:
+        print(json.dumps(_only(answer, options.name), indent=2))
+        return OK if answer.get("ok") else REFUSED
+    _check(answer)
+    print(
+        show_status(
+            answer["status"], options.name or "", Terminal(sys.stdout.isatty() and "NO_COLOR" not in os.environ)
+        )
+    )
+    return OK
+
+
+def _only(answer: dict[str, Any], name: str | None) -> Any:
+    """The status object, or one instance of it; a failure as it is."""
+    if not answer.get("ok"):
+        return answer
+    status = answer["status"]
+    if not name:
+        return status
+    found = [instance for instance in status["instances"] if instance["name"] == name]
+    if not found:
+        known = ", ".join(instance["name"] for instance in status["instances"]) or "none"
+        raise Failed(f"no instance is called {escape(name)}; there are: {escape(known)}")
+    return found[0]
+
+
+def _scripts(options: argparse.Namespace) -> int:
+    answer = request(options.socket, {"cmd": "scripts"})
+    if options.json:
+        print(json.dumps(answer.get("scripts", answer), indent=2))
+        return OK if answer.get("ok") else REFUSED
+    _check(answer)
+    from tabulate import tabulate
+
+    rows = [
+        (
+            escape(run["instance"]),
+            run["keyword"],
+            escape(" ".join(run["argv"])),
+            f"{duration(time.time() - run['at'])} ago",
+            escape(_result(run)),
+        )
+        for run in answer["scripts"]
+    ]
+    headers = ("instance", "keyword", "command", "when", "result")
+    print(tabulate(rows, headers, tablefmt="simple", disable_numparse=True) if rows else "no script has run yet")
+    return OK
+
+
+def _reload(options: argparse.Namespace) -> int:
+    answer = request(options.socket, {"cmd": "reload"}, RELOAD_TIMEOUT)
+    if options.json:
+        print(json.dumps(answer, indent=2))
+    else:
+        for diagnostic in answer.get("diagnostics", ()):
+            print(show_diagnostic(diagnostic), file=sys.stderr)
+    if answer.get("ok"):
+        if not options.json:
+            changed = ", ".join(map(escape, answer.get("changed", ())))
+            print(f"reloaded; changed: {changed}" if changed else "reloaded; no instance changed")
+        return OK
+    bad = any(_severity(diagnostic) != "warning" for diagnostic in answer.get("diagnostics", ()))
+    if not options.json:
+        print(f"vrrpctl: reload: {escape(str(answer.get('error', 'refused')))}", file=sys.stderr)
+    return BAD_CONFIG if bad else REFUSED
+
+
+def _severity(diagnostic: Any) -> str:
+    return str(diagnostic.get("severity", "error")) if isinstance(diagnostic, dict) else "error"
+
+
+def show_diagnostic(diagnostic: Any) -> str:
+    """As `vrrpd -t` prints it: place and message, the line, a caret below the word, a hint."""
+    if not isinstance(diagnostic, dict):
+        return "\n".join(map(escape, str(diagnostic).splitlines()))
+    column = diagnostic.get("column", 1)
+    place = (
+        f"{diagnostic['file']}:{diagnostic['line']}:{column}" if diagnostic.get("line") else diagnostic.get("file", "")
+    )
+    lines = [escape(f"{place}: {diagnostic['severity']}: {diagnostic['message']}")]
+    source = diagnostic.get("source_line")
+    if source:
+        # tabs as single spaces, or the caret would not stand below its word
+        lines.append("    " + escape(source.replace("\t", " ").rstrip()))
+        lines.append("    " + " " * (column - 1) + "^" * max(1, diagnostic.get("length", 1)))
+    if diagnostic.get("hint"):
+        lines.append(f"    hint: {escape(diagnostic['hint'])}")
+    return "\n".join(lines)
+
+
+def _maintenance(options: argparse.Namespace) -> int:
+    on = options.switch == "on"
+    answer = request(options.socket, {"cmd": "maintenance", "on": on})
+    return _simple(
+        options,
+        answer,
+        "maintenance is on, also after a restart; end it with: vrrpctl maintenance off" if on else "maintenance is off",
+    )
+
+
+def _handover(options: argparse.Namespace) -> int:
+    answer = request(options.socket, {"cmd": "handover", "instance": options.name})
+    return _simple(options, answer, f"{options.name}: handed over; see: vrrpctl status")
+
+
+def _simple(options: argparse.Namespace, answer: dict[str, Any], done: str) -> int:
+    if options.json:
+        print(json.dumps(answer, indent=2))
+        return OK if answer.get("ok") else REFUSED
+    _check(answer)
+    print(done)
+    return OK
+
+
+def _check(answer: dict[str, Any]) -> None:
+    if not answer.get("ok"):
+        raise Failed(escape(str(answer.get("error", "refused"))))
+
+
+def parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    # SUPPRESS: given before the command, a value must survive the command's own defaults
+    common.add_argument(
+        "--socket", metavar="PATH", default=argparse.SUPPRESS, help=f"control socket (default {SOCKET})"
+    )
+    common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="JSON for programs")
+    main = argparse.ArgumentParser(
+        prog="vrrpctl",
+        description="Ask and steer a running vrrpd.",
+        epilog=EXIT_STATUS,
+        parents=[common],
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    main.add_argument("--version", action="version", version=f"vrrpctl {__version__}")
+    commands = main.add_subparsers(metavar="COMMAND", required=True)
+
+    def command(name: str, function: Any, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, parents=[common], help=text, description=text)
+        added.set_defaults(function=function)
+        return added
+
+    status = command("status", _status, "who is MASTER, since when and why; with a NAME all about that instance")
+    status.add_argument("name", metavar="NAME", nargs="?")
+    command("scripts", _scripts, "the last run of every notify script and how it ended")
+    command("reload", _reload, "read the configuration again; a bad one is refused and changes nothing")
+    maintenance = command("maintenance", _maintenance, "leave all addresses to other nodes, also after a restart")
+    maintenance.add_argument("switch", choices=("on", "off"))
+    handover = command("handover", _handover, "give one instance to the next node, without an outage")
+    handover.add_argument("name", metavar="NAME")
+    return main
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parser().parse_args(arguments, argparse.Namespace(socket=SOCKET, json=False))
+    try:
+        code: int = options.function(options)
+        sys.stdout.flush()
+        return code
+    except Unreachable as error:
+        return _fail(options, str(error), UNREACHABLE)
+    except Failed as error:
+        return _fail(options, str(error), error.code)
+    except BrokenPipeError:  # `vrrpctl status | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return OK
+    except KeyboardInterrupt:
+        return REFUSED
+
+
+def _fail(options: argparse.Namespace, message: str, code: int) -> int:
+    if options.json:
+        print(json.dumps({"ok": False, "error": message}, indent=2))
+    else:
+        print(f"vrrpctl: {message}", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
