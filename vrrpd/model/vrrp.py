@@ -1,11 +1,45 @@
-"""What a vrrp_instance means, after every default is filled in. Skeleton: the keyword table comes with the reader."""
+"""vrrp_instance: one virtual router, as written (the keyword table) and resolved (after defaults and inheritance)."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Optional
 
-AF_INET, AF_INET6 = 2, 10
+from ..conf.schema import FIRST, kw
+from ..conf.tree import Statement
+from ..conf.types import (
+    Address,
+    Boolean,
+    Choice,
+    Custom,
+    Flag,
+    Integer,
+    InterfaceName,
+    Invalid,
+    ListOf,
+    Nested,
+    Seconds,
+    address,
+    integer,
+    interface_name,
+)
+from .globals import AF_INET, AF_INET6, FOREVER
+from .scripts import Script, script_type
+
+__all__ = ["AF_INET", "AF_INET6", "Authentication", "Script", "UnicastPeer", "VirtualAddress", "VrrpInstance"]
+
+# linux/rtnetlink.h RT_SCOPE_*, under the names of ip-address(8)
+SCOPES = {"global": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
+UNSUPPORTED_OPTIONS = (
+    "peer",
+    "home",
+    "mngtmpaddr",
+    "noprefixroute",
+    "autojoin",
+    "preferred_lft",
+    "use_vmac",
+    "track_group",
+)
 
 
 @dataclass(frozen=True)
@@ -18,23 +52,125 @@ class VirtualAddress:
     broadcast: Optional[bytes] = None
     scope: int = 0  # RT_SCOPE_UNIVERSE
     label: str = ""
+    dad: bool = False  # IPv6: run duplicate address detection (keyword -nodad; the default is to add with NODAD)
+    no_track: bool = False  # its removal by somebody else is left alone
+
+
+def virtual_address(statement: Statement) -> VirtualAddress:
+    """`IP[/len] [brd IP|+|-] [dev IF] [scope S] [label L] [-nodad] [no_track]`, keywords in any order."""
+    words = statement.words
+    text, slash, length = words[0].partition("/")
+    packed = address(text, 0)
+    bits = len(packed) * 8
+    prefixlen = integer(length, index=0) if slash else bits
+    if not 0 <= prefixlen <= bits:
+        raise Invalid(f"/{length} is outside /0../{bits}", 0)
+    if len(words) == 1:
+        return VirtualAddress(packed, prefixlen)
+    return _with_options(statement, packed, prefixlen)
+
+
+def _with_options(statement: Statement, packed: bytes, prefixlen: int) -> VirtualAddress:
+    words = statement.words
+    dev = label = ""
+    broadcast: Optional[bytes] = None
+    scope, dad, no_track = 0, False, False
+    index = 1
+    while index < len(words):
+        word = words[index]
+        argument = words[index + 1] if index + 1 < len(words) else None
+        if word in ("brd", "broadcast", "dev", "scope", "label"):
+            if argument is None:
+                raise Invalid(f"'{word}' needs a value", index)
+            if word == "dev":
+                dev = interface_name(argument, index + 1)
+            elif word == "label":
+                label = argument
+            elif word == "scope":
+                scope = _scope(argument, index + 1)
+            else:
+                broadcast = _broadcast(argument, packed, prefixlen, index + 1)
+            index += 2
+        elif word == "-nodad":
+            dad, index = True, index + 1
+        elif word == "no_track":
+            no_track, index = True, index + 1
+        elif word in UNSUPPORTED_OPTIONS:
+            raise Invalid(f"'{word}' is not supported yet", index, "the address cannot be added as it is meant")
+        else:
+            hint = "one address a line" if word[:1].isdigit() else ""
+            raise Invalid(f"'{word}' is no option of an address", index, hint, VirtualAddress(packed, prefixlen, dev))
+    if len(packed) == 16:
+        label = ""  # labels belong to IPv4 (linux/if_addr.h IFA_LABEL)
+    return VirtualAddress(packed, prefixlen, dev, broadcast, scope, label, dad, no_track)
+
+
+def _scope(word: str, index: int) -> int:
+    if word in SCOPES:
+        return SCOPES[word]
+    if word.isdigit() and word.isascii() and int(word[:4]) < 256:
+        return int(word)
+    raise Invalid(f"'{word}' is no scope", index, f"one of {', '.join(SCOPES)} or 0..255")
+
+
+def _broadcast(word: str, packed: bytes, prefixlen: int, index: int) -> Optional[bytes]:
+    if len(packed) == 16:
+        raise Invalid("IPv6 has no broadcast address", index)
+    if word not in ("+", "-"):
+        return address(word, index)
+    host = (1 << (32 - prefixlen)) - 1
+    value = int.from_bytes(packed, "big")
+    return (value | host if word == "+" else value & ~host).to_bytes(4, "big")
 
 
 @dataclass(frozen=True)
-class Script:
-    """A command of the configuration, already split; `user` "" means script_user or its default."""
+class UnicastPeer:
+    """One line of unicast_peer. A TTL bound turns the check of the source address on."""
 
-    argv: tuple[str, ...]
-    user: str = ""
-    group: str = ""
+    address: bytes
+    min_ttl: int = 0
+    max_ttl: int = 255
+
+
+def unicast_peer(statement: Statement) -> UnicastPeer:
+    words = statement.words
+    bounds = {"min_ttl": 0, "max_ttl": 255}
+    packed = address(words[0], 0)
+    for index in range(1, len(words), 2):
+        if words[index] not in bounds:
+            raise Invalid(f"'{words[index]}' is neither min_ttl nor max_ttl", index, fallback=UnicastPeer(packed))
+        if index + 1 == len(words):
+            raise Invalid(f"'{words[index]}' needs a value", index)
+        value = integer(words[index + 1], index=index + 1)
+        if not 0 <= value <= 255:
+            raise Invalid(f"{value} is outside 0..255", index + 1)
+        bounds[words[index]] = value
+    return UnicastPeer(packed, **bounds)
+
+
+def password(statement: Statement) -> bytes:
+    """At most 8 bytes go into an advert (RFC 2338 5.3.10); what is longer never compares as meant."""
+    value = statement.words[1].encode("utf-8", "surrogateescape")
+    if len(value) > 8:
+        raise Invalid(
+            f"the password has {len(value)} bytes, VRRPv2 carries at most 8",
+            hint="keepalived uses the first 8: shorten it on every node",
+            fallback=value[:8],
+        )
+    return value
+
+
+def skip_check(statement: Statement) -> bool:
+    """keepalived sets it whatever the argument says (vrrp_parser.c), against its man page: so do we."""
+    return True
 
 
 @dataclass(frozen=True)
 class Authentication:
     """VRRPv2 simple text authentication (RFC 2338 10.2): the password, at most 8 bytes, unpadded."""
 
-    auth_type: str
-    auth_pass: bytes = field(repr=False, default=b"")
+    auth_type: str = kw(Choice("PASS", "AH"), "", "PASS: a password in clear; AH is not supported yet")
+    auth_pass: bytes = kw(Custom(password, "password"), b"", "the same on all nodes, at most 8 bytes", secret=True)
 
 
 @dataclass(frozen=True)
@@ -42,42 +178,84 @@ class VrrpInstance:
     """One virtual router, resolved: no value is inherited any more. Times in seconds."""
 
     name: str
-    interface: str
-    virtual_router_id: int
+    interface: str = kw(InterfaceName(), "", "where adverts are sent and addresses are added")
+    virtual_router_id: int = kw(Integer(1, 255), 0, "1..255, unique per interface and address family")
     family: int = AF_INET
-    version: int = 2
-    state: str = "BACKUP"
-    priority: int = 100
-    advert_int: float = 1.0
-    virtual_ipaddress: tuple[VirtualAddress, ...] = ()
-    virtual_ipaddress_excluded: tuple[VirtualAddress, ...] = ()
-    authentication: Optional[Authentication] = None
-    mcast_group: bytes = b"\xe0\x00\x00\x12"
-    mcast_src_ip: Optional[bytes] = None
-    unicast_src_ip: Optional[bytes] = None
-    unicast_peer: tuple[bytes, ...] = ()
-    unicast_ttl: int = 255
-    check_unicast_src: bool = False
-    preempt: bool = True
-    preempt_delay: float = 0.0
-    down_timer_adverts: int = 3
-    garp_master_delay: float = 5.0
-    garp_master_repeat: int = 5
-    garp_master_refresh: float = 0.0
-    garp_master_refresh_repeat: int = 1
-    garp_lower_prio_delay: float = 5.0
-    garp_lower_prio_repeat: int = 5
-    garp_interval: float = 0.0
+    version: int = kw(Integer(2, 3), 2, "VRRP version; IPv6 is always 3", inherits="vrrp_version")
+    state: str = kw(
+        Choice("MASTER", "BACKUP", fallback="BACKUP"), "BACKUP", "start state of an address owner; decides no election"
+    )
+    priority: int = kw(Integer(1, 255, fallback=100), 100, "the highest wins; 255 is the owner of the addresses")
+    advert_int: float = kw(Seconds(0.01, 255), 1.0, "time between adverts; whole seconds in VRRPv2", unit="s")
+    virtual_ipaddress: tuple[VirtualAddress, ...] = kw(
+        ListOf(virtual_address, "addresses"), (), "addresses of the virtual router, one family, advertised"
+    )
+    virtual_ipaddress_excluded: tuple[VirtualAddress, ...] = kw(
+        ListOf(virtual_address, "addresses"), (), "further addresses, any family, not advertised"
+    )
+    no_virtual_ipaddress: bool = kw(Flag(True), False, "no address is meant: only scripts act")
+    authentication: Optional[Authentication] = kw(Nested("authentication"), None, "VRRPv2 only (RFC 2338)")
+    mcast_group: bytes = kw(Address(multicast=True), b"\xe0\x00\x00\x12", "group of adverts", name="mcast_dst_ip")
+    mcast_src_ip: Optional[bytes] = kw(Address(multicast=False), None, "source of multicast adverts")
+    unicast_src_ip: Optional[bytes] = kw(Address(multicast=False), None, "source of unicast adverts")
+    unicast_peer: tuple[bytes, ...] = kw(ListOf(unicast_peer, "peers"), (), "send adverts to these instead of a group")  # type: ignore[assignment]
+    unicast_peer_ttl: tuple[tuple[int, int], ...] = ()  # (least, most) for each peer
+    unicast_ttl: int = kw(Integer(0, 255), 255, "TTL or hop limit of unicast adverts")
+    check_unicast_src: bool = kw(
+        Flag(True), False, "unicast adverts must come from a peer", inherits="vrrp_check_unicast_src"
+    )
+    preempt: bool = kw(
+        Flag(False), True, "a lower master keeps its role", name="nopreempt", also={"preempt": Flag(True)}
+    )
+    preempt_delay: float = kw(Seconds(0, 1000), 0.0, "wait before taking over from a lower master", unit="s")
+    down_timer_adverts: int = kw(
+        Integer(1, 100), 3, "missed adverts before a takeover", inherits="vrrp_down_timer_adverts"
+    )
+    garp_master_delay: float = kw(
+        Seconds(0, FOREVER), 5.0, "second block of gratuitous ARP", unit="s", inherits="vrrp_garp_master_delay"
+    )
+    garp_master_repeat: int = kw(
+        Integer(1, 2**31 - 1, fallback=1), 5, "messages per block", inherits="vrrp_garp_master_repeat"
+    )
+    garp_master_refresh: float = kw(
+        Seconds(0, FOREVER), 0.0, "repeat while MASTER, 0 for never", unit="s", inherits="vrrp_garp_master_refresh"
+    )
+    garp_master_refresh_repeat: int = kw(
+        Integer(1, 2**31 - 1, fallback=1), 1, "messages per refresh", inherits="vrrp_garp_master_refresh_repeat"
+    )
+    garp_lower_prio_delay: float = kw(
+        Seconds(0, FOREVER), 5.0, "second block after a lower advert", unit="s", inherits="vrrp_garp_lower_prio_delay"
+    )
+    garp_lower_prio_repeat: int = kw(
+        Integer(0, 2**31 - 1), 5, "messages after a lower advert", inherits="vrrp_garp_lower_prio_repeat"
+    )
+    garp_interval: float = 0.0  # vrrp_garp_interval: keepalived has no keyword of the instance for it
     gna_interval: float = 0.0
-    lower_prio_no_advert: bool = False
-    higher_prio_send_advert: bool = False
-    v3_checksum_as_v2: bool = False
-    skip_check_adv_addr: bool = False
-    notify_master: Optional[Script] = None
-    notify_backup: Optional[Script] = None
-    notify_fault: Optional[Script] = None
-    notify_stop: Optional[Script] = None
-    notify_deleted: Optional[Script] = None
-    notify_master_rx_lower_pri: Optional[Script] = None
-    notify: Optional[Script] = None
-    smtp_alert: bool = False
+    lower_prio_no_advert: bool = kw(
+        Boolean(), False, "do not answer a lower advert with one of ours", inherits="vrrp_lower_prio_no_advert"
+    )
+    higher_prio_send_advert: bool = kw(
+        Boolean(), False, "send a last advert before yielding", inherits="vrrp_higher_prio_send_advert"
+    )
+    v3_checksum_as_v2: bool = kw(
+        Boolean(), False, "VRRPv3 over IPv4: checksum without the pseudo-header", inherits="v3_checksum_as_v2"
+    )
+    skip_check_adv_addr: bool = kw(
+        Custom(skip_check, "boolean", 0, 1),
+        False,
+        "do not compare addresses again",
+        inherits="vrrp_skip_check_adv_addr",
+    )
+    accept: bool = kw(Flag(True), True, "packets to the addresses are accepted")
+    notify_master: Optional[Script] = kw(script_type(), None, "run on becoming MASTER", repeated=FIRST)
+    notify_backup: Optional[Script] = kw(script_type(), None, "run on becoming BACKUP", repeated=FIRST)
+    notify_fault: Optional[Script] = kw(script_type(), None, "run on entering FAULT", repeated=FIRST)
+    notify_stop: Optional[Script] = kw(script_type(), None, "run when the daemon stops", repeated=FIRST)
+    notify_deleted: Optional[Script] = kw(script_type(), None, "run when a reload removes the instance", repeated=FIRST)
+    notify_master_rx_lower_pri: Optional[Script] = kw(
+        script_type(), None, "run when a MASTER hears a lower advert", repeated=FIRST
+    )
+    notify: Optional[Script] = kw(
+        script_type(), None, "run on every transition with INSTANCE NAME STATE PRIORITY", repeated=FIRST
+    )
+    smtp_alert: bool = kw(Boolean(), False, "mail about transitions", inherits="smtp_alert_vrrp")

@@ -1,0 +1,236 @@
+"""Keywords as data: `kw()` makes one line of a dataclass a keyword, `Block` collects them, `bind()` fills them.
+
+A Block is a dataclass's kw() fields, the keywords that keepalived has and we do not yet, and a name. `bind` looks
+every statement up, converts it and collects every finding; what the values mean together is model/validate.py's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Optional, TypeVar
+
+from .source import Problems
+from .tree import Statement
+from .types import MISSING, Invalid, Nested, Type
+
+T = TypeVar("T")
+LAST, FIRST = "last", "first"  # which of several occurrences counts; lists and blocks add up
+
+
+@dataclass(frozen=True)
+class Keyword:
+    """One keyword of one block. `verdict`: what its appearance means while unsupported, error or warning."""
+
+    name: str
+    type: Type[Any]
+    doc: str
+    field: str = ""
+    default: Any = None
+    unit: str = ""
+    inherits: str = ""
+    repeated: str = LAST
+    secret: bool = False
+    verdict: str = ""
+
+    @property
+    def supported(self) -> bool:
+        return not self.verdict
+
+
+def kw(
+    type: Type[Any],
+    default: T,
+    doc: str,
+    *,
+    name: str = "",
+    unit: str = "",
+    inherits: str = "",
+    repeated: str = LAST,
+    secret: bool = False,
+    also: Optional[Mapping[str, Type[Any]]] = None,
+) -> T:
+    """A field that the keyword of its name sets. `inherits` names the global_defs keyword that gives the default.
+
+    `also` are further keywords for the same field (nopreempt, preempt). Typed as the field's own type for mypy.
+    """
+    keywords = [(name, type), *(also or {}).items()]
+    common = {"doc": doc, "unit": unit, "inherits": inherits, "repeated": repeated, "secret": secret}
+    value: T = field(default=default, repr=not secret, metadata={"keywords": keywords, "common": common})
+    return value
+
+
+def known(name: str, type: Type[Any], verdict: str, doc: str) -> Keyword:
+    """A keyword of keepalived that is not supported yet. `doc` says why it may be left out, or may not."""
+    return Keyword(name, type, doc, verdict=verdict)
+
+
+class Block:
+    """A kind of block: its keywords by name, and the dataclass that its values go to."""
+
+    def __init__(self, name: str, doc: str, shape: Optional[type[Any]] = None, others: Iterable[Keyword] = ()) -> None:
+        self.name = name
+        self.doc = doc
+        self.keywords: dict[str, Keyword] = {}
+        for item in dataclasses.fields(shape) if shape else ():
+            default = None if item.default is dataclasses.MISSING else item.default
+            for keyword, kind in item.metadata.get("keywords", ()):
+                row = Keyword(keyword or item.name, kind, field=item.name, default=default, **item.metadata["common"])
+                self.keywords[row.name] = row
+        for row in others:
+            self.keywords[row.name] = row
+
+
+class Bound:
+    """A block as written: values by field, and for each the statement that gave it."""
+
+    __slots__ = ("block", "items", "places", "statement", "values")
+
+    def __init__(self, block: Block, statement: Statement) -> None:
+        self.block = block
+        self.statement = statement
+        self.values: dict[str, Any] = {}
+        self.places: dict[str, Statement] = {}
+        self.items: dict[str, list[Statement]] = {}  # for a list: the statement of each value
+
+    @property
+    def name(self) -> str:
+        return self.statement.words[1] if len(self.statement.words) > 1 else ""
+
+
+class Binder:
+    """Fills blocks. `blocks` are all kinds by name: Nested types refer to them."""
+
+    def __init__(self, blocks: Mapping[str, Block], problems: Problems) -> None:
+        self.blocks = blocks
+        self.problems = problems
+
+    def bind(self, block: Block, statement: Statement) -> Bound:
+        """The values of a block's statements; findings go to `problems`."""
+        bound = Bound(block, statement)
+        keywords = block.keywords
+        for item in statement.block or ():
+            row = keywords.get(item.words[0])
+            if row is None:
+                self._unknown(item, block)
+            elif row.verdict:
+                self._unsupported(row, item)
+            else:
+                self._take(row, item, bound)
+        return bound
+
+    def _take(self, row: Keyword, statement: Statement, bound: Bound) -> None:
+        kind = row.type
+        form = kind.form
+        if row.secret:
+            for index, word in enumerate(statement.words[1:], 1):
+                self.problems.mask(statement.place(index), word)
+        count = len(statement.words) - 1
+        if count < kind.least:
+            self.problems.error(statement.place(count + 1), f"'{row.name}' needs a value")
+            return
+        if count > kind.most:
+            what = "the word" if row.secret else f"'{statement.words[kind.most + 1]}'"
+            self.problems.warning(statement.place(kind.most + 1), f"{what} after '{row.name}' is ignored")
+        if form in ("list", "block"):
+            if statement.block is None:
+                self.problems.survivable(
+                    statement.place(), f"'{row.name}' needs a block", f"write {row.name} {{ ... }}"
+                )
+                return
+        elif statement.block is not None:
+            self.problems.survivable(statement.place(), f"'{row.name}' takes no block")
+            return
+        if form == "list":
+            values = bound.values.setdefault(row.field, [])
+            items = bound.items.setdefault(row.field, [])
+            for item in statement.block or ():
+                self._item(row, item, values)
+                items.extend([item] * (len(values) - len(items)))
+        elif form == "block":
+            nested = self.bind(self.blocks[kind.block], statement)
+            bound.values.setdefault(row.field, []).append(nested)
+        else:
+            try:
+                value = kind.convert(statement)
+            except Invalid as invalid:
+                value = self._refused(row, statement, invalid)
+                if value is MISSING:
+                    return
+            if row.field in bound.values and not self._repeated(row, statement, bound):
+                return
+            bound.values[row.field] = value
+        bound.places.setdefault(row.field, statement) if form in ("list", "block") else bound.places.update(
+            {row.field: statement}
+        )
+
+    def _item(self, row: Keyword, statement: Statement, values: list[Any]) -> None:
+        if statement.block is not None:
+            self.problems.survivable(
+                statement.place(), f"{row.name}: no block can stand here", "is a '}' missing above?"
+            )
+            return
+        try:
+            values.append(row.type.item(statement))  # type: ignore[attr-defined]
+        except Invalid as invalid:
+            value = self._refused(row, statement, invalid)
+            if value is not MISSING:
+                values.append(value)
+
+    def _refused(self, row: Keyword, statement: Statement, invalid: Invalid) -> Any:
+        place = statement.place(invalid.index)
+        message = f"{row.name}: {invalid.message}"
+        report = self.problems.error if invalid.fatal else self.problems.survivable
+        report(place, message, invalid.hint)
+        return invalid.fallback
+
+    def _repeated(self, row: Keyword, statement: Statement, bound: Bound) -> bool:
+        before = bound.places[row.field]
+        where = f"line {before.line.number}"
+        if row.repeated == FIRST:
+            self.problems.survivable(statement.place(), f"'{row.name}' is already given in {where}, which counts")
+            return False
+        self.problems.warning(statement.place(), f"'{row.name}' replaces the one in {where}")
+        return True
+
+    def _unsupported(self, row: Keyword, statement: Statement) -> None:
+        if row.type.form == "bool" and statement.words[1:2] and statement.words[1] in ("no", "off", "false"):
+            return
+        message = f"'{row.name}' is not supported yet: {row.doc}"
+        if row.verdict == "error":
+            self.problems.survivable(statement.place(), message)
+        else:
+            self.problems.warning(statement.place(), message)
+        self._names(row, statement)
+
+    def _names(self, row: Keyword, statement: Statement) -> None:
+        """Inside an unsupported block only the names are checked."""
+        block = self.blocks.get(row.type.block)
+        if block is None:
+            return
+        for item in statement.block or ():
+            inner = block.keywords.get(item.words[0])
+            if inner is None:
+                self._unknown(item, block)
+            else:
+                self._names(inner, item)
+
+    def _unknown(self, statement: Statement, block: Block) -> None:
+        word = statement.words[0]
+        if word == "{":
+            return  # the brace itself was reported
+        where = f" in {block.name}" if block.name else ""
+        hint = ""
+        top = self.blocks[""].keywords
+        if block.name and word in top and top[word].type.form == "block":
+            hint = "is a '}' missing above?"
+        else:
+            near = difflib.get_close_matches(word, block.keywords, 1, 0.7)
+            homes = [other.name for other in self.blocks.values() if other.name and word in other.keywords]
+            if near:
+                hint = f"did you mean '{near[0]}'?"
+            elif homes:
+                hint = f"'{word}' belongs in {homes[0]}"
+        self.problems.survivable(statement.place(), f"unknown keyword '{word}'{where}", hint)

@@ -1,0 +1,100 @@
+"""Statements: the words of a line and, where braces follow, the statements inside.
+
+A brace may stand on the line of its keyword or alone on the next, and `keyword { value }` may stand on one line.
+Missing and extra braces are reported where they are, and reading goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Optional
+
+from .expand import Line
+from .lexer import quoted_words, words
+from .source import Place, Problems
+
+
+class Statement:
+    """`words[0]` is the keyword (or a value, inside a list). `block` is None without braces. Columns on demand."""
+
+    __slots__ = ("block", "first", "line", "words")
+
+    def __init__(self, line: Line, words: list[str], first: int = 0) -> None:
+        self.line = line
+        self.words = words
+        self.first = first
+        self.block: Optional[list[Statement]] = None
+
+    def place(self, index: int = 0) -> Place:
+        """Where word `index` stands; beyond the last word: just after it."""
+        found = [w for w in words(self.line.text)][self.first :]
+        if index < len(self.words) and index < len(found):
+            return self.line.place(found[index].start, found[index].end)
+        last = found[min(len(self.words), len(found)) - 1]
+        place = self.line.place(last.start, last.end)
+        return place._replace(column=place.column + place.length, length=1)
+
+    def span(self) -> Place:
+        """From the first word to the last."""
+        first, last = self.place(0), self.place(len(self.words) - 1)
+        return first._replace(length=max(first.length, last.column + last.length - first.column))
+
+    def quoted(self, index: int) -> list[str]:
+        """The words from `index` on by the rules for commands. Raises ValueError for an open quote."""
+        found = words(self.line.text)[self.first : self.first + len(self.words)]
+        return quoted_words(self.line.text[found[index].start : found[-1].end]) if index < len(found) else []
+
+
+def parse(lines: Iterable[Line], problems: Problems) -> list[Statement]:
+    """The statements of a configuration."""
+    root: list[Statement] = []
+    current = root
+    stack: list[tuple[list[Statement], Statement]] = []
+    opening: Optional[Statement] = None  # the statement that a '{' would belong to
+    for line in lines:
+        text = line.text.strip()
+        if not text:
+            continue
+        if "{" not in text and '"' not in text:
+            if text == "}" and stack:
+                current, _ = stack.pop()
+                opening = None
+                continue
+            if "}" not in text:
+                opening = Statement(line, text.split())
+                current.append(opening)
+                continue
+        found = words(line.text)
+        start = 0
+        for index in range(len(found) + 1):
+            word = found[index] if index < len(found) else None
+            if word is not None and word.kind == "open":
+                problems.survivable(line.place(word.start, word.end), "the quote is not closed")
+            if word is not None and word.kind != "brace":
+                continue
+            if index > start:
+                opening = Statement(line, [w.text for w in found[start:index]], start)
+                current.append(opening)
+            start = index + 1
+            if word is None:
+                break
+            place = line.place(word.start, word.end)
+            if word.text == "{":
+                if opening is None or opening.block is not None:
+                    problems.survivable(place, "'{' follows no keyword")
+                    opening = Statement(line, ["{"], index)  # its contents are dropped with it
+                opening.block = []
+                stack.append((current, opening))
+                current = opening.block
+            elif stack:
+                current, _ = stack.pop()
+            else:
+                problems.survivable(
+                    place, "'}' closes nothing", "no block is open here: remove it, or look for a '{' lost above"
+                )
+            opening = None
+    for _, statement in stack:
+        problems.survivable(
+            statement.span(), f"the block of '{statement.words[0]}' is never closed", "a '}' is missing after it"
+        )
+    return root

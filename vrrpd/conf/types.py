@@ -1,0 +1,261 @@
+"""Types of values: what a keyword's words must be, and how the refusal is worded.
+
+A type converts a Statement to a value or raises `Invalid`. `fallback` is what keepalived puts in the place of a bad
+value; with --lenient so do we. Every type describes itself (form, type, bounds, choices) for `vrrpd keywords`.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Sequence
+from typing import Any, Callable, Generic, Optional, TypeVar
+
+from .tree import Statement
+
+T = TypeVar("T")
+INTEGER = re.compile(r"[+-]?[0-9]+\Z")
+DECIMAL = re.compile(r"[+-]?(?:[0-9]+(?:\.([0-9]*))?|\.([0-9]+))\Z")
+TRUE, FALSE = ("on", "true", "yes"), ("off", "false", "no")
+MISSING: Any = object()
+
+
+class Invalid(Exception):
+    """A value that does not fit. `index` is the word at fault; `fatal`: keepalived would not start either."""
+
+    def __init__(
+        self, message: str, index: int = 1, hint: str = "", fallback: Any = MISSING, fatal: bool = False
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.index = index
+        self.hint = hint
+        self.fallback = fallback
+        self.fatal = fatal
+
+
+class Type(Generic[T]):
+    """`least` and `most` bound the number of words after the keyword; more are ignored with a warning."""
+
+    form = "value"
+    type = "string"
+    least: int = 1
+    most: int = 1
+    minimum: Optional[float] = None
+    maximum: Optional[float] = None
+    choices: Sequence[str] = ()
+    block: str = ""
+
+    def convert(self, statement: Statement) -> T:
+        raise NotImplementedError
+
+
+class String(Type[str]):
+    def __init__(self, maximum: Optional[int] = None, default: str = "") -> None:
+        self.limit = maximum
+        self.default = default
+        self.least = 1 if not default else 0
+
+    def convert(self, statement: Statement) -> str:
+        if len(statement.words) < 2:
+            return self.default
+        value = statement.words[1]
+        if self.limit is not None and len(value) > self.limit:
+            raise Invalid(f"'{value}' is longer than {self.limit} characters")
+        return value
+
+
+class InterfaceName(Type[str]):
+    type = "interface"
+
+    def convert(self, statement: Statement) -> str:
+        return interface_name(statement.words[1])
+
+
+class Integer(Type[int]):
+    type = "integer"
+
+    def __init__(self, minimum: int, maximum: int, fallback: Any = MISSING) -> None:
+        self.minimum, self.maximum = minimum, maximum
+        self.fallback = fallback
+
+    def convert(self, statement: Statement) -> int:
+        word = statement.words[1]
+        value = integer(word, self.fallback)
+        if not self.minimum <= value <= self.maximum:  # type: ignore[operator]
+            raise Invalid(f"{word} is outside {self.minimum}..{self.maximum}", fallback=self.fallback)
+        return value
+
+
+class Seconds(Type[float]):
+    """Decimal seconds, microseconds at the finest."""
+
+    type = "seconds"
+
+    def __init__(self, minimum: float, maximum: float, fallback: Any = MISSING) -> None:
+        self.minimum, self.maximum = minimum, maximum
+        self.fallback = fallback
+
+    def convert(self, statement: Statement) -> float:
+        return seconds(statement.words[1], self.minimum or 0.0, self.maximum or 0.0, self.fallback)
+
+
+class Boolean(Type[bool]):
+    """A keyword alone means yes."""
+
+    form = "bool"
+    type = "boolean"
+    least = 0
+    choices = TRUE + FALSE
+
+    def convert(self, statement: Statement) -> bool:
+        return len(statement.words) < 2 or boolean(statement.words[1])
+
+
+class Flag(Type[T]):
+    """The keyword's presence means `value`."""
+
+    form = "flag"
+    type = "flag"
+    least = most = 0
+
+    def __init__(self, value: T) -> None:
+        self.value = value
+
+    def convert(self, statement: Statement) -> T:
+        return self.value
+
+
+class Choice(Type[str]):
+    type = "choice"
+
+    def __init__(self, *choices: str, fallback: Any = MISSING) -> None:
+        self.choices = choices
+        self.fallback = fallback
+
+    def convert(self, statement: Statement) -> str:
+        word = statement.words[1]
+        if word not in self.choices:
+            hint = f"write it {word.upper()}" if word.upper() in self.choices else ""
+            raise Invalid(f"'{word}' is not {' or '.join(self.choices)}", hint=hint, fallback=self.fallback)
+        return word
+
+
+class Address(Type[bytes]):
+    """One address, packed. `multicast`: it must be a group (True) or must not (False)."""
+
+    type = "address"
+
+    def __init__(self, family: int = 0, multicast: Optional[bool] = None) -> None:
+        self.family = family
+        self.multicast = multicast
+
+    def convert(self, statement: Statement) -> bytes:
+        word = statement.words[1]
+        packed = address(word)
+        if self.family and len(packed) != (4 if self.family == socket.AF_INET else 16):
+            raise Invalid(f"{word} is not an IPv{4 if self.family == socket.AF_INET else 6} address")
+        group = packed[0] >> 4 == 14 if len(packed) == 4 else packed[0] == 0xFF
+        if self.multicast is not None and group is not self.multicast:
+            raise Invalid(f"{word} is {'a' if group else 'not a'} multicast group")
+        return packed
+
+
+class Custom(Type[T]):
+    """A converter function with its description."""
+
+    def __init__(self, function: Callable[[Statement], T], type: str, least: int = 1, most: int = 1) -> None:
+        self.function = function
+        self.type = type
+        self.least, self.most = least, most
+
+    def convert(self, statement: Statement) -> T:
+        return self.function(statement)
+
+
+class ListOf(Type[tuple[T, ...]]):
+    """`keyword { one value a line }`; `item` reads the statement of one line, from word 0 on."""
+
+    form = "list"
+    least = most = 0
+
+    def __init__(self, item: Callable[[Statement], T], type: str) -> None:
+        self.item = item
+        self.type = type
+
+
+class Nested(Type[Any]):
+    """`keyword [name] { keywords }`; the contents are another block's."""
+
+    form = "block"
+    type = "block"
+    least = most = 0
+
+    def __init__(self, block: str, named: bool = False) -> None:
+        self.block = block
+        if named:
+            self.least = self.most = 1
+
+
+class Words(Type[tuple[str, ...]]):
+    """Any words: for what is known by name only."""
+
+    least = 0
+    most = 1000
+
+    def __init__(self, form: str = "value", type: str = "words") -> None:
+        self.form = form
+        self.type = type
+
+    def convert(self, statement: Statement) -> tuple[str, ...]:
+        return tuple(statement.words[1:])
+
+
+def integer(word: str, fallback: Any = MISSING, index: int = 1) -> int:
+    if not INTEGER.match(word) or len(word) > 20:
+        hint = "whole numbers are decimal here" if word[:2] in ("0x", "0X") else _undefined(word)
+        raise Invalid(f"'{word}' is not a whole number", index, hint, fallback)
+    return int(word)
+
+
+def seconds(word: str, minimum: float, maximum: float, fallback: Any = MISSING, index: int = 1) -> float:
+    match = DECIMAL.match(word)
+    if not match or len(word) > 30:
+        raise Invalid(f"'{word}' is not a number of seconds", index, _undefined(word), fallback)
+    value = float(word)
+    if len(match.group(1) or match.group(2) or "") > 6:
+        raise Invalid(f"{word} has more than 6 decimal places", index, "microseconds are the finest", round(value, 6))
+    if not minimum <= value <= maximum:
+        raise Invalid(f"{word} is outside {minimum:g}..{maximum:g}", index, fallback=fallback)
+    return value
+
+
+def boolean(word: str, index: int = 1) -> bool:
+    if word in TRUE:
+        return True
+    if word in FALSE:
+        return False
+    hint = f"write it {word.lower()}" if word.lower() in TRUE + FALSE else f"one of {', '.join(TRUE + FALSE)}"
+    raise Invalid(f"'{word}' is neither yes nor no", index, hint)
+
+
+def address(word: str, index: int = 1) -> bytes:
+    """A packed IPv4 or IPv6 address."""
+    try:
+        return socket.inet_pton(socket.AF_INET6 if ":" in word else socket.AF_INET, word)
+    except (OSError, ValueError):  # ValueError: a NUL or a lone surrogate inside
+        raise Invalid(f"'{word}' is not an IP address", index, _undefined(word)) from None
+
+
+def interface_name(word: str, index: int = 1) -> str:
+    # linux/if.h IFNAMSIZ, net/core/dev.c dev_valid_name()
+    if len(word.encode("utf-8", "surrogateescape")) > 15:
+        raise Invalid(f"'{word}' is longer than 15 characters, the longest interface name", index)
+    if word in (".", "..") or not re.fullmatch(r"[^\s/:]+", word):
+        raise Invalid(f"'{word}' cannot be an interface name", index)
+    return word
+
+
+def _undefined(word: str) -> str:
+    match = re.search(r"\$\{?([A-Za-z_]\w*)", word)
+    return f"${match.group(1)} is not defined above this line" if match else ""

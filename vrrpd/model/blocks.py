@@ -1,0 +1,33 @@
+"""Every block of keepalived.conf by name: the supported ones from their dataclasses, the rest from known.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..conf.schema import Block, kw
+from ..conf.types import Nested
+from .globals import GlobalDefs
+from .known import UNSUPPORTED, UNSUPPORTED_BLOCKS
+from .vrrp import Authentication, VrrpInstance
+
+TOP = ""
+
+
+@dataclass(frozen=True)
+class _Top:
+    """What stands outside every block."""
+
+    global_defs: object = kw(Nested("global_defs"), None, "what holds for all instances")
+    vrrp_instance: object = kw(Nested("vrrp_instance", named=True), None, "one virtual router")
+
+
+BLOCKS = {
+    block.name: block
+    for block in (
+        Block(TOP, "the file", _Top, UNSUPPORTED[TOP]),
+        Block("global_defs", "what holds for all instances", GlobalDefs, UNSUPPORTED["global_defs"]),
+        Block("vrrp_instance", "one virtual router", VrrpInstance, UNSUPPORTED["vrrp_instance"]),
+        Block("authentication", "VRRPv2 authentication (RFC 2338)", Authentication),
+        *UNSUPPORTED_BLOCKS,
+    )
+}

@@ -1,0 +1,102 @@
+"""global_defs: what holds for all instances, under keepalived's names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Optional
+
+from ..conf.schema import kw
+from ..conf.tree import Statement
+from ..conf.types import (
+    Address,
+    Boolean,
+    Custom,
+    Flag,
+    Integer,
+    Invalid,
+    ListOf,
+    Seconds,
+    String,
+    Words,
+    integer,
+)
+from .scripts import split_owner
+
+AF_INET, AF_INET6 = 2, 10
+FOREVER = 86400.0 * 365
+
+
+def smtp_server(statement: Statement) -> tuple[str, int]:
+    """HOST [PORT]. The name is resolved when mail is sent, never here."""
+    host = statement.words[1]
+    port = integer(statement.words[2], index=2) if len(statement.words) > 2 else 25
+    if not 1 <= port <= 65535:
+        raise Invalid(f"port {port} is outside 1..65535", 2)
+    return host, port
+
+
+def owner(statement: Statement) -> tuple[str, str]:
+    return split_owner(statement.words[1:])
+
+
+def first_word(statement: Statement) -> str:
+    return statement.words[0]
+
+
+@dataclass(frozen=True)
+class GlobalDefs:
+    """Resolved: `router_id` is the host's name unless given, the vrrp_garp_lower_prio pair follows vrrp_garp_master."""
+
+    router_id: str = kw(String(), "", "the name of this machine in mails (default: its host name)")
+    notification_email: tuple[str, ...] = kw(ListOf(first_word, "strings"), (), "who gets mail about transitions")
+    notification_email_from: str = kw(String(), "", "sender of mails (default: keepalived@<host name>)")
+    smtp_server: Optional[tuple[str, int]] = kw(
+        Custom(smtp_server, "host port", 1, 2), None, "mail server, HOST [PORT], port 25 by default"
+    )
+    smtp_helo_name: str = kw(String(), "", "name in HELO (default: the host name)")
+    smtp_connect_timeout: float = kw(Seconds(0.000001, FOREVER), 30.0, "limit for the whole mail dialogue", unit="s")
+    smtp_alert: Optional[bool] = kw(Boolean(), None, "mail about every transition, VRRP and checkers")
+    smtp_alert_vrrp: Optional[bool] = kw(Boolean(), None, "mail about VRRP transitions; wins over smtp_alert")
+    no_email_faults: bool = kw(Flag(True), False, "no mail when an instance enters FAULT")
+    script_user: str = kw(
+        Custom(owner, "user group", 1, 2),  # type: ignore[arg-type]
+        "",
+        "USER [GROUP] that runs scripts (default: keepalived_script if that user exists, else root)",
+    )
+    script_group: str = ""  # the second word of script_user
+    enable_script_security: bool = kw(Flag(True), False, "do not run scripts as root that others may write")
+    default_interface: str = kw(String(), "eth0", "interface of static addresses without one")
+    dynamic_interfaces: tuple[str, ...] = kw(
+        Words("value", "words"), (), "accepted: an interface may always come and go here"
+    )
+    vrrp_version: int = kw(Integer(2, 3), 2, "VRRP version of IPv4 instances")
+    vrrp_mcast_group4: bytes = kw(Address(AF_INET, True), b"\xe0\x00\x00\x12", "IPv4 group of adverts")
+    vrrp_mcast_group6: bytes = kw(
+        Address(AF_INET6, True), bytes.fromhex("ff02" + "00" * 13 + "12"), "IPv6 group of adverts"
+    )
+    vrrp_garp_master_delay: float = kw(
+        Seconds(0, FOREVER), 5.0, "second block of gratuitous ARP after becoming MASTER, 0 for none", unit="s"
+    )
+    vrrp_garp_master_repeat: int = kw(Integer(1, 2**31 - 1, fallback=1), 5, "gratuitous ARP messages per block")
+    vrrp_garp_master_refresh: float = kw(
+        Seconds(0, FOREVER), 0.0, "repeat gratuitous ARP while MASTER, 0 for never", unit="s"
+    )
+    vrrp_garp_master_refresh_repeat: int = kw(Integer(1, 2**31 - 1, fallback=1), 1, "messages per refresh")
+    vrrp_garp_lower_prio_delay: Optional[float] = kw(
+        Seconds(0, FOREVER), None, "second block after a lower advert (default: vrrp_garp_master_delay)", unit="s"
+    )
+    vrrp_garp_lower_prio_repeat: Optional[int] = kw(
+        Integer(0, 2**31 - 1), None, "messages after a lower advert, 0 for none (default: vrrp_garp_master_repeat)"
+    )
+    vrrp_garp_interval: float = kw(Seconds(0.000001, FOREVER), 0.0, "pause between gratuitous ARPs", unit="s")
+    vrrp_gna_interval: float = kw(Seconds(0.000001, FOREVER), 0.0, "pause between neighbour adverts", unit="s")
+    vrrp_min_garp: bool = kw(Boolean(), False, "one gratuitous ARP instead of two blocks of five")
+    vrrp_down_timer_adverts: int = kw(Integer(1, 100), 3, "missed adverts before a takeover")
+    vrrp_lower_prio_no_advert: bool = kw(Boolean(), False, "do not answer a lower advert with one of ours")
+    vrrp_higher_prio_send_advert: bool = kw(Boolean(), False, "send a last advert before yielding to a higher one")
+    v3_checksum_as_v2: bool = kw(Boolean(), False, "VRRPv3 over IPv4: checksum without the pseudo-header")
+    vrrp_check_unicast_src: bool = kw(Flag(True), False, "unicast adverts must come from a unicast_peer")
+    vrrp_skip_check_adv_addr: bool = kw(
+        Boolean(), False, "check the addresses of an advert only when the sender changes"
+    )
+    vrrp_startup_delay: float = kw(Seconds(0, FOREVER), 0.0, "wait before the instances start", unit="s")

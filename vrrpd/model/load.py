@@ -1,0 +1,66 @@
+"""From a path to a Model, or to every Diagnostic. The parse tree is dropped on return: only the Model stays."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import NamedTuple, Optional
+
+from ..conf.expand import MAX_LINES, Line, Reader
+from ..conf.schema import Binder
+from ..conf.source import Diagnostic, Problems, Source
+from ..conf.tree import Statement, parse
+from . import validate
+from .blocks import BLOCKS, TOP
+from .globals import GlobalDefs
+from .vrrp import VrrpInstance
+
+
+@dataclass(frozen=True)
+class Model:
+    """A whole configuration, resolved. `sha256` is of the main file's bytes."""
+
+    global_defs: GlobalDefs
+    vrrp_instances: tuple[VrrpInstance, ...]
+    path: str
+    sha256: str
+
+
+class Loaded(NamedTuple):
+    """`model` is None when the file is refused. `fatal`: not even --lenient would run it."""
+
+    model: Optional[Model]
+    diagnostics: list[Diagnostic]
+    fatal: bool = False
+
+
+def load(
+    path: str,
+    *,
+    config_id: Optional[str] = None,
+    lenient: bool = False,
+    text: Optional[str] = None,
+    node_name: Optional[str] = None,
+    max_lines: int = MAX_LINES,
+) -> Loaded:
+    """Read and resolve a configuration. `text` stands for the contents of `path`.
+
+    `config_id` is what @conditions compare with, by default the first label of the node's name.
+    """
+    name = os.uname().nodename if node_name is None else node_name
+    problems = Problems(lenient)
+    reader = Reader(name.split(".")[0] if config_id is None else config_id, problems, max_lines)
+    try:
+        lines = (
+            reader.read_file(path) if text is None else reader.read_bytes(path, text.encode("utf-8", "surrogateescape"))
+        )
+    except OSError as error:
+        message = f"cannot read the configuration: {error.strerror or error}"
+        return Loaded(None, [Diagnostic("error", path, 0, 0, 0, message)], True)
+    file = Statement(Line(Source(path, "", [], 0), 0, ""), [TOP])
+    file.block = parse(lines, problems)
+    binder = Binder(BLOCKS, problems)
+    defs, found = validate.resolve(binder, binder.bind(BLOCKS[TOP], file), name)
+    diagnostics = problems.diagnostics()
+    model = None if problems.refused else Model(defs, found, path, reader.sha256)
+    return Loaded(model, diagnostics, problems.fatal)

@@ -1,0 +1,132 @@
+"""Commands: how a notify line becomes an argument vector with a user, and whether somebody else could change it.
+
+keepalived.conf(5) "SCRIPTS": what root runs must not be writable by others, nor any folder above it. We say which
+component is at fault, its mode and owner, and the command that mends it. A user that does not exist and a missing
+program are the machine's business, found here too because the reader is the last one that may still refuse.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Optional
+
+from ..conf.tree import Statement
+from ..conf.types import Custom, Invalid
+
+SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True)
+class Script:
+    """A command of the configuration, already split; `user` "" means script_user or its default."""
+
+    argv: tuple[str, ...]
+    user: str = ""
+    group: str = ""
+
+
+def command(statement: Statement) -> Script:
+    """`KEYWORD COMMAND [user [group]]`: the command in quotes when it has arguments."""
+    from ..conf.lexer import quoted_words
+
+    try:
+        first, *owner = statement.quoted(1)
+        argv = quoted_words(first)
+    except ValueError as error:
+        raise Invalid(str(error)) from None
+    if not argv:
+        raise Invalid("the command is empty")
+    if any("\0" in part for part in argv):
+        raise Invalid("a command cannot hold a NUL character")
+    if len(owner) > 2:
+        hint = f'put the command and its arguments in quotes: {statement.words[0]} "{first} {owner[0]} ..."'
+        raise Invalid(f"'{owner[2]}' is a third word after the command", 4, hint)
+    if owner and not _is_name(owner[0]):
+        hint = f'put the command and its arguments in quotes: {statement.words[0]} "{first} {" ".join(owner)}"'
+        raise Invalid(f"'{owner[0]}' after the command would be the user to run it, and is not one", 2, hint)
+    user, group = split_owner(owner)
+    return Script(tuple(argv), user, group)
+
+
+def split_owner(words: list[str]) -> tuple[str, str]:
+    """`USER [GROUP]`, also `USER:GROUP` and `USER :GROUP` (keepalived after 2.4.3)."""
+    if not words:
+        return "", ""
+    user, _, group = words[0].partition(":")
+    return user, (words[1].lstrip(":") if len(words) > 1 else group)
+
+
+def _is_name(word: str) -> bool:
+    return not word.startswith(("/", "-", "$")) and " " not in word
+
+
+def script_type() -> Custom[Script]:
+    return Custom(command, "script", 1, 4)
+
+
+def program(argv0: str) -> Optional[str]:
+    """The path that would be executed, None when there is none."""
+    if "/" in argv0:
+        return argv0 if os.path.exists(argv0) else None
+    for folder in SEARCH_PATH.split(":"):
+        path = os.path.join(folder, argv0)
+        if os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return None
+
+
+def insecure(path: str) -> Optional[tuple[str, str]]:
+    """(what is wrong, how to mend it) for the first component that others than root may write; None if all is well."""
+    for component in _components(path):
+        try:
+            found = os.lstat(component)
+        except OSError:
+            return None  # absent or hidden from us: it cannot be judged, and will be when it runs
+        if stat.S_ISLNK(found.st_mode):
+            continue  # its folder and its target decide
+        mode = f"{stat.S_IMODE(found.st_mode):04o}"
+        name = shlex.quote(component)
+        if found.st_uid != 0:
+            return f"{component} belongs to {_user(found.st_uid)} (mode {mode})", f"chown root {name}"
+        if found.st_mode & stat.S_IWOTH and not (found.st_mode & stat.S_ISVTX and stat.S_ISDIR(found.st_mode)):
+            return f"{component} (mode {mode}, owner root) may be written by everybody", f"chmod go-w {name}"
+        if found.st_mode & stat.S_IWGRP and found.st_gid != 0:
+            return (
+                f"{component} (mode {mode}, owner root:{_group(found.st_gid)}) may be written by its group",
+                f"chmod g-w {name}",
+            )
+    return None
+
+
+def _components(path: str) -> Iterator[str]:
+    """Every folder from / down and the file; what symbolic links lead to, too."""
+    seen: list[str] = []
+    for whole in (os.path.abspath(path), os.path.realpath(path)):
+        parts = whole.split("/")
+        for count in range(1, len(parts) + 1):
+            component = "/".join(parts[:count]) or "/"
+            if component not in seen:
+                seen.append(component)
+    yield from seen
+
+
+def _user(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+def _group(gid: int) -> str:
+    import grp
+
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return f"gid {gid}"

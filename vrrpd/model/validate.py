@@ -1,0 +1,322 @@
+"""What values mean together: defaults and inheritance filled in, limits of the versions, clashes between instances.
+
+In: bound blocks. Out: resolved dataclasses and findings at the word that causes them. `survivable` marks what
+keepalived repairs on its own; with --lenient the same repair is made here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Optional
+
+from ..conf.schema import Binder, Bound
+from ..conf.source import Place, Problems
+from .blocks import BLOCKS
+from .globals import AF_INET, AF_INET6, GlobalDefs
+from .scripts import Script, insecure, program
+from .vrrp import Authentication, UnicastPeer, VirtualAddress, VrrpInstance
+
+NOTIFIES = tuple(f.name for f in dataclasses.fields(VrrpInstance) if f.name.startswith("notify"))
+INHERITED = {
+    row.field: row.inherits for row in BLOCKS["vrrp_instance"].keywords.values() if row.inherits and row.supported
+}
+MAX_ADVERT_V3 = 40.95  # RFC 9568 5.2.7: 12 bits of centiseconds
+
+
+def global_defs(blocks: list[Bound], node_name: str) -> GlobalDefs:
+    """All global_defs blocks together; the last value wins, lists add up."""
+    values: dict[str, Any] = {}
+    for bound in blocks:
+        for name, value in bound.values.items():
+            values[name] = values.get(name, ()) + tuple(value) if isinstance(value, list) else value
+    values.setdefault("router_id", node_name)
+    values["script_user"], values["script_group"] = values.get("script_user", ("", ""))
+    if values.get("vrrp_min_garp"):  # keepalived.conf(5): one message, no second block
+        values.setdefault("vrrp_garp_master_delay", 0.0)
+        values.setdefault("vrrp_garp_master_repeat", 1)
+    defs = GlobalDefs(**values)
+    return dataclasses.replace(
+        defs,
+        vrrp_garp_lower_prio_delay=_first(defs.vrrp_garp_lower_prio_delay, defs.vrrp_garp_master_delay),
+        vrrp_garp_lower_prio_repeat=_first(defs.vrrp_garp_lower_prio_repeat, defs.vrrp_garp_master_repeat),
+        smtp_alert_vrrp=_first(defs.smtp_alert_vrrp, _first(defs.smtp_alert, False)),
+    )
+
+
+def _first(value: Any, otherwise: Any) -> Any:
+    return otherwise if value is None else value
+
+
+class Instance:
+    """Resolves one vrrp_instance. Every rule is a method that may change `values` and report."""
+
+    def __init__(self, bound: Bound, defs: GlobalDefs, problems: Problems) -> None:
+        self.bound = bound
+        self.defs = defs
+        self.problems = problems
+        self.values: dict[str, Any] = {"name": bound.name, **bound.values}
+        for name, source in INHERITED.items():
+            if name not in self.values:
+                self.values[name] = getattr(defs, source)
+
+    def at(self, keyword: str, index: int = 0) -> Place:
+        """Where a keyword stands, else the instance's name."""
+        statement = self.bound.places.get(keyword)
+        return statement.place(index) if statement else self.bound.statement.place(1)
+
+    def resolved(self) -> VrrpInstance:
+        self._required()
+        self._addresses()
+        self._version()
+        self._election()
+        self._authentication()
+        self._destinations()
+        self.values["garp_interval"] = self.defs.vrrp_garp_interval
+        self.values["gna_interval"] = self.defs.vrrp_gna_interval
+        return VrrpInstance(**self.values)
+
+    def _required(self) -> None:
+        for name in ("interface", "virtual_router_id"):
+            if name not in self.values:
+                self.problems.error(self.at(""), f"vrrp_instance {self.bound.name}: '{name}' is missing")
+        if self.values.get("interface") == "lo":
+            self.problems.error(self.at("interface", 1), "interface: VRRP cannot run on the loopback interface")
+
+    def _addresses(self) -> None:
+        advertised = self._family_of_first(self._list("virtual_ipaddress"))
+        self._list("virtual_ipaddress_excluded")
+        if not advertised:
+            self.values["family"] = self._family_without_addresses()
+            if not self.values.get("no_virtual_ipaddress"):
+                message = f"vrrp_instance {self.bound.name}: no virtual_ipaddress"
+                self.problems.warning(self.at("virtual_ipaddress"), message, "nothing is advertised or added")
+            return
+        self.values["family"] = _family(advertised[0].address)
+        seen: dict[tuple[bytes, str], VirtualAddress] = {}
+        for field in ("virtual_ipaddress", "virtual_ipaddress_excluded"):
+            for item, statement in zip(self.values[field], self.bound.items.get(field, ())):
+                key = (item.address, item.dev)
+                if key in seen:
+                    self.problems.warning(statement.place(), f"{field}: {statement.words[0]} is given twice")
+                seen[key] = item
+        for field in ("virtual_ipaddress", "virtual_ipaddress_excluded"):
+            unique = {(item.address, item.dev): item for item in self.values[field]}
+            self.values[field] = tuple(unique.values())
+        first = self.values["virtual_ipaddress"][0].address
+        if len(first) == 16 and first[:2] != b"\xfe\x80":
+            place = self.bound.items["virtual_ipaddress"][0].place()
+            self.problems.warning(place, "the first IPv6 address should be link-local (RFC 9568 5.2.9)")
+
+    def _list(self, field: str) -> list[Any]:
+        values = self.values.get(field, ())
+        self.values[field] = tuple(values)
+        return list(values)
+
+    def _family_of_first(self, addresses: list[VirtualAddress]) -> list[VirtualAddress]:
+        """All addresses of an advert are of one family: the first decides."""
+        same: list[VirtualAddress] = []
+        statements = self.bound.items.get("virtual_ipaddress", [])
+        kept = []
+        for item, statement in zip(addresses, statements):
+            if len(item.address) == len(addresses[0].address):
+                same.append(item)
+                kept.append(statement)
+                continue
+            message = f"{statement.words[0]} is not of the family of the first address"
+            self.problems.survivable(
+                statement.place(), f"virtual_ipaddress: {message}", "move it to virtual_ipaddress_excluded"
+            )
+        if statements:
+            self.bound.items["virtual_ipaddress"] = kept
+        self.values["virtual_ipaddress"] = tuple(same)
+        return same
+
+    def _family_without_addresses(self) -> int:
+        for field in ("unicast_src_ip", "mcast_src_ip"):
+            if self.values.get(field):
+                return _family(self.values[field])
+        peers = self.values.get("unicast_peer")
+        return _family(peers[0].address) if peers else AF_INET
+
+    def _version(self) -> None:
+        values = self.values
+        if values["family"] == AF_INET6:
+            if "version" in self.bound.values and values["version"] == 2:
+                self.problems.survivable(self.at("version", 1), "version: IPv6 needs VRRP version 3", "remove it")
+            values["version"] = 3
+        interval = values.get("advert_int", 1.0)
+        if values["version"] == 2 and interval != int(interval):
+            message = f"advert_int: {interval:g} s, but VRRPv2 counts in whole seconds"
+            self.problems.survivable(
+                self.at("advert_int", 1), message, "set 'version 3' on every node, or a whole number"
+            )
+            values["advert_int"] = float(max(1, int(interval + 0.5)))
+        elif values["version"] == 3 and interval > MAX_ADVERT_V3:
+            message = f"advert_int: {interval:g} is outside 0.01..{MAX_ADVERT_V3} of VRRPv3"
+            self.problems.survivable(self.at("advert_int", 1), message)
+            values["advert_int"] = MAX_ADVERT_V3
+        elif values["version"] == 3:
+            values["advert_int"] = round(interval * 100) / 100
+
+    def _election(self) -> None:
+        values = self.values
+        master = values.get("state") == "MASTER"
+        if master and "priority" not in values:
+            values["priority"] = 255  # observed with keepalived: state MASTER without priority is the owner
+            self.problems.warning(self.at("state", 1), "state MASTER without 'priority' means priority 255")
+        if "state" not in values:
+            values["state"] = "MASTER" if values.get("priority") == 255 else "BACKUP"
+        if not values.get("preempt", True) and master:
+            message = "nopreempt does not work with state MASTER"
+            self.problems.survivable(self.at("preempt"), message, "set 'state BACKUP' on every node")
+            values["preempt"] = True
+        elif not values.get("preempt", True) and values.get("priority") == 255:
+            self.problems.warning(self.at("preempt"), "nopreempt is ignored: priority 255 always takes over")
+            values["preempt"] = True
+        if values.get("preempt_delay") and (master or not values.get("preempt", True)):
+            reason = "state MASTER" if master else "nopreempt"
+            self.problems.survivable(self.at("preempt_delay"), f"preempt_delay does not work with {reason}")
+            values["preempt_delay"] = 0.0
+
+    def _authentication(self) -> None:
+        blocks: list[Bound] = self.values.pop("authentication", [])
+        merged: dict[str, Any] = {}
+        for bound in blocks:
+            merged.update(bound.values)
+        if not blocks:
+            return
+        last = blocks[-1]
+        kind = merged.get("auth_type", "")
+        if self.values["version"] == 3:
+            self.problems.survivable(
+                last.statement.place(),
+                "authentication does not exist in VRRPv3 (RFC 9568 9)",
+                "remove the block, or set 'version 2' on every node",
+            )
+        elif kind == "AH":
+            place = last.places["auth_type"].place(1)
+            self.problems.survivable(place, "auth_type: AH is not supported yet", "use PASS on every node")
+        elif merged.get("auth_pass") and kind != "PASS":
+            self.problems.survivable(
+                last.statement.place(), "authentication: 'auth_type' is missing", "add 'auth_type PASS'"
+            )
+        elif kind == "PASS" and not merged.get("auth_pass"):
+            self.problems.survivable(last.statement.place(), "authentication: 'auth_pass' is missing")
+        elif kind == "PASS":
+            self.values["authentication"] = Authentication("PASS", merged["auth_pass"])
+
+    def _destinations(self) -> None:
+        values = self.values
+        peers: list[UnicastPeer] = self._list("unicast_peer")
+        family = values["family"]
+        for field in ("unicast_src_ip", "mcast_src_ip", "mcast_group"):
+            if values.get(field) and _family(values[field]) != family:
+                row = self.bound.places[field]
+                self.problems.survivable(row.place(1), f"{row.words[0]}: {row.words[1]} is not {_ipv(family)}")
+                del values[field]
+        kept = []
+        for peer, statement in zip(peers, self.bound.items.get("unicast_peer", ())):
+            if _family(peer.address) != family:
+                self.problems.survivable(statement.place(), f"unicast_peer: {statement.words[0]} is not {_ipv(family)}")
+            elif peer.address == values.get("unicast_src_ip"):
+                self.problems.warning(
+                    statement.place(), f"unicast_peer: {statement.words[0]} is this node's own address"
+                )
+            else:
+                kept.append(peer)
+        if "unicast_peer" in self.bound.values and not kept:
+            self.problems.warning(self.at("unicast_peer"), "unicast_peer is empty: adverts go to the multicast group")
+        values["unicast_peer"] = tuple(peer.address for peer in kept)
+        values["unicast_peer_ttl"] = tuple((peer.min_ttl, peer.max_ttl) for peer in kept)
+        if any(bounds != (0, 255) for bounds in values["unicast_peer_ttl"]):
+            values["check_unicast_src"] = True
+        if "mcast_group" not in values:
+            values["mcast_group"] = self.defs.vrrp_mcast_group4 if family == AF_INET else self.defs.vrrp_mcast_group6
+
+
+def _family(address: bytes) -> int:
+    return AF_INET if len(address) == 4 else AF_INET6
+
+
+def _ipv(family: int) -> str:
+    return "an IPv4 address" if family == AF_INET else "an IPv6 address"
+
+
+def instances(blocks: list[Bound], defs: GlobalDefs, problems: Problems) -> list[VrrpInstance]:
+    """All instances, resolved; clashes between them reported."""
+    found: list[VrrpInstance] = []
+    places: list[Place] = []
+    names: dict[str, Place] = {}
+    for bound in blocks:
+        place = bound.statement.place(1)
+        if bound.name in names:
+            message = f"vrrp_instance {bound.name} is already defined in line {names[bound.name].line}"
+            problems.survivable(place, message, "this block would be skipped")
+            continue
+        names[bound.name] = place
+        found.append(Instance(bound, defs, problems).resolved())
+        vrid = bound.places.get("virtual_router_id")
+        places.append(vrid.place(1) if vrid else place)
+    _clashes(found, places, problems)
+    return found
+
+
+def _clashes(found: list[VrrpInstance], places: list[Place], problems: Problems) -> None:
+    """keepalived: one VRID per interface and family, unless unicast keeps two instances apart."""
+    taken: dict[tuple[str, int, int, bytes], list[VrrpInstance]] = {}
+    for instance, place in zip(found, places):
+        group = b"" if instance.unicast_peer else instance.mcast_group
+        key = (instance.interface, instance.family, instance.virtual_router_id, group)
+        for other in taken.setdefault(key, []):
+            apart = instance.unicast_peer and (
+                not set(instance.unicast_peer) & set(other.unicast_peer)
+                or (instance.unicast_src_ip or b"") != (other.unicast_src_ip or b"")
+            )
+            if not apart and instance.virtual_router_id and instance.interface:
+                problems.error(
+                    place,
+                    f"virtual_router_id {instance.virtual_router_id} on {instance.interface} "
+                    f"({_ipv(instance.family).split()[1]}) is already that of {other.name}",
+                )
+        taken[key].append(instance)
+
+
+def scripts(blocks: list[Bound], defs: GlobalDefs, problems: Problems) -> None:
+    """What the scripts need of this machine: programs that exist, and that others may not change."""
+    judged: dict[str, Optional[tuple[str, str]]] = {}
+    as_root = False
+    for bound in blocks:
+        for name in NOTIFIES:
+            script: Optional[Script] = bound.values.get(name)
+            if script is None:
+                continue
+            place = bound.places[name].place(1)
+            path = program(script.argv[0])
+            if path is None:
+                problems.warning(place, f"{name}: there is no program '{script.argv[0]}' on this machine")
+                continue
+            if (script.user or defs.script_user or "root") != "root":
+                continue
+            as_root = True
+            if path not in judged:
+                judged[path] = insecure(path)
+            finding = judged[path]
+            if finding:
+                problems.security(
+                    place, f"{name}: root would run {path}, but {finding[0]}", f"mend it with: {finding[1]}"
+                )
+    if as_root and not defs.enable_script_security:
+        first = next(b.places[n] for b in blocks for n in NOTIFIES if b.values.get(n))
+        problems.warning(
+            first.place(1), "scripts run as root and enable_script_security is not set", "set it in global_defs"
+        )
+
+
+def resolve(binder: Binder, top: Bound, node_name: str) -> tuple[GlobalDefs, tuple[VrrpInstance, ...]]:
+    """Everything of a file."""
+    problems = binder.problems
+    defs = global_defs(top.values.get("global_defs", []), node_name)
+    blocks = top.values.get("vrrp_instance", [])
+    found = instances(blocks, defs, problems)
+    scripts(blocks, defs, problems)
+    return defs, tuple(found)
