@@ -15,7 +15,6 @@ import random
 import re
 import stat
 from collections.abc import Iterator
-from typing import Optional, Union
 
 from .lexer import without_comment
 from .source import Place, Problems, Source
@@ -49,8 +48,8 @@ class Line:
         source: Source,
         number: int,
         text: str,
-        marks: Optional[list[tuple[int, int, int, int]]] = None,
-        used: Optional[Place] = None,
+        marks: list[tuple[int, int, int, int]] | None = None,
+        used: Place | None = None,
     ) -> None:
         self.source = source
         self.number = number
@@ -58,7 +57,7 @@ class Line:
         self.marks = marks
         self.used = used
 
-    def place(self, start: int = 0, end: Optional[int] = None) -> Place:
+    def place(self, start: int = 0, end: int | None = None) -> Place:
         """The physical place of text[start:end]; of the whole line, without its blanks, by default."""
         if end is None:
             start = len(self.text) - len(self.text.lstrip())
@@ -108,7 +107,7 @@ class Reader:
         self.sha256 = hashlib.sha256(data).hexdigest()
         return self._guarded(self._source(path, data, None))
 
-    def _source(self, path: str, data: bytes, via: Optional[Place]) -> Source:
+    def _source(self, path: str, data: bytes, via: Place | None) -> Source:
         lines = data.decode("utf-8", "surrogateescape").replace("\r\n", "\n").split("\n")
         self.sources += 1
         return Source(path, os.path.dirname(os.path.abspath(path)), lines, self.sources, via)
@@ -208,7 +207,7 @@ class Reader:
         lines = [Line(part.source, part.number, part.text.rstrip("\\").rstrip()) for part in (first, *rest)]
         self.defined[name] = [part for part in lines if part.text.strip()]
 
-    def _multiline(self, line: Line) -> Optional[re.Match[str]]:
+    def _multiline(self, line: Line) -> re.Match[str] | None:
         for match in REFERENCE.finditer(line.text):
             if len(self.defined.get(match.group("braced") or match.group("bare"), ())) > 1:
                 return match
@@ -251,7 +250,7 @@ class Reader:
         pieces.append(line.text[position:])
         return Line(line.source, line.number, "".join(pieces), marks, line.used)
 
-    def _value(self, match: re.Match[str], line: Line, stack: tuple[str, ...]) -> Optional[str]:
+    def _value(self, match: re.Match[str], line: Line, stack: tuple[str, ...]) -> str | None:
         """What a reference stands for, recursively; None leaves it as it is written."""
         name = match.group("braced") or match.group("bare")
         arguments = (match.group("arguments") or "").split()
@@ -274,7 +273,7 @@ class Reader:
             raise _TooMuch(line, f"this line expands to more than {MAX_LINE} characters")
         return text
 
-    def _predefined(self, name: str, arguments: list[str]) -> Optional[str]:
+    def _predefined(self, name: str, arguments: list[str]) -> str | None:
         if name == "_INSTANCE":
             return self.config_id
         if name == "_HASH":
@@ -378,7 +377,7 @@ class Reader:
         return found
 
     def _include_file(self, path: str, checks: frozenset[str], place: Place) -> Iterator[Line]:
-        via: Optional[Place] = place
+        via: Place | None = place
         depth = 0
         while via is not None:
             depth += 1
@@ -408,7 +407,7 @@ def _defines(text: str) -> bool:
     return bool(re.match(r"^\s*(?:@\S*\s+|~(?:SEQx?|LST)\([^)]*\)\s*)*\$[A-Za-z_]\w*=", text))
 
 
-def _number(text: str) -> Optional[int]:
+def _number(text: str) -> int | None:
     text = text.strip()
     if len(text) > 18 or not NUMBER.match(text):
         return None
@@ -420,7 +419,7 @@ def _number(text: str) -> Optional[int]:
 Steps = tuple[list[str], Iterator[list[str]]]
 
 
-def _sequence(inside: str, hexadecimal: bool) -> Union[Steps, str]:
+def _sequence(inside: str, hexadecimal: bool) -> Steps | str:
     name, *rest = (part.strip() for part in inside.split(","))
     numbers = [_number(part) for part in rest]
     if not re.fullmatch(r"[A-Za-z_]\w*", name):
@@ -439,7 +438,7 @@ def _sequence(inside: str, hexadecimal: bool) -> Union[Steps, str]:
     return [name], ([f"{value:x}" if hexadecimal else str(value)] for value in values)
 
 
-def _list(inside: str) -> Union[Steps, str]:
+def _list(inside: str) -> Steps | str:
     items = [item.strip() for item in re.findall(r"\{[^{}]*\}|[^,{}]+", inside) if item.strip()]
     if len(items) < 2:
         return "expected (name, value, ...) or ({name, name}, {value, value}, ...)"

@@ -10,11 +10,11 @@ import dataclasses
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Optional, TypeVar
+from typing import Any, TypeVar
 
 from .source import Problems
 from .tree import Statement
-from .types import MISSING, Invalid, Nested, Type
+from .types import MISSING, Invalid, Type
 
 T = TypeVar("T")
 LAST, FIRST = "last", "first"  # which of several occurrences counts; lists and blocks add up
@@ -50,7 +50,7 @@ def kw(
     inherits: str = "",
     repeated: str = LAST,
     secret: bool = False,
-    also: Optional[Mapping[str, Type[Any]]] = None,
+    also: Mapping[str, Type[Any]] | None = None,
 ) -> T:
     """A field that the keyword of its name sets. `inherits` names the global_defs keyword that gives the default.
 
@@ -70,7 +70,7 @@ def known(name: str, type: Type[Any], verdict: str, doc: str) -> Keyword:
 class Block:
     """A kind of block: its keywords by name, and the dataclass that its values go to."""
 
-    def __init__(self, name: str, doc: str, shape: Optional[type[Any]] = None, others: Iterable[Keyword] = ()) -> None:
+    def __init__(self, name: str, doc: str, shape: type[Any] | None = None, others: Iterable[Keyword] = ()) -> None:
         self.name = name
         self.doc = doc
         self.keywords: dict[str, Keyword] = {}

@@ -8,7 +8,7 @@ keepalived survives by skipping or replacing a value is reported with `survivabl
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 
 class Source:
@@ -16,7 +16,7 @@ class Source:
 
     __slots__ = ("directory", "lines", "order", "path", "via")
 
-    def __init__(self, path: str, directory: str, lines: list[str], order: int, via: Optional[Place] = None) -> None:
+    def __init__(self, path: str, directory: str, lines: list[str], order: int, via: Place | None = None) -> None:
         self.path = path
         self.directory = directory
         self.lines = lines
@@ -34,7 +34,7 @@ class Place(NamedTuple):
     line: int
     column: int = 1
     length: int = 1
-    used: Optional[Place] = None
+    used: Place | None = None
 
 
 class Diagnostic(NamedTuple):

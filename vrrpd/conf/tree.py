@@ -7,7 +7,6 @@ Missing and extra braces are reported where they are, and reading goes on.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Optional
 
 from .expand import Line
 from .lexer import quoted_words, words
@@ -23,7 +22,7 @@ class Statement:
         self.line = line
         self.words = words
         self.first = first
-        self.block: Optional[list[Statement]] = None
+        self.block: list[Statement] | None = None
 
     def place(self, index: int = 0) -> Place:
         """Where word `index` stands; beyond the last word: just after it."""
@@ -50,7 +49,7 @@ def parse(lines: Iterable[Line], problems: Problems) -> list[Statement]:
     root: list[Statement] = []
     current = root
     stack: list[tuple[list[Statement], Statement]] = []
-    opening: Optional[Statement] = None  # the statement that a '{' would belong to
+    opening: Statement | None = None  # the statement that a '{' would belong to
     for line in lines:
         text = line.text.strip()
         if not text:

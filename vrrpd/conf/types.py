@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import socket
 from collections.abc import Sequence
-from typing import Any, Callable, Generic, Optional, TypeVar
+from typing import Any, Callable, Generic, TypeVar
 
 from .tree import Statement
 
@@ -41,8 +41,8 @@ class Type(Generic[T]):
     type = "string"
     least: int = 1
     most: int = 1
-    minimum: Optional[float] = None
-    maximum: Optional[float] = None
+    minimum: float | None = None
+    maximum: float | None = None
     choices: Sequence[str] = ()
     block: str = ""
 
@@ -51,7 +51,7 @@ class Type(Generic[T]):
 
 
 class String(Type[str]):
-    def __init__(self, maximum: Optional[int] = None, default: str = "") -> None:
+    def __init__(self, maximum: int | None = None, default: str = "") -> None:
         self.limit = maximum
         self.default = default
         self.least = 1 if not default else 0
@@ -146,7 +146,7 @@ class Address(Type[bytes]):
 
     type = "address"
 
-    def __init__(self, family: int = 0, multicast: Optional[bool] = None) -> None:
+    def __init__(self, family: int = 0, multicast: bool | None = None) -> None:
         self.family = family
         self.multicast = multicast
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..conf.schema import Block, kw
-from ..conf.types import Nested
+from vrrpd.conf.schema import Block, kw
+from vrrpd.conf.types import Nested
+
 from .globals import GlobalDefs
 from .known import UNSUPPORTED, UNSUPPORTED_BLOCKS
 from .vrrp import Authentication, VrrpInstance

@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
 
-from ..conf.schema import kw
-from ..conf.tree import Statement
-from ..conf.types import (
-    Address,
-    Boolean,
-    Custom,
-    Flag,
-    Integer,
-    Invalid,
-    ListOf,
-    Seconds,
-    String,
-    Words,
-    integer,
-)
+from vrrpd.conf.schema import kw
+from vrrpd.conf.tree import Statement
+from vrrpd.conf.types import Address, Boolean, Custom, Flag, Integer, Invalid, ListOf, Seconds, String, Words, integer
+
 from .scripts import split_owner
 
 AF_INET, AF_INET6 = 2, 10
@@ -50,13 +38,13 @@ class GlobalDefs:
     router_id: str = kw(String(), "", "the name of this machine in mails (default: its host name)")
     notification_email: tuple[str, ...] = kw(ListOf(first_word, "strings"), (), "who gets mail about transitions")
     notification_email_from: str = kw(String(), "", "sender of mails (default: keepalived@<host name>)")
-    smtp_server: Optional[tuple[str, int]] = kw(
+    smtp_server: tuple[str, int] | None = kw(
         Custom(smtp_server, "host port", 1, 2), None, "mail server, HOST [PORT], port 25 by default"
     )
     smtp_helo_name: str = kw(String(), "", "name in HELO (default: the host name)")
     smtp_connect_timeout: float = kw(Seconds(0.000001, FOREVER), 30.0, "limit for the whole mail dialogue", unit="s")
-    smtp_alert: Optional[bool] = kw(Boolean(), None, "mail about every transition, VRRP and checkers")
-    smtp_alert_vrrp: Optional[bool] = kw(Boolean(), None, "mail about VRRP transitions; wins over smtp_alert")
+    smtp_alert: bool | None = kw(Boolean(), None, "mail about every transition, VRRP and checkers")
+    smtp_alert_vrrp: bool | None = kw(Boolean(), None, "mail about VRRP transitions; wins over smtp_alert")
     no_email_faults: bool = kw(Flag(True), False, "no mail when an instance enters FAULT")
     script_user: str = kw(
         Custom(owner, "user group", 1, 2),  # type: ignore[arg-type]
@@ -82,10 +70,10 @@ class GlobalDefs:
         Seconds(0, FOREVER), 0.0, "repeat gratuitous ARP while MASTER, 0 for never", unit="s"
     )
     vrrp_garp_master_refresh_repeat: int = kw(Integer(1, 2**31 - 1, fallback=1), 1, "messages per refresh")
-    vrrp_garp_lower_prio_delay: Optional[float] = kw(
+    vrrp_garp_lower_prio_delay: float | None = kw(
         Seconds(0, FOREVER), None, "second block after a lower advert (default: vrrp_garp_master_delay)", unit="s"
     )
-    vrrp_garp_lower_prio_repeat: Optional[int] = kw(
+    vrrp_garp_lower_prio_repeat: int | None = kw(
         Integer(0, 2**31 - 1), None, "messages after a lower advert, 0 for none (default: vrrp_garp_master_repeat)"
     )
     vrrp_garp_interval: float = kw(Seconds(0.000001, FOREVER), 0.0, "pause between gratuitous ARPs", unit="s")

@@ -6,8 +6,8 @@ that never fails it, traffic that should be dropped), `warning` where it is soun
 
 from __future__ import annotations
 
-from ..conf.schema import Block, Keyword, known
-from ..conf.types import Boolean, Flag, Nested, Words
+from vrrpd.conf.schema import Block, Keyword, known
+from vrrpd.conf.types import Boolean, Flag, Nested, Words
 
 ERROR, WARNING = "error", "warning"
 VALUE, LIST, FLAG, BOOL = Words(), Words("list"), Flag(True), Boolean()

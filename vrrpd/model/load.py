@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
-from ..conf.expand import MAX_LINES, Line, Reader
-from ..conf.schema import Binder
-from ..conf.source import Diagnostic, Problems, Source
-from ..conf.tree import Statement, parse
+from vrrpd.conf.expand import MAX_LINES, Line, Reader
+from vrrpd.conf.schema import Binder
+from vrrpd.conf.source import Diagnostic, Problems, Source
+from vrrpd.conf.tree import Statement, parse
+
 from . import validate
 from .blocks import BLOCKS, TOP
 from .globals import GlobalDefs
@@ -29,7 +30,7 @@ class Model:
 class Loaded(NamedTuple):
     """`model` is None when the file is refused. `fatal`: not even --lenient would run it."""
 
-    model: Optional[Model]
+    model: Model | None
     diagnostics: list[Diagnostic]
     fatal: bool = False
 
@@ -37,10 +38,10 @@ class Loaded(NamedTuple):
 def load(
     path: str,
     *,
-    config_id: Optional[str] = None,
+    config_id: str | None = None,
     lenient: bool = False,
-    text: Optional[str] = None,
-    node_name: Optional[str] = None,
+    text: str | None = None,
+    node_name: str | None = None,
     max_lines: int = MAX_LINES,
 ) -> Loaded:
     """Read and resolve a configuration. `text` stands for the contents of `path`.

@@ -12,10 +12,9 @@ import shlex
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Optional
 
-from ..conf.tree import Statement
-from ..conf.types import Custom, Invalid
+from vrrpd.conf.tree import Statement
+from vrrpd.conf.types import Custom, Invalid
 
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -31,7 +30,7 @@ class Script:
 
 def command(statement: Statement) -> Script:
     """`KEYWORD COMMAND [user [group]]`: the command in quotes when it has arguments."""
-    from ..conf.lexer import quoted_words
+    from vrrpd.conf.lexer import quoted_words
 
     try:
         first, *owner = statement.quoted(1)
@@ -68,7 +67,7 @@ def script_type() -> Custom[Script]:
     return Custom(command, "script", 1, 4)
 
 
-def program(argv0: str) -> Optional[str]:
+def program(argv0: str) -> str | None:
     """The path that would be executed, None when there is none."""
     if "/" in argv0:
         return argv0 if os.path.exists(argv0) else None
@@ -79,7 +78,7 @@ def program(argv0: str) -> Optional[str]:
     return None
 
 
-def insecure(path: str) -> Optional[tuple[str, str]]:
+def insecure(path: str) -> tuple[str, str] | None:
     """(what is wrong, how to mend it) for the first component that others than root may write; None if all is well."""
     for component in _components(path):
         try:

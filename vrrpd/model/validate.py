@@ -7,10 +7,11 @@ keepalived repairs on its own; with --lenient the same repair is made here.
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Optional
+from typing import Any
 
-from ..conf.schema import Binder, Bound
-from ..conf.source import Place, Problems
+from vrrpd.conf.schema import Binder, Bound
+from vrrpd.conf.source import Place, Problems
+
 from .blocks import BLOCKS
 from .globals import AF_INET, AF_INET6, GlobalDefs
 from .scripts import Script, insecure, program
@@ -283,11 +284,11 @@ def _clashes(found: list[VrrpInstance], places: list[Place], problems: Problems)
 
 def scripts(blocks: list[Bound], defs: GlobalDefs, problems: Problems) -> None:
     """What the scripts need of this machine: programs that exist, and that others may not change."""
-    judged: dict[str, Optional[tuple[str, str]]] = {}
+    judged: dict[str, tuple[str, str] | None] = {}
     as_root = False
     for bound in blocks:
         for name in NOTIFIES:
-            script: Optional[Script] = bound.values.get(name)
+            script: Script | None = bound.values.get(name)
             if script is None:
                 continue
             place = bound.places[name].place(1)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Optional
 
-from ..conf.schema import FIRST, kw
-from ..conf.tree import Statement
-from ..conf.types import (
+from vrrpd.conf.schema import FIRST, kw
+from vrrpd.conf.tree import Statement
+from vrrpd.conf.types import (
     Address,
     Boolean,
     Choice,
@@ -23,6 +22,7 @@ from ..conf.types import (
     integer,
     interface_name,
 )
+
 from .globals import AF_INET, AF_INET6, FOREVER
 from .scripts import Script, script_type
 
@@ -49,7 +49,7 @@ class VirtualAddress:
     address: bytes
     prefixlen: int
     dev: str = ""  # "" means the instance's interface
-    broadcast: Optional[bytes] = None
+    broadcast: bytes | None = None
     scope: int = 0  # RT_SCOPE_UNIVERSE
     label: str = ""
     dad: bool = False  # IPv6: run duplicate address detection (keyword -nodad; the default is to add with NODAD)
@@ -73,7 +73,7 @@ def virtual_address(statement: Statement) -> VirtualAddress:
 def _with_options(statement: Statement, packed: bytes, prefixlen: int) -> VirtualAddress:
     words = statement.words
     dev = label = ""
-    broadcast: Optional[bytes] = None
+    broadcast: bytes | None = None
     scope, dad, no_track = 0, False, False
     index = 1
     while index < len(words):
@@ -113,7 +113,7 @@ def _scope(word: str, index: int) -> int:
     raise Invalid(f"'{word}' is no scope", index, f"one of {', '.join(SCOPES)} or 0..255")
 
 
-def _broadcast(word: str, packed: bytes, prefixlen: int, index: int) -> Optional[bytes]:
+def _broadcast(word: str, packed: bytes, prefixlen: int, index: int) -> bytes | None:
     if len(packed) == 16:
         raise Invalid("IPv6 has no broadcast address", index)
     if word not in ("+", "-"):
@@ -194,10 +194,10 @@ class VrrpInstance:
         ListOf(virtual_address, "addresses"), (), "further addresses, any family, not advertised"
     )
     no_virtual_ipaddress: bool = kw(Flag(True), False, "no address is meant: only scripts act")
-    authentication: Optional[Authentication] = kw(Nested("authentication"), None, "VRRPv2 only (RFC 2338)")
+    authentication: Authentication | None = kw(Nested("authentication"), None, "VRRPv2 only (RFC 2338)")
     mcast_group: bytes = kw(Address(multicast=True), b"\xe0\x00\x00\x12", "group of adverts", name="mcast_dst_ip")
-    mcast_src_ip: Optional[bytes] = kw(Address(multicast=False), None, "source of multicast adverts")
-    unicast_src_ip: Optional[bytes] = kw(Address(multicast=False), None, "source of unicast adverts")
+    mcast_src_ip: bytes | None = kw(Address(multicast=False), None, "source of multicast adverts")
+    unicast_src_ip: bytes | None = kw(Address(multicast=False), None, "source of unicast adverts")
     unicast_peer: tuple[bytes, ...] = kw(ListOf(unicast_peer, "peers"), (), "send adverts to these instead of a group")  # type: ignore[assignment]
     unicast_peer_ttl: tuple[tuple[int, int], ...] = ()  # (least, most) for each peer
     unicast_ttl: int = kw(Integer(0, 255), 255, "TTL or hop limit of unicast adverts")
@@ -247,15 +247,15 @@ class VrrpInstance:
         inherits="vrrp_skip_check_adv_addr",
     )
     accept: bool = kw(Flag(True), True, "packets to the addresses are accepted")
-    notify_master: Optional[Script] = kw(script_type(), None, "run on becoming MASTER", repeated=FIRST)
-    notify_backup: Optional[Script] = kw(script_type(), None, "run on becoming BACKUP", repeated=FIRST)
-    notify_fault: Optional[Script] = kw(script_type(), None, "run on entering FAULT", repeated=FIRST)
-    notify_stop: Optional[Script] = kw(script_type(), None, "run when the daemon stops", repeated=FIRST)
-    notify_deleted: Optional[Script] = kw(script_type(), None, "run when a reload removes the instance", repeated=FIRST)
-    notify_master_rx_lower_pri: Optional[Script] = kw(
+    notify_master: Script | None = kw(script_type(), None, "run on becoming MASTER", repeated=FIRST)
+    notify_backup: Script | None = kw(script_type(), None, "run on becoming BACKUP", repeated=FIRST)
+    notify_fault: Script | None = kw(script_type(), None, "run on entering FAULT", repeated=FIRST)
+    notify_stop: Script | None = kw(script_type(), None, "run when the daemon stops", repeated=FIRST)
+    notify_deleted: Script | None = kw(script_type(), None, "run when a reload removes the instance", repeated=FIRST)
+    notify_master_rx_lower_pri: Script | None = kw(
         script_type(), None, "run when a MASTER hears a lower advert", repeated=FIRST
     )
-    notify: Optional[Script] = kw(
+    notify: Script | None = kw(
         script_type(), None, "run on every transition with INSTANCE NAME STATE PRIORITY", repeated=FIRST
     )
     smtp_alert: bool = kw(Boolean(), False, "mail about transitions", inherits="smtp_alert_vrrp")
