@@ -1,0 +1,248 @@
+"""The demonstration behind ./demo: a virtual IP survives the loss of its host, seen from a client.
+
+Owns the story and its report. The set-up is lab/setup's, the containers are lab/create.yml's, the measuring is
+lab/probe.py's (inside the client), and the cluster is made by site.yml, as anybody's is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import IO, Any, Callable, Iterator, NoReturn, TypeVar
+
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).resolve().parent.parent
+INVENTORY = ROOT / "inventory" / "lab"
+ENGINE = os.environ.get("LAB_ENGINE") or "podman"
+T = TypeVar("T")
+console = Console(highlight=False, soft_wrap=True)
+
+
+class DemoError(Exception):
+    """The demonstration cannot go on; the message says what was expected."""
+
+
+class Lab:
+    """The inventory's containers, by name."""
+
+    def __init__(self) -> None:
+        inventory = yaml.safe_load((INVENTORY / "hosts.yml").read_text(encoding="utf-8"))["all"]
+        self.prefix: str = inventory["vars"]["lab_prefix"]
+        cluster = inventory["children"]["vrrp"]
+        self.routers: list[str] = list(cluster["hosts"])
+        instance = cluster["vars"]["vrrpd_instances"]["VI_1"]
+        self.address: str = instance["virtual_ipaddress"][0].split("/")[0]
+        self.advert_int: float = instance["advert_int"]
+
+    def engine(self, *args: str) -> None:
+        """A command of podman or docker that must succeed."""
+        run([ENGINE, *args])
+
+    def inside(self, host: str, *argv: str) -> subprocess.CompletedProcess[str]:
+        command = [ENGINE, "exec", f"{self.prefix}-{host}", *argv]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    def state(self, host: str) -> str:
+        """What the daemon on that host says it is; DOWN when nobody answers."""
+        result = self.inside(host, "vrrpctl", "status", "--json")
+        if result.returncode:
+            return "DOWN"
+        state: str = json.loads(result.stdout)["instances"][0]["state"]
+        return state
+
+    def owner(self) -> str | None:
+        """The one MASTER that also holds the address, or None while there is none or more than one."""
+        masters = [host for host in self.routers if self.state(host) == "MASTER"]
+        if len(masters) != 1:
+            return None
+        holds = self.inside(masters[0], "ip", "-j", "address", "show", "to", self.address).stdout
+        return masters[0] if json.loads(holds or "[]") else None
+
+    def neighbour(self) -> str:
+        """The hardware address at which the client reaches the virtual IP."""
+        table = json.loads(self.inside("client", "ip", "-j", "neighbour", "show", self.address).stdout or "[]")
+        return str(table[0].get("lladdr", "unknown")) if table else "unknown"
+
+
+def run(command: list[str]) -> None:
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise DemoError(f"{' '.join(command)} failed:\n{result.stdout}{result.stderr}")
+
+
+def playbook(*args: str) -> list[str]:
+    return [str(ROOT / ".venv/bin/ansible-playbook"), "-i", str(INVENTORY), *args]
+
+
+def wait(what: str, seconds: float, probe: Callable[[], T | None]) -> T:
+    """The first true value of `probe`, asked again and again; an error that names `what` when time is over."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = probe()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise DemoError(f"waited {seconds:.0f} s in vain for {what}")
+        time.sleep(0.1)
+
+
+def step(text: str) -> None:
+    console.print(f"\n[bold cyan]== {text}[/]")
+
+
+@contextlib.contextmanager
+def only_one() -> Iterator[None]:
+    with open("/run/lock/vrrpdemo", "w", encoding="ascii") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise DemoError("another ./demo is running on this machine") from None
+        yield
+
+
+@contextlib.contextmanager
+def containers() -> Iterator[None]:
+    """The lab, and its end whatever happens in between."""
+    run(playbook("lab/destroy.yml"))  # what a killed demonstration may have left
+    try:
+        run(playbook("lab/create.yml"))
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        step("Cleaning up: containers and network are removed, the image stays for the next time")
+        run(playbook("lab/destroy.yml"))
+
+
+class Probe:
+    """lab/probe.py in the client, from `start` until `finish`."""
+
+    def __init__(self, lab: Lab) -> None:
+        command = [ENGINE, "exec", "-i", f"{lab.prefix}-client", "python3", "/lab/probe.py", lab.address]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def gap(self, seconds: float) -> float:
+        """Waits for the next outage to end; its length."""
+        with alarm(seconds, "the address to answer again"):
+            return float(json.loads(stream(self.process.stdout).readline())["gap"])
+
+    def finish(self) -> dict[str, Any]:
+        """The summary; the probe is over."""
+        with alarm(10, "the probe to end"):
+            stream(self.process.stdin).close()
+            lines = stream(self.process.stdout).read().splitlines()
+        self.process.wait()
+        summary: dict[str, Any] = json.loads(lines[-1])
+        return summary
+
+
+def stream(maybe: IO[str] | None) -> IO[str]:
+    assert maybe is not None
+    return maybe
+
+
+@contextlib.contextmanager
+def alarm(seconds: float, what: str) -> Iterator[None]:
+    def ring(_number: int, _frame: object) -> NoReturn:
+        raise DemoError(f"waited {seconds:.0f} s in vain for {what}")
+
+    signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def show_status(lab: Lab) -> None:
+    for host in lab.routers:
+        result = lab.inside(host, "vrrpctl", "status")
+        console.print(f"[bold]{host}[/]", end="  ")
+        console.print(
+            (result.stdout or "down: the container does not run").strip().replace("\n", "\n         "), markup=False
+        )
+
+
+def demonstrate(lab: Lab) -> None:
+    began = time.monotonic()
+    step("Starting three systemd containers: router1, router2, client")
+    with containers():
+        step("ansible-playbook -i inventory/lab site.yml")
+        converge = time.monotonic()
+        if subprocess.run(playbook("site.yml"), cwd=ROOT, check=False).returncode:
+            raise DemoError("site.yml failed, see above")
+        converge = time.monotonic() - converge
+        first = wait("one owner of the address", 15, lab.owner)
+        show_status(lab)
+
+        step(f"The client reaches {lab.address}")
+        ping = lab.inside("client", "ping", "-c", "3", "-i", "0.2", lab.address)
+        console.print(ping.stdout.strip(), markup=False)
+        if ping.returncode:
+            raise DemoError("the address does not answer")
+        mac_first = lab.neighbour()
+        probe = Probe(lab)
+
+        step(f"Killing the container of the owner, {first}")
+        lab.engine("kill", "--signal", "KILL", f"{lab.prefix}-{first}")
+        gap = probe.gap(15)
+        second = wait("the new owner", 15, lab.owner)
+        mac_second = lab.neighbour()
+        show_status(lab)
+        console.print(f"the client saw {gap:.2f} s without an answer; the owner is now {second}")
+
+        step(f"Starting {first} again")
+        lab.engine("start", f"{lab.prefix}-{first}")
+        third = wait(f"{first} to own the address again", 40, lambda: lab.owner() if lab.owner() == first else None)
+        mac_third = wait(
+            "the client to learn the owner", 5, lambda: lab.neighbour() if lab.neighbour() == mac_first else None
+        )
+        show_status(lab)
+        summary = probe.finish()
+        back = max(summary["gaps"], default=0.0)
+
+    table = Table(title=f"{lab.address} while hosts came and went", title_justify="left")
+    for column in ("what happened", "owner", "its MAC at the client", "without an answer"):
+        table.add_column(column)
+    table.add_row("site.yml ran", first, mac_first, "-")
+    table.add_row(f"{first} was killed", second, mac_second, f"{gap:.2f} s")
+    table.add_row(f"{first} came back", third, mac_third, f"{back:.2f} s" if back else "none")
+    console.print()
+    console.print(table)
+    allowed = 3 * lab.advert_int
+    console.print(
+        f"A backup takes over after three adverts of {lab.advert_int:g} s did not come ({allowed:g} s) and a little more "
+        f"(skew).\nsite.yml took {converge:.1f} s, everything {time.monotonic() - began:.0f} s. "
+        f"Pings: {summary['sent']} sent, {summary['answered']} answered from the kill on."
+    )
+
+
+def main() -> int:
+    def interrupt(_number: int, _frame: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    try:
+        with only_one():
+            demonstrate(Lab())
+    except DemoError as error:
+        console.print(f"\n[bold red]demo: {error}[/]", markup=True)
+        return 1
+    except KeyboardInterrupt:
+        console.print("\ndemo: interrupted")
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
