@@ -1,0 +1,382 @@
+"""All virtual routers of one process: whose advert is it, is it valid, what is due, what did a reload change.
+
+In: configurations, pictures of interfaces, datagrams, the passing of time; each with `now`, float seconds of
+one monotonic clock. Out: actions, to be carried out in their order. It owns the routers, the timer heap and
+the table of links; the rules of one router are router.py's, system calls the daemon's.
+
+The daemon reads its sockets empty before it calls `expire`, so that an advert which arrived before a
+deadline, or with it, wins over the deadline (a process that was stopped does not depose a live master); and a
+router whose Active_Down_Timer is found more than one interval late listens once more (router.py).
+
+Order of the checks on a received packet (RFC 9568 7.1, RFC 3768 7.1, RFC 2338 7.1), the first that fails names
+the counter: length of the header, VRID known here, TTL, version, type, length, checksum, v3 interval and count
+of 0; multicast or unicast as configured, source; v2 authentication, v2 interval. A differing address list and
+the other v3 IPv4 checksum are accepted, counted and logged once in a while.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Optional, Protocol
+
+try:  # what hmac.compare_digest is, without loading OpenSSL into the process for it
+    from _operator import _compare_digest as compare_digest
+except ImportError:  # pragma: no cover
+    from hmac import compare_digest
+
+from vrrpd.model.vrrp import AF_INET, VirtualAddress, VrrpInstance
+from vrrpd.vrrp.actions import Action
+from vrrpd.vrrp.announce import Announcer
+from vrrpd.vrrp.links import InterfaceAddress, Link, is_link_local
+from vrrpd.vrrp.packet import ADDRESS_LENGTH, AUTH_AH, Advert, AdvertSpec, Buffer, PacketError, decode
+from vrrpd.vrrp.router import INIT, MASTER, Heard, Memo, State, VirtualRouter, text
+from vrrpd.vrrp.timers import Timers
+
+__all__ = ["AdvertSpec", "Engine", "InterfaceAddress", "Link", "State", "VirtualRouter"]
+
+Identity = tuple[str, int, int, Optional[bytes]]
+
+
+class Configuration(Protocol):
+    """The part of a Model that the engine reads."""
+
+    @property
+    def vrrp_instances(self) -> Sequence[VrrpInstance]:
+        """Every instance, names unique."""
+
+
+class Engine:
+    """The edge of the core. Every method takes `now` and returns what to do."""
+
+    def __init__(self) -> None:
+        self.routers: dict[str, VirtualRouter] = {}
+        self.counters = {"packet_len_err": 0, "vrid_err": 0}  # of packets that are nobody's
+        self.changed: tuple[str, ...] = ()  # names that the last apply added, changed or removed
+        self.stopping = False
+        self._in_maintenance = False
+        self._timers = Timers()
+        self._announcer = Announcer(self._timers)
+        self._links: dict[str, Link] = {}
+        self._table: dict[tuple[int, int, int], VirtualRouter] = {}  # (ifindex, family, vrid)
+        self._on_interface: dict[str, list[VirtualRouter]] = {}
+        self._keepers: dict[bytes, list[VirtualRouter]] = {}  # virtual address -> who may hold it
+        self._virtual: dict[str, frozenset[bytes]] = {}  # interface -> all virtual addresses on it
+
+    # ---- time ------------------------------------------------------------------------------------------------
+
+    @property
+    def next_deadline(self) -> float:
+        """When `expire` is wanted next: never too late, sometimes too early; inf when never."""
+        return self._timers.next_deadline
+
+    def expire(self, now: float) -> Sequence[Action]:
+        """Everything that is due by now, in the order of the deadlines. Calling it too early is a no-op."""
+        actions: list[Action] = []
+        for timer, due in self._timers.due(now):
+            actions += timer.fire(now, due)
+        return actions
+
+    # ---- packets ---------------------------------------------------------------------------------------------
+
+    def receive(
+        self, ifindex: int, family: int, source: bytes, destination: bytes, ttl: int, data: Buffer, now: float
+    ) -> Sequence[Action]:
+        """A VRRP message without its IP header. A missing hop limit is passed as ttl -1."""
+        if len(data) < 8:
+            self.counters["packet_len_err"] += 1
+            return ()
+        router = self._table.get((ifindex, family, data[1]))
+        if router is None:
+            self.counters["vrid_err"] += 1
+            return ()
+        if router.siblings:
+            router = _addressee(router, source, destination)
+        memo = router.memo
+        if data == memo.data and source == memo.source and ttl == memo.ttl and destination == memo.destination:
+            router.advert_rcvd += 1
+            return router.on_advert(memo.advert, source, now)
+        try:
+            advert = _validate(router, source, destination, ttl, data)
+        except PacketError as error:
+            return router.reject(error.reason, source, now)
+        router.advert_rcvd += 1
+        actions = router.on_advert(advert, source, now)
+        if advert.priority and not _lists_our_addresses(router, advert):
+            return [*actions, *_other_addresses(router, advert, source, now)]
+        router.memo = Memo(bytes(data), source, destination, ttl, advert)
+        if advert.pseudo_header is not router.peer_pseudo_header and router.cfg.version == 3:
+            return [*actions, *_other_checksum(router, advert, source, now)]
+        return actions
+
+    # ---- configuration ---------------------------------------------------------------------------------------
+
+    def apply(self, model: Configuration, now: float) -> Sequence[Action]:
+        """Become this configuration: at start (after the links are known) and on each reload.
+
+        A router is the same when interface, family, VRID and for unicast the source are the same, whatever its
+        name; an unchanged one is not touched. Removals first, then changes, then additions.
+        """
+        former: dict[Identity, list[VirtualRouter]] = {}
+        for router in self.routers.values():
+            former.setdefault(_identity(router.cfg), []).append(router)
+        pairs = [(cfg, _take(former.get(_identity(cfg), []), cfg)) for cfg in model.vrrp_instances]
+
+        actions: list[Action] = []
+        changed: list[str] = []
+        for gone in (router for rest in former.values() for router in rest):
+            changed.append(gone.name)
+            actions += gone.delete(now)
+        routers: dict[str, VirtualRouter] = {}
+        new: list[VirtualRouter] = []
+        for cfg, kept in pairs:
+            if kept is None:
+                kept = VirtualRouter(cfg, self._timers, self._announcer)
+                new.append(kept)
+                changed.append(cfg.name)
+            elif kept.cfg != cfg:
+                changed.append(cfg.name)
+                actions += kept.reconfigure(cfg, now)
+            routers[cfg.name] = kept
+        self.routers = routers
+        self.changed = tuple(changed)
+        self._index()
+        for interface in self._on_interface:
+            actions += self._refresh(interface, now)
+        for router in new:
+            if self._in_maintenance:
+                actions += router.maintenance(True, now)
+            if not self.stopping:
+                actions += router.start(now)
+        return actions
+
+    def _index(self) -> None:
+        self._on_interface = {}
+        self._keepers = {}
+        for router in self.routers.values():
+            self._on_interface.setdefault(router.cfg.interface, []).append(router)
+            for entry in router.addresses:
+                self._keepers.setdefault(entry.address, []).append(router)
+        self._virtual = {
+            interface: frozenset(entry.address for router in routers for entry in router.addresses)
+            for interface, routers in self._on_interface.items()
+        }
+        self._index_table()
+
+    def _index_table(self) -> None:
+        groups: dict[tuple[int, int, int], list[VirtualRouter]] = {}
+        for interface, routers in self._on_interface.items():
+            link = self._links.get(interface)
+            for router in routers if link else ():
+                assert link is not None
+                key = (link.ifindex, router.cfg.family, router.cfg.virtual_router_id)
+                groups.setdefault(key, []).append(router)
+        self._table = {}
+        for key, group in groups.items():
+            for router in group:
+                router.siblings = tuple(group) if len(group) > 1 else ()
+            self._table[key] = group[0]
+
+    # ---- interfaces ------------------------------------------------------------------------------------------
+
+    def link(self, link: Link, now: float) -> Sequence[Action]:
+        """The full current picture of one interface: at start, and whenever anything of it changes."""
+        actions: list[Action] = []
+        for name, known in list(self._links.items()):
+            # Renamed, or deleted and made again: both are another interface to those who live on it.
+            if (known.ifindex == link.ifindex) != (name == link.name):
+                del self._links[name]
+                actions += self._rebind(name, now)
+        former = self._links.get(link.name)
+        self._links[link.name] = link
+        if former is None:
+            self._index_table()
+        actions += self._refresh(link.name, now)
+        return actions
+
+    def unlink(self, ifindex: int, now: float) -> Sequence[Action]:
+        """The interface is gone."""
+        for name, known in self._links.items():
+            if known.ifindex == ifindex:
+                del self._links[name]
+                return self._rebind(name, now)
+        return ()
+
+    def _rebind(self, interface: str, now: float) -> Sequence[Action]:
+        self._index_table()
+        return self._refresh(interface, now)
+
+    def _refresh(self, interface: str, now: float) -> Sequence[Action]:
+        actions: list[Action] = []
+        link, virtual = self._links.get(interface), self._virtual.get(interface, frozenset())
+        for router in self._on_interface.get(interface, ()):
+            actions += router.set_link(link, virtual, now)
+        return actions
+
+    def address_removed(self, ifindex: int, address: bytes, prefixlen: int, now: float) -> Sequence[Action]:
+        """Somebody else took an address off: whoever should hold it puts it back."""
+        actions: list[Action] = []
+        for router in self._keepers.get(address, ()):
+            for entry in router.addresses:
+                if entry.address == address and entry.prefixlen == prefixlen and self._lives_on(router, entry, ifindex):
+                    actions += router.restore(entry, now)
+        return actions
+
+    def _lives_on(self, router: VirtualRouter, entry: VirtualAddress, ifindex: int) -> bool:
+        if not entry.dev:
+            return router.ifindex == ifindex
+        link = self._links.get(entry.dev)
+        return link is None or link.ifindex == ifindex
+
+    # ---- the operator's wishes -------------------------------------------------------------------------------
+
+    def stop(self, now: float) -> Sequence[Action]:
+        """End in the planned way: priority 0 at once, addresses until a successor speaks. Then `stopped`."""
+        self.stopping = True
+        return [action for router in self.routers.values() for action in router.stop(now)]
+
+    @property
+    def stopped(self) -> bool:
+        """Nothing of ours is on any interface any more."""
+        return self.stopping and all(router.state is INIT for router in self.routers.values())
+
+    def maintenance(self, on: bool, now: float) -> Sequence[Action]:
+        """Leave every router in the planned way and stay out, or come back as after a fault."""
+        self._in_maintenance = on
+        return [action for router in self.routers.values() for action in router.maintenance(on, now)]
+
+    def handover(self, name: str, now: float) -> Sequence[Action]:
+        """Resign `name`; LookupError or ValueError when there is nothing to give away."""
+        router = self.routers.get(name)
+        if router is None:
+            raise LookupError(f"no vrrp_instance {name}")
+        if router.state is not MASTER or router.leaving:
+            raise ValueError(f"{name} is {'leaving' if router.leaving else router.state.name}, not MASTER")
+        return router.handover(now)
+
+    # ---- status ----------------------------------------------------------------------------------------------
+
+    def snapshot(self, router: VirtualRouter, now: float, wall: float | None = None) -> dict[str, Any]:
+        """One router as plain data, no secrets. With `wall` (epoch seconds of `now`) times get a date."""
+        cfg, last, heard = router.cfg, router.last_transition, router.heard
+        return {
+            "name": router.name,
+            "interface": cfg.interface,
+            "virtual_router_id": cfg.virtual_router_id,
+            "family": "ipv4" if cfg.family == AF_INET else "ipv6",
+            "version": cfg.version,
+            "state": router.state.name,
+            "leaving": bool(router.leaving),
+            "priority": router.priority,
+            "base_priority": cfg.priority,
+            "preempt": cfg.preempt,
+            "advert_int": cfg.advert_int,
+            "master_adver_int": router.master_adver_int,
+            "master_down_interval": router.master_down_interval,
+            "source": text(router.spec.source) if any(router.spec.source) else None,
+            "virtual_ipaddress": [_slash(entry) for entry in cfg.virtual_ipaddress],
+            "virtual_ipaddress_excluded": [_slash(entry) for entry in cfg.virtual_ipaddress_excluded],
+            "unicast_peer": [text(peer) for peer in cfg.unicast_peer],
+            "master": _heard(heard, now) if heard and router.state is not MASTER else None,
+            "last_transition": None
+            if last is None
+            else {
+                "old": last.old.name,
+                "new": last.new.name,
+                "reason": last.reason,
+                "at": None if wall is None else round(wall - (now - last.at), 3),
+                "ago": round(now - last.at, 3),
+            },
+            "faults": sorted(router.faults),
+            "counters": router.counts(),
+        }
+
+
+def _validate(router: VirtualRouter, source: bytes, destination: bytes, ttl: int, data: Buffer) -> Advert:
+    """The advert, when this router may act on it; else PacketError."""
+    cfg, spec = router.cfg, router.spec
+    multicast = destination[0] == 0xFF if len(destination) == 16 else 0xE0 <= destination[0] <= 0xEF
+    # RFC 9568 5.1.1.3, 7.1: it was not forwarded. Unicast peers may be further away (keepalived).
+    if multicast and ttl != 255:
+        raise PacketError("ip_ttl_err")
+    advert = decode(data, cfg.version, cfg.family, source, destination)
+    if multicast is bool(cfg.unicast_peer):
+        raise PacketError("destination_err")
+    if multicast:
+        if len(source) == 16 and not is_link_local(source):  # RFC 9568 5.1.2.1
+            raise PacketError("source_err")
+    elif cfg.check_unicast_src and source not in cfg.unicast_peer:
+        raise PacketError("source_err")
+    if cfg.version == 2:
+        if advert.auth_type > AUTH_AH:
+            raise PacketError("invalid_authtype")
+        if advert.auth_type != spec.auth_type:
+            raise PacketError("authtype_mismatch")
+        # Without authentication the field means nothing (RFC 3768 5.3.10).
+        if spec.auth_type and not compare_digest(advert.auth_data, spec.auth_data):
+            raise PacketError("auth_failure")
+        if advert.adver_int != spec.advert_int:  # RFC 3768 7.1: MUST discard; v3 learns it instead
+            raise PacketError("advert_interval_err")
+    return advert
+
+
+def _lists_our_addresses(router: VirtualRouter, advert: Advert) -> bool:
+    if router.cfg.skip_check_adv_addr:
+        return True
+    return _addresses(router, advert) == router.advertised  # sorted: the order means nothing
+
+
+def _addresses(router: VirtualRouter, advert: Advert) -> list[bytes]:
+    width = ADDRESS_LENGTH[router.cfg.family]
+    return sorted(advert.addresses[i : i + width] for i in range(0, len(advert.addresses), width))
+
+
+def _other_addresses(router: VirtualRouter, advert: Advert, source: bytes, now: float) -> Sequence[Action]:
+    """RFC 9568 7.1 lets it pass; RFC 3768 and keepalived before 2.3.3 dropped it, and then both were MASTER."""
+    router.counters["addr_list_err"] += 1
+    if router.hushed("addr_list_err", now):
+        return ()
+    listed = ", ".join(map(text, _addresses(router, advert))) or "none"
+    return router.line("warning", "addr_list_err", f"{text(source)} has other virtual addresses: {listed}")
+
+
+def _other_checksum(router: VirtualRouter, advert: Advert, source: bytes, now: float) -> Sequence[Action]:
+    router.peer_pseudo_header = advert.pseudo_header
+    if advert.pseudo_header is router.spec.pseudo_header or router.hushed("checksum", now):
+        return ()
+    how = "with a pseudo header (keepalived)" if advert.pseudo_header else "without pseudo header (RFC 9568)"
+    return router.line(
+        "warning", "checksum", f"{text(source)} makes its checksums {how}, we do not: v3_checksum_as_v2 changes ours"
+    )
+
+
+def _addressee(router: VirtualRouter, source: bytes, destination: bytes) -> VirtualRouter:
+    """Several routers share VRID and interface: unicast ones with different peers, and one multicast at most."""
+
+    def fit(candidate: VirtualRouter) -> tuple[bool, bool]:
+        peers = candidate.cfg.unicast_peer
+        return source in peers, destination == (candidate.spec.source if peers else candidate.spec.destinations[0])
+
+    return max(router.siblings, key=fit)
+
+
+def _identity(cfg: VrrpInstance) -> Identity:
+    unicast = (cfg.unicast_src_ip or b"") if cfg.unicast_peer else None
+    return cfg.interface, cfg.family, cfg.virtual_router_id, unicast
+
+
+def _take(candidates: list[VirtualRouter], cfg: VrrpInstance) -> VirtualRouter | None:
+    """The one of these that `cfg` continues: of several unicast ones the one that shares most peers, or its name."""
+    if not candidates:
+        return None
+    peers = set(cfg.unicast_peer)
+    best = max(candidates, key=lambda old: (len(peers.intersection(old.cfg.unicast_peer)), old.name == cfg.name))
+    candidates.remove(best)
+    return best
+
+
+def _slash(entry: VirtualAddress) -> str:
+    return f"{text(entry.address)}/{entry.prefixlen}"
+
+
+def _heard(heard: Heard, now: float) -> dict[str, Any]:
+    return {"address": text(heard.source), "priority": heard.priority, "age": round(now - heard.at, 3)}

@@ -1,0 +1,79 @@
+"""What the protocol needs to know of an interface, and what follows from it: our source, or why there is none.
+
+In: the full current picture of one interface as net/ sees it. Out: the address we send from and the
+sentences that keep a router in FAULT. Sockets, MACs of VIPs and netlink belong to net/.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from vrrpd.model.vrrp import AF_INET
+from vrrpd.vrrp.packet import ADDRESS_LENGTH
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+
+    from vrrpd.model.vrrp import VrrpInstance
+
+
+class InterfaceAddress(NamedTuple):
+    """An address on an interface; not usable while tentative or after failed duplicate detection."""
+
+    address: bytes
+    prefixlen: int
+    usable: bool = True
+
+
+class Link(NamedTuple):
+    """One interface. `addresses` in kernel order, both families, our virtual ones included."""
+
+    ifindex: int
+    name: str
+    up: bool
+    mac: bytes
+    mtu: int = 1500
+    arp: bool = True
+    addresses: tuple[InterfaceAddress, ...] = ()
+
+
+def is_link_local(address: bytes) -> bool:
+    """fe80::/10 (RFC 4291 2.4)."""
+    return address[0] == 0xFE and address[1] & 0xC0 == 0x80
+
+
+def source_address(cfg: VrrpInstance, link: Link, virtual: Container[bytes]) -> bytes | None:
+    """What adverts of `cfg` are sent from, None when the interface has nothing suitable.
+
+    IPv4: the primary address (RFC 9568 1.2), the first that is not a virtual one of ours; an owner's virtual
+    address may be its only one. IPv6: a usable link-local (RFC 9568 5.1.2.1). A configured source wins;
+    over IPv6 the kernel must have it, over IPv4 we write the header and keepalived asks nothing either.
+    """
+    configured = cfg.unicast_src_ip if cfg.unicast_peer else cfg.mcast_src_ip
+    if configured and cfg.family == AF_INET:
+        return configured
+    width = ADDRESS_LENGTH[cfg.family]
+    own = [entry.address for entry in link.addresses if len(entry.address) == width and entry.usable]
+    if configured:
+        return configured if configured in own else None
+    if cfg.family != AF_INET:
+        own = [address for address in own if is_link_local(address)]
+    for address in own:
+        if address not in virtual:
+            return address
+    return own[0] if own and cfg.priority == 255 else None
+
+
+def link_faults(cfg: VrrpInstance, link: Link | None, source: bytes | None) -> set[str]:
+    """Why this interface cannot carry the router, as sentences; empty when it can."""
+    if link is None:
+        return {f"interface {cfg.interface} does not exist"}
+    if not link.up:
+        return {f"interface {cfg.interface} is down"}
+    if source is not None:
+        return set()
+    if cfg.family == AF_INET:
+        return {f"interface {cfg.interface} has no IPv4 address"}
+    if cfg.unicast_src_ip and cfg.unicast_peer:
+        return {f"interface {cfg.interface} does not have unicast_src_ip, or it is not usable yet"}
+    return {f"interface {cfg.interface} has no usable IPv6 link-local address"}
