@@ -47,7 +47,7 @@ class GlobalDefs:
     smtp_alert_vrrp: bool | None = kw(Boolean(), None, "mail about VRRP transitions; wins over smtp_alert")
     no_email_faults: bool = kw(Flag(True), False, "no mail when an instance enters FAULT")
     script_user: str = kw(
-        Custom(owner, "user group", 1, 2),  # type: ignore[arg-type]
+        Custom(owner, "user group", 1, 2),
         "",
         "USER [GROUP] that runs scripts (default: keepalived_script if that user exists, else root)",
     )

@@ -33,6 +33,7 @@ class Loaded(NamedTuple):
     model: Model | None
     diagnostics: list[Diagnostic]
     fatal: bool = False
+    sha256: str = ""
 
 
 def load(
@@ -42,11 +43,13 @@ def load(
     lenient: bool = False,
     text: str | None = None,
     node_name: str | None = None,
+    interfaces: validate.Interfaces | None = None,
     max_lines: int = MAX_LINES,
 ) -> Loaded:
     """Read and resolve a configuration. `text` stands for the contents of `path`.
 
-    `config_id` is what @conditions compare with, by default the first label of the node's name.
+    `config_id` is what @conditions compare with, by default the first label of the node's name. With `interfaces`
+    (name -> addresses with prefix lengths) what this machine lacks is a warning.
     """
     name = os.uname().nodename if node_name is None else node_name
     problems = Problems(lenient)
@@ -61,7 +64,7 @@ def load(
     file = Statement(Line(Source(path, "", [], 0), 0, ""), [TOP])
     file.block = parse(lines, problems)
     binder = Binder(BLOCKS, problems)
-    defs, found = validate.resolve(binder, binder.bind(BLOCKS[TOP], file), name)
+    defs, found = validate.resolve(binder, binder.bind(BLOCKS[TOP], file), name, interfaces)
     diagnostics = problems.diagnostics()
     model = None if problems.refused else Model(defs, found, path, reader.sha256)
-    return Loaded(model, diagnostics, problems.fatal)
+    return Loaded(model, diagnostics, problems.fatal, reader.sha256)

@@ -7,6 +7,7 @@ keepalived repairs on its own; with --lenient the same repair is made here.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from vrrpd.conf.schema import Binder, Bound
@@ -17,6 +18,7 @@ from .globals import AF_INET, AF_INET6, GlobalDefs
 from .scripts import Script, insecure, program
 from .vrrp import Authentication, UnicastPeer, VirtualAddress, VrrpInstance
 
+Interfaces = Mapping[str, Iterable[tuple[bytes, int]]]  # name -> (address, prefix length)
 NOTIFIES = tuple(f.name for f in dataclasses.fields(VrrpInstance) if f.name.startswith("notify"))
 INHERITED = {
     row.field: row.inherits for row in BLOCKS["vrrp_instance"].keywords.values() if row.inherits and row.supported
@@ -90,19 +92,22 @@ class Instance:
             self.values["family"] = self._family_without_addresses()
             if not self.values.get("no_virtual_ipaddress"):
                 message = f"vrrp_instance {self.bound.name}: no virtual_ipaddress"
-                self.problems.warning(self.at("virtual_ipaddress"), message, "nothing is advertised or added")
+                report = self.problems.survivable if self.values.get("version") == 3 else self.problems.warning
+                report(self.at("virtual_ipaddress"), message, "if that is meant, say 'no_virtual_ipaddress'")
             return
         self.values["family"] = _family(advertised[0].address)
-        seen: dict[tuple[bytes, str], VirtualAddress] = {}
+        seen: set[tuple[bytes, str]] = set()
         for field in ("virtual_ipaddress", "virtual_ipaddress_excluded"):
+            kept, statements = [], []
             for item, statement in zip(self.values[field], self.bound.items.get(field, ())):
-                key = (item.address, item.dev)
-                if key in seen:
+                if (item.address, item.dev) in seen:
                     self.problems.warning(statement.place(), f"{field}: {statement.words[0]} is given twice")
-                seen[key] = item
-        for field in ("virtual_ipaddress", "virtual_ipaddress_excluded"):
-            unique = {(item.address, item.dev): item for item in self.values[field]}
-            self.values[field] = tuple(unique.values())
+                    continue
+                seen.add((item.address, item.dev))
+                kept.append(item)
+                statements.append(statement)
+            self.values[field] = tuple(kept)
+            self.bound.items[field] = statements
         first = self.values["virtual_ipaddress"][0].address
         if len(first) == 16 and first[:2] != b"\xfe\x80":
             place = self.bound.items["virtual_ipaddress"][0].place()
@@ -143,7 +148,7 @@ class Instance:
         values = self.values
         if values["family"] == AF_INET6:
             if "version" in self.bound.values and values["version"] == 2:
-                self.problems.survivable(self.at("version", 1), "version: IPv6 needs VRRP version 3", "remove it")
+                self.problems.warning(self.at("version", 1), "version: IPv6 always runs VRRP version 3", "remove it")
             values["version"] = 3
         interval = values.get("advert_int", 1.0)
         if values["version"] == 2 and interval != int(interval):
@@ -172,7 +177,8 @@ class Instance:
             self.problems.survivable(self.at("preempt"), message, "set 'state BACKUP' on every node")
             values["preempt"] = True
         elif not values.get("preempt", True) and values.get("priority") == 255:
-            self.problems.warning(self.at("preempt"), "nopreempt is ignored: priority 255 always takes over")
+            message = "nopreempt does not work with priority 255: the owner always takes over"
+            self.problems.survivable(self.at("preempt"), message, "give a lower priority")
             values["preempt"] = True
         if values.get("preempt_delay") and (master or not values.get("preempt", True)):
             reason = "state MASTER" if master else "nopreempt"
@@ -313,11 +319,58 @@ def scripts(blocks: list[Bound], defs: GlobalDefs, problems: Problems) -> None:
         )
 
 
-def resolve(binder: Binder, top: Bound, node_name: str) -> tuple[GlobalDefs, tuple[VrrpInstance, ...]]:
+def machine(blocks: list[Bound], found: list[VrrpInstance], interfaces: Interfaces, problems: Problems) -> None:
+    """What the instances need of this machine's interfaces, and do not find."""
+    ours = {item.address for one in found for item in (*one.virtual_ipaddress, *one.virtual_ipaddress_excluded)}
+    by_name = {bound.name: bound for bound in reversed(blocks)}
+    for instance in found:
+        bound = by_name[instance.name]
+        if instance.interface and instance.interface not in interfaces:
+            problems.warning(
+                bound.places["interface"].place(1),
+                f"interface: there is no {instance.interface} on this machine",
+                _among(instance.interface, interfaces),
+            )
+        for field in ("virtual_ipaddress", "virtual_ipaddress_excluded"):
+            for item, statement in zip(getattr(instance, field), bound.items.get(field, ())):
+                device = item.dev or instance.interface
+                if item.dev and item.dev not in interfaces:
+                    place = statement.place(statement.words.index("dev") + 1)
+                    message = f"{field}: there is no {item.dev} on this machine"
+                    problems.warning(place, message, _among(item.dev, interfaces))
+                if device in interfaces and not _within(item.address, interfaces[device], ours):
+                    problems.warning(
+                        statement.place(),
+                        f"{field}: {statement.words[0]} is in no subnet of {device}",
+                        "hosts of its subnet will not reach it directly",
+                    )
+
+
+def _among(name: str, interfaces: Interfaces) -> str:
+    here = ", ".join(other for other in interfaces if other != "lo")
+    return f"here are {here}" if here else ""
+
+
+def _within(address: bytes, addresses: Iterable[tuple[bytes, int]], ours: set[bytes]) -> bool:
+    bits = len(address) * 8
+    value = int.from_bytes(address, "big")
+    for other, prefixlen in addresses:
+        if len(other) == len(address) and other not in ours and prefixlen < bits:
+            shift = bits - prefixlen
+            if value >> shift == int.from_bytes(other, "big") >> shift:
+                return True
+    return False
+
+
+def resolve(
+    binder: Binder, top: Bound, node_name: str, interfaces: Interfaces | None
+) -> tuple[GlobalDefs, tuple[VrrpInstance, ...]]:
     """Everything of a file."""
     problems = binder.problems
     defs = global_defs(top.values.get("global_defs", []), node_name)
     blocks = top.values.get("vrrp_instance", [])
     found = instances(blocks, defs, problems)
     scripts(blocks, defs, problems)
+    if interfaces is not None:
+        machine(blocks, found, interfaces, problems)
     return defs, tuple(found)

@@ -198,7 +198,7 @@ class VrrpInstance:
     mcast_group: bytes = kw(Address(multicast=True), b"\xe0\x00\x00\x12", "group of adverts", name="mcast_dst_ip")
     mcast_src_ip: bytes | None = kw(Address(multicast=False), None, "source of multicast adverts")
     unicast_src_ip: bytes | None = kw(Address(multicast=False), None, "source of unicast adverts")
-    unicast_peer: tuple[bytes, ...] = kw(ListOf(unicast_peer, "peers"), (), "send adverts to these instead of a group")  # type: ignore[assignment]
+    unicast_peer: tuple[bytes, ...] = kw(ListOf(unicast_peer, "peers"), (), "send adverts to these instead of a group")
     unicast_peer_ttl: tuple[tuple[int, int], ...] = ()  # (least, most) for each peer
     unicast_ttl: int = kw(Integer(0, 255), 255, "TTL or hop limit of unicast adverts")
     check_unicast_src: bool = kw(

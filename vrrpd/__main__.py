@@ -1,0 +1,7 @@
+"""`python3 -m vrrpd`."""
+
+import sys
+
+from vrrpd.cli import main
+
+sys.exit(main())

@@ -1,0 +1,87 @@
+"""`vrrpd keywords`: every keyword of keepalived.conf with its type, bounds, default and whether we support it.
+
+The JSON form is what the plan of the toolkit checks an inventory with; both forms walk the tables of model/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import socket
+import textwrap
+from typing import Any
+
+from vrrpd.conf.schema import Block, Keyword
+from vrrpd.model.blocks import BLOCKS
+
+TOP_NAME = "top"  # what stands outside every block
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print the tables; `args.json` for machines."""
+    if args.json:
+        print(json.dumps(table(), indent=1))
+        return 0
+    for block in BLOCKS.values():
+        print(f"{block.name or TOP_NAME}: {block.doc}")
+        for row in block.keywords.values():
+            print(_line(row))
+        print()
+    return 0
+
+
+def table() -> dict[str, Any]:
+    """{"blocks": {block: {"doc", "keywords": {name: {...}}}}}; absent where a fact does not apply."""
+    return {"blocks": {block.name or TOP_NAME: _block(block) for block in BLOCKS.values()}}
+
+
+def _block(block: Block) -> dict[str, Any]:
+    return {"doc": block.doc, "keywords": {row.name: _keyword(row) for row in block.keywords.values()}}
+
+
+def _keyword(row: Keyword) -> dict[str, Any]:
+    kind = row.type
+    found: dict[str, Any] = {
+        "form": kind.form,
+        "type": kind.type,
+        "doc": row.doc,
+        "status": "supported" if row.supported else "unsupported",
+        "min": kind.minimum,
+        "max": kind.maximum,
+        "choices": list(kind.choices),
+        "unit": row.unit,
+        "inherits": row.inherits,
+        "block": kind.block,
+        "max_length": getattr(kind, "limit", None),
+    }
+    found = {name: value for name, value in found.items() if value not in (None, "", [])}
+    if row.supported and kind.form != "flag" and not row.secret and row.default not in (None, "", ()):
+        found["default"] = _plain(row.default)
+    if row.secret:
+        found["secret"] = True
+    if not row.supported:
+        found["verdict"] = row.verdict
+    return found
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return socket.inet_ntop(socket.AF_INET if len(value) == 4 else socket.AF_INET6, value)
+    return value
+
+
+def _line(row: Keyword) -> str:
+    known = _keyword(row)
+    facts = [known["type"]]
+    if "min" in known:
+        facts.append(f"{known['min']:g}..{known['max']:g}")
+    if known.get("choices") and known["form"] != "bool":
+        facts.append("|".join(known["choices"]))
+    if "default" in known:
+        facts.append(f"default {known['default']}")
+    if "inherits" in known:
+        facts.append(f"from {known['inherits']}")
+    if not row.supported:
+        facts.append("NOT SUPPORTED YET")
+    text = f"{row.doc} [{', '.join(facts)}]"
+    return textwrap.fill(text, 118, initial_indent=f"  {row.name:<32} ", subsequent_indent=" " * 35)
