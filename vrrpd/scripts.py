@@ -323,7 +323,11 @@ def _signal_name(number: int) -> str:
 def _why(job: Job, error: Exception) -> str:
     program = job.argv[0]
     if isinstance(error, FileNotFoundError):
-        return f"{program} does not exist"
+        return (
+            f"{program}: its interpreter (first line) does not exist"
+            if os.path.exists(program)
+            else (f"{program} does not exist")
+        )
     if isinstance(error, PermissionError):
         return f"{program}: permission denied (not executable, or only root may change to another user)"
     if isinstance(error, OSError) and error.errno == 8:  # ENOEXEC
