@@ -14,8 +14,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, Callable, Iterator, NoReturn, TypeVar
+from typing import IO, Any, NoReturn, TypeVar
 
 import yaml
 from rich.console import Console
@@ -203,10 +204,8 @@ def demonstrate(lab: Lab) -> None:
 
         step(f"Starting {first} again")
         lab.engine("start", f"{lab.prefix}-{first}")
-        third = wait(f"{first} to own the address again", 40, lambda: lab.owner() if lab.owner() == first else None)
-        mac_third = wait(
-            "the client to learn the owner", 5, lambda: lab.neighbour() if lab.neighbour() == mac_first else None
-        )
+        third = wait(f"{first} to own the address again", 40, lambda: first if lab.owner() == first else None)
+        wait("the client to learn that", 5, lambda: lab.neighbour() == mac_first)
         show_status(lab)
         summary = probe.finish()
         back = max(summary["gaps"], default=0.0)
@@ -216,14 +215,14 @@ def demonstrate(lab: Lab) -> None:
         table.add_column(column)
     table.add_row("site.yml ran", first, mac_first, "-")
     table.add_row(f"{first} was killed", second, mac_second, f"{gap:.2f} s")
-    table.add_row(f"{first} came back", third, mac_third, f"{back:.2f} s" if back else "none")
+    table.add_row(f"{first} came back", third, mac_first, f"{back:.2f} s" if back else "none")
     console.print()
     console.print(table)
-    allowed = 3 * lab.advert_int
     console.print(
-        f"A backup takes over after three adverts of {lab.advert_int:g} s did not come ({allowed:g} s) and a little more "
-        f"(skew).\nsite.yml took {converge:.1f} s, everything {time.monotonic() - began:.0f} s. "
-        f"Pings: {summary['sent']} sent, {summary['answered']} answered from the kill on."
+        f"A backup takes over when three adverts of {lab.advert_int:g} s did not come ({3 * lab.advert_int:g} s) "
+        "and a little more has passed (skew).\n"
+        f"site.yml took {converge:.1f} s, everything {time.monotonic() - began:.0f} s. "
+        f"Pings: {summary['sent']} sent, {summary['answered']} answered from before the kill to the end."
     )
 
 
