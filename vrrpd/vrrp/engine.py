@@ -8,10 +8,10 @@ The daemon reads its sockets empty before it calls `expire`, so that an advert w
 deadline, or with it, wins over the deadline (a process that was stopped does not depose a live master); and a
 router whose Active_Down_Timer is found more than one interval late listens once more (router.py).
 
-Order of the checks on a received packet (RFC 9568 7.1, RFC 3768 7.1, RFC 2338 7.1), the first that fails names
-the counter: length of the header, VRID known here, TTL, version, type, length, checksum, v3 interval and count
-of 0; multicast or unicast as configured, source; v2 authentication, v2 interval. A differing address list and
-the other v3 IPv4 checksum are accepted, counted and logged once in a while.
+Order of the checks on a received packet (RFC 9568 7.1, RFC 3768 7.1, RFC 2338 7.1); the first that fails names
+the counter: VRID known here, TTL, header complete, version, type, length, checksum, v3 interval 0, v3 count 0;
+multicast or unicast as configured, source; v2 authentication type, password, interval. A differing address list
+and the other v3 IPv4 checksum are accepted, counted and logged once in a while.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from vrrpd.model.vrrp import AF_INET, VirtualAddress, VrrpInstance
 from vrrpd.vrrp.actions import Action
 from vrrpd.vrrp.announce import Announcer
 from vrrpd.vrrp.links import InterfaceAddress, Link, is_link_local
-from vrrpd.vrrp.packet import ADDRESS_LENGTH, AUTH_AH, Advert, AdvertSpec, Buffer, PacketError, decode
+from vrrpd.vrrp.packet import ADDRESS_LENGTH, AUTH_AH, HEADER_LENGTH, Advert, AdvertSpec, Buffer, PacketError, decode
 from vrrpd.vrrp.router import INIT, MASTER, Heard, Memo, State, VirtualRouter, text
 from vrrpd.vrrp.timers import Timers
 
@@ -82,12 +82,9 @@ class Engine:
         self, ifindex: int, family: int, source: bytes, destination: bytes, ttl: int, data: Buffer, now: float
     ) -> Sequence[Action]:
         """A VRRP message without its IP header. A missing hop limit is passed as ttl -1."""
-        if len(data) < 8:
-            self.counters["packet_len_err"] += 1
-            return ()
-        router = self._table.get((ifindex, family, data[1]))
+        router = self._table.get((ifindex, family, data[1])) if len(data) > 1 else None
         if router is None:
-            self.counters["vrid_err"] += 1
+            self.counters["vrid_err" if len(data) >= HEADER_LENGTH else "packet_len_err"] += 1
             return ()
         if router.siblings:
             router = _addressee(router, source, destination)
@@ -298,6 +295,10 @@ def _validate(router: VirtualRouter, source: bytes, destination: bytes, ttl: int
     # RFC 9568 5.1.1.3, 7.1: it was not forwarded. Unicast peers may be further away (keepalived).
     if multicast and ttl != 255:
         raise PacketError("ip_ttl_err")
+    if not multicast and source in cfg.unicast_peer and cfg.unicast_peer_ttl:
+        least, most = cfg.unicast_peer_ttl[cfg.unicast_peer.index(source)]
+        if not least <= ttl <= most:  # keepalived's min_ttl and max_ttl of a peer
+            raise PacketError("ip_ttl_err")
     advert = decode(data, cfg.version, cfg.family, source, destination)
     if multicast is bool(cfg.unicast_peer):
         raise PacketError("destination_err")
@@ -314,7 +315,7 @@ def _validate(router: VirtualRouter, source: bytes, destination: bytes, ttl: int
         # Without authentication the field means nothing (RFC 3768 5.3.10).
         if spec.auth_type and not compare_digest(advert.auth_data, spec.auth_data):
             raise PacketError("auth_failure")
-        if advert.adver_int != spec.advert_int:  # RFC 3768 7.1: MUST discard; v3 learns it instead
+        if advert.adver_int != round(spec.advert_int):  # RFC 3768 7.1: MUST discard; v3 learns it instead
             raise PacketError("advert_interval_err")
     return advert
 

@@ -201,7 +201,7 @@ class VirtualRouter:
 
     def owns(self, address: VirtualAddress) -> bool:
         """Is it for us to announce and keep this address now?"""
-        return self.state is MASTER and address in self.addresses
+        return self.state is MASTER and not self.leaving and address in self.addresses
 
     def set_link(self, link: Link | None, virtual: frozenset[bytes], now: float) -> Sequence[Action]:
         """The current picture of our interface, and the virtual addresses that are nobody's primary one."""
@@ -233,7 +233,9 @@ class VirtualRouter:
         actions: list[Action] = []
         gone = tuple(entry for entry in old_addresses if entry not in self.addresses)
         new = tuple(entry for entry in self.addresses if entry not in old_addresses)
-        if not self.leaving and (self.spec != old_spec or self.priority != old_priority):
+        if self.leaving:
+            return [DelAddresses(self, gone)] if gone else []
+        if self.spec != old_spec or self.priority != old_priority:
             actions += self._advertise(now)
             self._timers.set(self.timer, now + cfg.advert_int)
         if gone:
@@ -258,16 +260,7 @@ class VirtualRouter:
         # keepalived: an owner is MASTER at once only when `state MASTER` says so too.
         if self.priority == OWNER and self.cfg.state == "MASTER":
             return self._become_master("address owner (priority 255)", now)
-        actions = self._become_backup(reason, now)
-        stale = self._stale_addresses()
-        return [DelAddresses(self, stale), *actions] if stale else actions
-
-    def _stale_addresses(self) -> tuple[VirtualAddress, ...]:
-        """Our addresses that a crash left on the interface. An owner's may be the interface's own."""
-        if self.link is None or self.priority == OWNER:
-            return ()
-        found = {entry.address for entry in self.link.addresses}
-        return tuple(entry for entry in self.addresses if entry.address in found and not entry.dev)
+        return self._become_backup(reason, now)
 
     def _set_faults(self, faults: set[str], now: float) -> Sequence[Action]:
         if faults == self.faults:
@@ -640,7 +633,7 @@ class VirtualRouter:
 
     def restore(self, address: VirtualAddress, now: float) -> Sequence[Action]:
         """Somebody took one of our addresses off: put it back and announce it; in a fight, ten times a second."""
-        if self.state is not MASTER or self.leaving:
+        if not self.owns(address) or address.no_track:
             return ()
         if now < self.restore_at:
             self._do_later(RESTORE, self.restore_at)
