@@ -1,7 +1,8 @@
-"""`python3 -m vrrpd`."""
+"""python3 -m vrrpd"""
 
 import sys
 
 from vrrpd.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -60,7 +60,7 @@ def permit_core_dumps() -> None:
         resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 
 
-def _capabilities() -> int:
+def capabilities() -> int:
     """The permitted set of this process."""
     with open("/proc/self/status", encoding="ascii") as file:
         return next(int(line.split()[1], 16) for line in file if line.startswith("CapPrm:"))
@@ -77,7 +77,7 @@ def drop_privileges(user: str, keep: Iterable[int]) -> str:
 
     Where the user does not exist (a checkout, a user namespace) root stays, with nothing but the capabilities.
     """
-    wanted = sum(1 << cap for cap in keep) & _capabilities()
+    wanted = sum(1 << cap for cap in keep) & capabilities()
     for cap in range(64):
         if not wanted >> cap & 1 and not prctl(_PR_CAPBSET_DROP, cap):
             break  # beyond the last one, or we lack CAP_SETPCAP

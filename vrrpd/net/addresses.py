@@ -1,7 +1,7 @@
 """An interface address as an rtnetlink request: compiled to bytes, carried out by netlink.Requests.
 
 Adding is idempotent for the caller: EEXIST is an answer, as ENOENT-like codes are for removing. IPv6 addresses
-are added without duplicate address detection (a tentative second at promotion would be an outage).
+are added without duplicate address detection unless asked for (a tentative second at promotion would be an outage).
 """
 
 from __future__ import annotations
@@ -33,7 +33,13 @@ ABSENT = frozenset({errno.EADDRNOTAVAIL, errno.ENODEV, errno.ENOENT})
 
 
 def add(
-    ifindex: int, address: bytes, prefixlen: int, broadcast: bytes | None = None, scope: int = 0, label: str = ""
+    ifindex: int,
+    address: bytes,
+    prefixlen: int,
+    broadcast: bytes | None = None,
+    scope: int = 0,
+    label: str = "",
+    dad: bool = False,
 ) -> Request:
     """RTM_NEWADDR that fails with EEXIST rather than changing an address that is there."""
     if len(address) == 4:
@@ -48,7 +54,7 @@ def add(
         if prefixlen == 128:
             # As keepalived: an address without a subnet is never preferred as source of outgoing traffic.
             parts.append(attribute(IFA_CACHEINFO, _CACHEINFO.pack(0, _FOREVER, 0, 0)))
-        head = _HEADER.pack(AF_INET6, prefixlen, IFA_F_NODAD, 0, ifindex)
+        head = _HEADER.pack(AF_INET6, prefixlen, 0 if dad else IFA_F_NODAD, 0, ifindex)
     return RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, head + b"".join(parts)
 
 

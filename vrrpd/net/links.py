@@ -75,6 +75,14 @@ class Links:
     def __iter__(self) -> Iterator[Interface]:
         return iter([entry.picture() for entry in self._entries.values()])
 
+    def __contains__(self, ifindex: object) -> bool:
+        return ifindex in self._entries
+
+    def hardware(self, ifindex: int) -> tuple[str, bytes, bool]:
+        """Name, MAC address and whether it speaks ARP: the cheap half of `get`."""
+        entry = self._entries.get(ifindex)
+        return (entry.name, entry.mac, entry.arp) if entry else (f"number {ifindex}", b"", False)
+
     def get(self, ifindex: int) -> Interface | None:
         entry = self._entries.get(ifindex)
         return entry.picture() if entry else None

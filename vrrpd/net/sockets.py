@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import os
 import socket
 import struct
 from collections.abc import Collection, Iterable, Iterator
@@ -36,7 +37,7 @@ _MAX_DATAGRAM = 9216  # longer ones are cut, which their length field then contr
 _INT = struct.Struct("=i")
 _PKTINFO6 = struct.Struct("=16sI")
 _MREQN = struct.Struct("=4s4si")
-_GROUP_REQ = struct.Struct("=16sI")
+_MREQ6 = struct.Struct("=16sI")
 
 Instruction = tuple[int, int, int, int]
 _ACCEPT: Instruction = (0x06, 0, 0, 0xFFFFFFFF)
@@ -101,6 +102,8 @@ def attach_filter(sock: socket.socket, program: Iterable[Instruction]) -> None:
 
 def _raw(family: int, ifindex: int) -> socket.socket:
     """A raw socket on one interface that has received nothing yet."""
+    if ifindex <= 0:  # to the kernel it would mean every interface
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
     sock = socket.socket(family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, PROTOCOL)
     try:
         sock.setblocking(False)
@@ -163,7 +166,7 @@ class Receiver:
             self._sock.setsockopt(socket.IPPROTO_IP, option, _MREQN.pack(group, bytes(4), self.ifindex))
         else:
             option = socket.IPV6_JOIN_GROUP if join else socket.IPV6_LEAVE_GROUP
-            self._sock.setsockopt(socket.IPPROTO_IPV6, option, _GROUP_REQ.pack(group, self.ifindex))
+            self._sock.setsockopt(socket.IPPROTO_IPV6, option, _MREQ6.pack(group, self.ifindex))
 
     def read(self, limit: int) -> Iterator[Datagram]:
         """Up to `limit` datagrams. A network that went down is no error: link events tell of it."""

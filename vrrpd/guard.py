@@ -1,0 +1,673 @@
+"""The guard: starts the other processes, holds the will, executes it, and is the one that systemd and signals talk to.
+
+It never reads a configuration itself: a short-lived loader child does, and leaves diagnostics (JSON) and the
+compiled model (a memfd that is only passed on, never unpickled here). A vrrp process that dies or falls silent
+is followed by its will and by a new one; a helper by a new helper. Root, standard library, small, no protocol.
+
+    SIGHUP reload | SIGTERM, SIGINT planned stop | SIGUSR1, SIGUSR2 status as text in the run directory
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Collection
+from typing import Any, NamedTuple
+
+from vrrpd import helper, ipc, process, vrrp_daemon, will
+from vrrpd.log import open_log
+from vrrpd.loop import INFINITY, Loop
+
+EXIT_RUNNING = 1
+EXIT_CANNOT_RUN = 4
+
+LOAD_TIMEOUT = 60.0
+FENCE_LEAST, FENCE_ADVERTS = 1.0, 2.5  # silence that gets a vrrp process killed
+KILL_WAIT = 0.02  # after SIGKILL; longer only when the kernel holds it, and then the will does not wait either
+PREDECESSOR_WAIT = 10.0  # for a vrrp process whose guard has died to leave in the planned way
+HELPER_GRACE = 5.0
+BACKOFF = (0.0, 0.0, 0.5, 1.0, 2.0, 5.0, 10.0)  # before a restart, by the number of deaths within BACKOFF_WINDOW
+BACKOFF_WINDOW = 60.0
+HANDLED = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class Setting(NamedTuple):
+    """The command line, resolved."""
+
+    config: str
+    run_dir: str
+    pid_file: str
+    vrrp_pid_file: str
+    state_dir: str = "/var/lib/vrrpd"
+    config_id: str | None = None
+    lenient: bool = False
+    to_stderr: bool = False
+    detailed: bool = False
+    release_addresses: bool = True
+    core_dumps: bool = False
+    release: str = "checkout"
+    user: str = "vrrpd"
+
+
+class Loaded(NamedTuple):
+    """What the loader child found. `model` is a memfd, or -1 when there are errors."""
+
+    exit_code: int
+    diagnostics: list[dict[str, Any]]
+    text: str  # the diagnostics as people read them
+    model: int
+    shortest: float  # advert interval
+    longest: float
+
+
+class Child:
+    """A forked process: its pid, and a descriptor that cannot mean another one."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.fd = process.pidfd_open(pid)
+
+    def reap(self) -> str:
+        """How it ended; to be called when the descriptor is readable."""
+        _, status = os.waitpid(self.pid, 0)
+        os.close(self.fd)
+        if os.WIFSIGNALED(status):
+            return f"killed by {signal.Signals(os.WTERMSIG(status)).name}"
+        return f"exit status {os.WEXITSTATUS(status)}"
+
+
+class _Backoff:
+    """How long to wait before the next start of something that keeps dying."""
+
+    def __init__(self) -> None:
+        self._deaths: list[float] = []
+
+    def after_death(self, now: float) -> float:
+        self._deaths = [at for at in self._deaths if now - at < BACKOFF_WINDOW] + [now]
+        return BACKOFF[min(len(self._deaths), len(BACKOFF)) - 1]
+
+
+# ------------------------------------------------------------------------- the loader child
+def load_in_child(setting: Setting, result: int, model: int) -> int:
+    """Read and check the configuration; leave a JSON object in `result` and the pickled model in `model`."""
+    import pickle
+
+    from vrrpd.check_config import exit_status
+    from vrrpd.model.load import load
+
+    loaded = load(setting.config, config_id=setting.config_id, lenient=setting.lenient)
+    text = "".join(diagnostic.render() for diagnostic in loaded.diagnostics)
+    intervals = [1.0]
+    if loaded.model is not None:
+        intervals = [instance.advert_int for instance in loaded.model.vrrp_instances] or intervals
+        with os.fdopen(model, "wb", closefd=False) as file:
+            pickle.dump(loaded.model, file, protocol=4)
+    answer = {
+        "exit_code": 0 if loaded.model is not None else exit_status(loaded),
+        "diagnostics": [diagnostic.as_dict() for diagnostic in loaded.diagnostics],
+        "text": text,
+        "shortest": min(intervals),
+        "longest": max(intervals),
+    }
+    with os.fdopen(result, "w", closefd=False) as file:
+        json.dump(answer, file)
+    return 0
+
+
+class Loader:
+    """A loader child under way."""
+
+    def __init__(self, setting: Setting) -> None:
+        self._result = os.memfd_create("diagnostics")
+        self._model = os.memfd_create("model")
+        self.deadline = time.monotonic() + LOAD_TIMEOUT
+        keep = {self._result, self._model}
+        self.child = _fork(keep, lambda: load_in_child(setting, self._result, self._model))
+
+    def kill(self) -> None:
+        process.pidfd_kill(self.child.fd, signal.SIGKILL)
+
+    def finish(self) -> Loaded:
+        """The outcome, once the child has ended."""
+        ended = self.child.reap()
+        data = ipc.read_all(self._result)
+        try:
+            answer = json.loads(data)
+        except ValueError:
+            text = f"the configuration could not be read: the loader ended with {ended}"
+            answer = {"exit_code": EXIT_CANNOT_RUN, "diagnostics": [], "text": text, "shortest": 1.0, "longest": 1.0}
+        model = self._model
+        if answer["exit_code"]:
+            os.close(model)
+            model = -1
+        return Loaded(model=model, **answer)
+
+
+def _fork(keep: Collection[int], work: Callable[[], int]) -> Child:
+    """Run `work` in a forked child, which ends with its result.
+
+    Of the guard's descriptors only the standard streams and `keep` stay open in it. They are closed under the feet
+    of objects that the child has inherited too; those stay referenced by the frames above, and os._exit runs no
+    finalizers, so that none of them closes a number that has a new owner.
+    """
+    pid = os.fork()
+    if pid:
+        return Child(pid)
+    code = 70  # EX_SOFTWARE
+    try:
+        process.default_signals()
+        for fd in map(int, os.listdir("/proc/self/fd")):
+            if fd > 2 and fd not in keep:
+                with contextlib.suppress(OSError):
+                    os.close(fd)
+        code = work()
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stderr.flush()
+        os._exit(code)
+
+
+# ------------------------------------------------------------------------------- pid files
+class Running(Exception):
+    """Another daemon has the pid file locked."""
+
+
+def lock_pid_file(path: str, wait: float = 0.0) -> int:
+    """Open and lock; wait for the holder at most so long. The lock lives as long as the descriptor and its copies."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    until = time.monotonic() + wait
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() < until:
+                time.sleep(0.02)
+                continue
+            holder = os.pread(fd, 32, 0).decode(errors="replace").strip()
+            os.close(fd)
+            raise Running(f"already running: process {holder} holds {path}") from None
+        if _same_file(fd, path):
+            return fd
+        os.close(fd)  # its last owner removed it between our open and our lock
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+
+
+def _same_file(fd: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+def write_pid(fd: int, pid: int) -> None:
+    os.ftruncate(fd, 0)
+    os.pwrite(fd, b"%d\n" % pid, 0)
+
+
+# -------------------------------------------------------------------------------- the guard
+class Guard:
+    def __init__(self, setting: Setting, loaded: Loaded) -> None:
+        self.setting = setting
+        self.loaded = loaded
+        self.log = open_log(setting.to_stderr, setting.detailed)
+        self.loop = Loop()
+        self.signals = process.SignalPipe(HANDLED)
+        self.folder = os.path.join(setting.run_dir, will.FOLDER)
+        self.will = will.Will(self.folder)
+        self.exit_code = 0
+        # The other processes; a channel is None while its process does not run.
+        self.vrrp: Child | None = None
+        self.vrrp_channel: ipc.Channel | None = None
+        self.helper: Child | None = None
+        self.helper_channel: ipc.Channel | None = None
+        self._helper_end: socket.socket | None = None  # the helper's end of vrrp <-> helper, for its successors
+        self._pid_files: list[int] = []
+        self._vrrp_backoff, self._helper_backoff = _Backoff(), _Backoff()
+        self._vrrp_start, self._helper_start = INFINITY, INFINITY  # when to try again
+        # Life signs. Counted in looks of ours, not in seconds: when all of us were stopped, nobody is late.
+        self._missed = 0
+        self._next_look = INFINITY
+        self._ready = False
+        # The reload under way, who wants to know, and whether another one was asked for meanwhile.
+        self._loader: Loader | None = None
+        self._asked: list[int] = []
+        self._again: list[int] | None = None
+        self._applying: list[int] | None = None
+        self._model_id = 0
+        # A planned stop: first the vrrp process has until _stop_by, then the helper until _helper_by.
+        self.stopping = False
+        self._stop_by = INFINITY
+        self._helper_by = INFINITY
+        self._watchdog = process.watchdog_interval()
+        self._next_watchdog = 0.0
+        self._dump: list[ipc.Message] | None = None
+
+    # -------------------------------------------------------------------- start
+    def start(self) -> None:
+        """Everything that can fail for a reason the operator should read, before anything runs."""
+        setting = self.setting
+        os.makedirs(setting.run_dir, 0o755, exist_ok=True)
+        os.makedirs(self.folder, 0o700, exist_ok=True)
+        os.chmod(self.folder, 0o700)
+        for path in (setting.pid_file, setting.vrrp_pid_file):
+            os.makedirs(os.path.dirname(path) or ".", 0o755, exist_ok=True)
+        self._pid_files = [lock_pid_file(setting.pid_file)]
+        write_pid(self._pid_files[0], os.getpid())
+        # A vrrp process may outlive its guard by the time that a planned departure takes.
+        os.close(lock_pid_file(setting.vrrp_pid_file, PREDECESSOR_WAIT))
+        will.execute(will.left_behind(self.folder), self.log.write, only_present=True)
+
+    def run(self) -> int:
+        self.loop.watch(self.signals.fileno(), self._on_signals)
+        self._start_vrrp()
+        self._start_helper()
+        self.loop.run(self._turn)
+        for path in (self.setting.vrrp_pid_file, self.setting.pid_file):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+        return self.exit_code
+
+    def _start_vrrp(self) -> None:
+        self._vrrp_start = INFINITY
+        ours, theirs = ipc.pair()
+        to_helper, helper_end = ipc.pair()
+        lock = lock_pid_file(self.setting.vrrp_pid_file)
+        setting = vrrp_daemon.Setting(
+            self.setting.user, self.setting.release, self.setting.release_addresses, self.setting.core_dumps
+        )
+        keep = {theirs.fileno(), to_helper.fileno(), lock}
+        child = _fork(keep, lambda: vrrp_daemon.run(theirs, to_helper, setting))
+        theirs.close()
+        to_helper.close()
+        write_pid(lock, child.pid)
+        os.close(lock)  # held by the child from now on
+        if self._helper_end is not None:
+            self._helper_end.close()
+        self._helper_end = helper_end
+        self.vrrp, self.vrrp_channel = child, ipc.Channel(ours)
+        self.loop.watch(child.fd, self._vrrp_ended)
+        self.loop.watch(ours.fileno(), self._from_vrrp)
+        self._ready, self._missed, self._next_look = False, 0, 0.0
+        self._send_model()
+        if self.helper_channel is not None:
+            self.helper_channel.send({"t": "vrrp"}, [helper_end.fileno()])
+
+    def _send_model(self) -> None:
+        if self.vrrp_channel is not None:
+            self._model_id += 1
+            self.vrrp_channel.send({"t": "model", "id": self._model_id}, [self.loaded.model])
+
+    def _start_helper(self) -> None:
+        self._helper_start = INFINITY
+        assert self._helper_end is not None
+        end = self._helper_end
+        ours, theirs = ipc.pair()
+        setting = helper.Setting(
+            self.setting.run_dir,
+            self.setting.state_dir,
+            self.setting.to_stderr,
+            self.setting.detailed,
+            self.setting.release,
+        )
+        child = _fork({end.fileno(), theirs.fileno()}, lambda: helper.run(end, theirs, setting))
+        theirs.close()
+        self.helper, self.helper_channel = child, ipc.Channel(ours)
+        self.loop.watch(child.fd, self._helper_ended)
+        self.loop.watch(ours.fileno(), self._from_helper)
+        self.helper_channel.send({"t": "model"}, [self.loaded.model])
+
+    # --------------------------------------------------------------------- turn
+    def _turn(self, now: float) -> float:
+        if now >= self._next_look:
+            self._look(now)
+        if now >= self._vrrp_start:
+            self._start_vrrp()
+        if now >= self._helper_start:
+            self._start_helper()
+        if self._loader is not None and now >= self._loader.deadline:
+            self._loader.kill()
+        if now >= self._stop_by:
+            self._stop_by = INFINITY
+            self.tell("error", "the vrrp process does not leave: killed")
+            self._fence()
+        if now >= self._helper_by and self.helper is not None:
+            self._helper_by = INFINITY
+            process.pidfd_kill(self.helper.fd, signal.SIGKILL)
+        if now >= self._next_watchdog:
+            process.notify("WATCHDOG=1")
+            self._next_watchdog = now + self._watchdog
+        self.will.save()
+        for channel in (self.vrrp_channel, self.helper_channel):
+            if channel is not None and not channel.closed:
+                channel.flush()
+        waiting = any(c is not None and c.congested for c in (self.vrrp_channel, self.helper_channel))
+        return min(
+            self._next_look,
+            self._vrrp_start,
+            self._helper_start,
+            self._loader.deadline if self._loader else INFINITY,
+            self._stop_by,
+            self._helper_by,
+            self._next_watchdog,
+            now + 0.05 if waiting else INFINITY,
+        )
+
+    def _look(self, now: float) -> None:
+        """Has the vrrp process given a sign of life since the looks before? Ten looks are the patience we have."""
+        patience = max(FENCE_LEAST, FENCE_ADVERTS * self.loaded.shortest)
+        self._next_look = now + patience / 10
+        if not self._ready or self.vrrp is None or self.stopping:
+            self._missed = 0
+            return
+        self._missed += 1
+        if self._missed > 10:
+            self.tell("error", f"the vrrp process has given no sign of life for {patience:g} s: killed")
+            self._missed = 0
+            self._fence()
+
+    def tell(self, level: str, message: str) -> None:
+        """A line for the log: through the helper, or on our own while there is none."""
+        line: ipc.Message = {"t": "log", "level": level, "message": message}
+        if self.helper_channel is None or not self.helper_channel.send(line):
+            self.log.write(level, message)
+
+    # ------------------------------------------------------------------ signals
+    def _on_signals(self, now: float) -> None:
+        for number in self.signals.read():
+            if number in (signal.SIGTERM, signal.SIGINT):
+                self._stop(now)
+            elif number == signal.SIGHUP:
+                self._reload(0)
+            elif number in (signal.SIGUSR1, signal.SIGUSR2) and self.vrrp_channel is not None:
+                self._dump = []
+                self.vrrp_channel.send({"t": "status"})
+
+    def _stop(self, now: float) -> None:
+        if self.stopping:
+            return
+        self.stopping = True
+        process.notify("STOPPING=1\nSTATUS=stopping")
+        self._vrrp_start = self._helper_start = INFINITY
+        # The address stays until the successor is heard, or skew (less than one interval, or 1 s in v2) + one interval.
+        self._stop_by = now + 2 * self.loaded.longest + 3.0
+        if self.vrrp is None or self.vrrp_channel is None or not self.vrrp_channel.send({"t": "stop"}):
+            self._vrrp_gone(now)
+
+    # ---------------------------------------------------------- the vrrp process
+    def _from_vrrp(self, now: float) -> None:
+        channel = self.vrrp_channel
+        if channel is None:
+            return
+        self._missed = 0  # whatever it says
+        for message, fds in channel.receive():
+            ipc.close_all(fds)
+            handler = _FROM_VRRP.get(str(message.get("t")))
+            if handler is not None:
+                handler(self, message)
+        if channel.closed:
+            self.loop.forget(channel.fileno())
+
+    def _on_will(self, message: ipc.Message) -> None:
+        try:
+            self.will.update(message.get("set") or (), message.get("drop") or ())
+        except (ValueError, TypeError) as error:
+            self.tell("error", f"the vrrp process declared a malformed will: {error}")
+
+    def _on_applied(self, message: ipc.Message) -> None:
+        if message.get("id") != self._model_id:
+            return
+        if not self._ready:
+            self._ready = True
+            process.notify(f"READY=1\nMAINPID={os.getpid()}\nSTATUS=running with {self.setting.config}")
+        changed = [str(name) for name in message.get("changed") or ()]
+        asked, self._applying = self._applying, None
+        if asked is None:
+            return  # the first one of a new process
+        if self.helper_channel is not None:
+            self.helper_channel.send({"t": "model"}, [self.loaded.model])
+        what = f"changed: {', '.join(changed)}" if changed else "nothing changed"
+        self.tell("info", f"reloaded {self.setting.config}, {what}")
+        process.notify(f"STATUS=running, reloaded at {time.strftime('%H:%M:%S')}, {what}")
+        self._answer(asked, {"ok": True, "diagnostics": self.loaded.diagnostics, "changed": changed})
+        self._next_reload()
+
+    def _on_status(self, message: ipc.Message) -> None:
+        if self._dump is None:
+            return
+        self._dump.append(message)
+        if not message.get("more"):
+            dump, self._dump = self._dump, None
+            self._write_dump([part.get("data") or {} for part in dump])
+
+    def _write_dump(self, parts: list[dict[str, Any]]) -> None:
+        lines = []
+        for part in parts:
+            lines += [f"{name} = {value}" for name, value in (part.get("head") or {}).items()]
+            for entry in part.get("instances") or ():
+                lines += ["", f"vrrp_instance {entry.get('name')}"]
+                lines += [f"  {name} = {value}" for name, value in entry.items() if name != "name"]
+        path = os.path.join(self.setting.run_dir, "vrrpd.data")
+        try:
+            fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
+                file.write("\n".join(lines) + "\n")
+            os.rename(path + ".new", path)
+        except OSError as error:
+            self.tell("error", f"cannot write {path}: {error.strerror}")
+
+    def _fence(self) -> None:
+        """Kill the vrrp process, and carry out its will even when the kernel does not let go of it."""
+        assert self.vrrp is not None
+        process.pidfd_kill(self.vrrp.fd, signal.SIGKILL)
+        if not select.select([self.vrrp.fd], [], [], KILL_WAIT)[0]:
+            self._execute_will()
+
+    def _execute_will(self) -> None:
+        will.execute(list(self.will.records.values()), self.tell)
+        self.will.clear()
+        self.will.save()
+
+    def _vrrp_ended(self, now: float) -> None:
+        """Its last words, its will, its successor."""
+        child = self.vrrp
+        assert child is not None
+        self._from_vrrp(now)
+        self.loop.forget(child.fd)
+        ended = child.reap()
+        if self.vrrp_channel is not None:
+            self.loop.forget(self.vrrp_channel.fileno())
+            self.vrrp_channel.close()
+        self.vrrp = self.vrrp_channel = None
+        if self.stopping and not self.setting.release_addresses:
+            self.will.clear()  # keepalived's -V: the addresses are to stay
+        self._execute_will()
+        if self.stopping:
+            self._vrrp_gone(now)
+            return
+        delay = self._vrrp_backoff.after_death(now)
+        self._vrrp_start = now + delay
+        again = f"again in {delay:g} s" if delay else "again now"
+        self.tell("error", f"the vrrp process has ended ({ended}); started {again}")
+        process.notify(f"STATUS=vrrp process ended ({ended})")
+        if self._applying is not None:
+            asked, self._applying = self._applying, None
+            self._answer(asked, {"ok": False, "error": f"the vrrp process ended while reloading ({ended})"})
+            self._next_reload()
+
+    def _vrrp_gone(self, now: float) -> None:
+        """Second half of a stop: let the helper run what is queued."""
+        self._stop_by = INFINITY
+        if self.helper_channel is None:
+            self.loop.running = False
+            return
+        self._helper_by = now + HELPER_GRACE + 1.0
+        self.helper_channel.send({"t": "finish", "grace": HELPER_GRACE})
+
+    # ---------------------------------------------------------------- the helper
+    def _from_helper(self, now: float) -> None:
+        channel = self.helper_channel
+        if channel is None:
+            return
+        for message, fds in channel.receive():
+            ipc.close_all(fds)
+            if message.get("t") != "request":
+                continue
+            number = message.get("id")
+            if message.get("cmd") == "reload" and isinstance(number, int):
+                self._reload(number)
+            else:
+                channel.send({"t": "reply", "id": number, "data": {"ok": False, "error": "unknown command"}})
+        if channel.closed:
+            self.loop.forget(channel.fileno())
+
+    def _helper_ended(self, now: float) -> None:
+        child = self.helper
+        assert child is not None
+        self.loop.forget(child.fd)
+        ended = child.reap()
+        if self.helper_channel is not None:
+            self.loop.forget(self.helper_channel.fileno())
+            self.helper_channel.close()
+        self.helper = self.helper_channel = None
+        if self.stopping:
+            if self.vrrp is None:
+                self.loop.running = False
+            return
+        delay = self._helper_backoff.after_death(now)
+        self._helper_start = now + delay
+        again = f"again in {delay:g} s" if delay else "again now"
+        self.tell("error", f"the helper process has ended ({ended}); started {again}")
+        self._asked = [number for number in self._asked if number == 0]  # its clients are gone with it
+
+    # ------------------------------------------------------------------- reload
+    def _reload(self, number: int) -> None:
+        """Asked by a signal (0) or by a request of the helper. One at a time; what comes meanwhile joins the next."""
+        if self.stopping:
+            self._answer([number], {"ok": False, "error": "the daemon is stopping"})
+        elif self._loader is not None or self._applying is not None:
+            self._again = [*(self._again or ()), number]
+        else:
+            self._asked = [number]
+            self._loader = Loader(self.setting)
+            self.loop.watch(self._loader.child.fd, self._loader_ended)
+
+    def _next_reload(self) -> None:
+        again, self._again = self._again, None
+        if again:
+            self._reload(again[0])
+            self._asked += again[1:]
+
+    def _loader_ended(self, now: float) -> None:
+        loader, self._loader = self._loader, None
+        assert loader is not None
+        self.loop.forget(loader.child.fd)
+        loaded = loader.finish()
+        asked, self._asked = self._asked, []
+        if loaded.exit_code:
+            error = f"{self.setting.config} was not loaded, everything goes on as before"
+            self.tell("error", error)
+            for line in loaded.text.splitlines():
+                self.tell("error", line)
+            process.notify(f"STATUS=running, last reload failed: {first_error(loaded)}")
+            self._answer(asked, {"ok": False, "error": error, "diagnostics": loaded.diagnostics, "changed": []})
+            self._next_reload()
+            return
+        for line in loaded.text.splitlines():
+            self.tell("warning", line)
+        os.close(self.loaded.model)
+        self.loaded = loaded
+        if self.vrrp_channel is None:  # between a death and a new start, which will take this model
+            self._answer(asked, {"ok": True, "diagnostics": loaded.diagnostics, "changed": []})
+            self._next_reload()
+            return
+        self._applying = asked
+        self._send_model()
+
+    def _answer(self, asked: list[int], data: dict[str, Any]) -> None:
+        for number in asked:
+            if number and self.helper_channel is not None:
+                message = {"t": "reply", "id": number, "data": data}
+                if not self.helper_channel.send(message):  # more diagnostics than a message holds
+                    data = {**data, "diagnostics": data.get("diagnostics", [])[:20]}
+                    self.helper_channel.send({**message, "data": data})
+
+
+_FROM_VRRP: dict[str, Callable[[Guard, ipc.Message], None]] = {
+    "will": Guard._on_will,
+    "applied": Guard._on_applied,
+    "status": Guard._on_status,
+    # ready, beat and stopped say no more than that it lives; how it ends is told by its pidfd
+}
+
+
+def first_error(loaded: Loaded) -> str:
+    for diagnostic in loaded.diagnostics:
+        if diagnostic.get("severity") == "error":
+            return f"{diagnostic.get('file')}:{diagnostic.get('line')}: {diagnostic.get('message')}"
+    return (loaded.text.splitlines() or ["unknown"])[0]
+
+
+def execute_will(run_dir: str) -> int:
+    """What ExecStopPost= runs: whatever a guard that was killed left behind."""
+    log = open_log(True)
+    will.execute(will.left_behind(os.path.join(run_dir, will.FOLDER)), log.write, only_present=True)
+    return 0
+
+
+def main(setting: Setting, foreground: bool) -> int:
+    """Load, then run; returns the exit status. Nothing is started when the configuration has errors."""
+    loaded = Loader(setting).finish()
+    if loaded.text:
+        print(loaded.text.rstrip("\n"), file=sys.stderr, flush=True)
+    if loaded.exit_code:
+        log = open_log(setting.to_stderr, setting.detailed)
+        log.error(f"{setting.config} has errors, not started: {first_error(loaded)}")
+        return loaded.exit_code
+    started = None if foreground else _detach(setting.to_stderr)
+    guard = Guard(setting, loaded)
+    try:
+        guard.start()
+    except Running as error:
+        print(f"vrrpd: {error}", file=sys.stderr, flush=True)
+        return EXIT_RUNNING
+    except OSError as error:
+        print(f"vrrpd: cannot start: {error.strerror}: {error.filename or ''}", file=sys.stderr, flush=True)
+        return EXIT_CANNOT_RUN
+    if started is not None:
+        started()
+    return guard.run()
+
+
+def _detach(keep_stderr: bool) -> Callable[[], None]:
+    """Go on in the background. The foreground process waits for the start and ends with its status.
+
+    The answer is to be called once nothing can go wrong any more.
+    """
+    read, write = os.pipe()
+    if os.fork():
+        os.close(write)
+        word = os.read(read, 1)  # empty: it ended before it was ready, and has said why
+        os._exit(0 if word else EXIT_CANNOT_RUN)
+    os.close(read)
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+
+    def started() -> None:
+        os.write(write, b"+")
+        os.close(write)
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1) if keep_stderr else (0, 1, 2):
+            os.dup2(null, fd)
+        os.close(null)
+
+    return started
