@@ -68,7 +68,7 @@ class _Peer:
         self._timers = timers
         self._timeout = timeout
         self._waiting: dict[int, _Request] = {}
-        self._number = 0
+        self._number = os.getpid() << 16  # not those of a predecessor, whose answers may still be under way
         self._asked = 0.0  # since when it owes an answer; 0: it does not
 
     def request(self, message: dict[str, Any], done: Reply) -> None:

@@ -64,7 +64,7 @@ def open_log(to_stderr: bool = False, detailed: bool = False, stderr: int = 2) -
         return Log(_journal(stderr), detailed)
     if to_stderr or not os.path.exists(DEV_LOG):
         return Log(_terminal(stderr), detailed)
-    return Log(syslog_sink(DEV_LOG), detailed)
+    return Log(Syslog(), detailed)
 
 
 def _is_journal(fd: int) -> bool:
@@ -101,41 +101,41 @@ def _write(fd: int, line: str) -> None:
         os.write(fd, line.encode("utf-8", "backslashreplace"))
 
 
-def syslog_sink(path: str) -> Sink:
+class Syslog:
     """A sink in the form of syslog(3), which survives restarts of the syslog daemon and never waits for it."""
-    months = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")  # never localised
-    sock: socket.socket | None = None
-    lost = 0
 
-    def send(line: bytes) -> None:
-        nonlocal sock
-        if sock is None:
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-            sock.connect(path)
-        sock.send(line)
+    # never localised, unlike strftime's
+    MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
-    def sent(line: bytes) -> bool:
-        nonlocal sock
+    def __init__(self, path: str = DEV_LOG) -> None:
+        self._path = path
+        self._socket: socket.socket | None = None
+        self._lost = 0
+
+    def __call__(self, severity: int, message: str, at: float) -> None:
+        now = time.localtime(at)
+        clock = f"{self.MONTHS[now.tm_mon - 1]} {now.tm_mday:2d} {now.tm_hour:02d}:{now.tm_min:02d}:{now.tm_sec:02d}"
+        if self._lost:
+            message = f"{message} ({self._lost} earlier lines lost: syslog did not take them)"
+        line = f"<{LOG_DAEMON | severity}>{clock} vrrpd[{os.getpid()}]: {message}".encode("utf-8", "backslashreplace")
+        # a second time after a restart of the syslog daemon
+        sent = self._send(line) or (self._socket is None and self._send(line))
+        self._lost = 0 if sent else self._lost + 1
+
+    def _send(self, line: bytes) -> bool:
         try:
-            send(line)
+            if self._socket is None:
+                self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+                self._socket.connect(self._path)
+            self._socket.send(line)
         except BlockingIOError:
             return False
         except OSError:
-            if sock is not None:
-                sock.close()
-            sock = None
+            self.close()
             return False
         return True
 
-    def sink(severity: int, message: str, at: float) -> None:
-        nonlocal lost
-        now = time.localtime(at)
-        clock = f"{months[now.tm_mon - 1]} {now.tm_mday:2d} {now.tm_hour:02d}:{now.tm_min:02d}:{now.tm_sec:02d}"
-        if lost:
-            message = f"{message} ({lost} earlier lines lost: syslog did not take them)"
-        line = f"<{LOG_DAEMON | severity}>{clock} vrrpd[{os.getpid()}]: {message}"
-        data = line.encode("utf-8", "backslashreplace")
-        # a second time after a restart of the syslog daemon
-        lost = 0 if sent(data) or (sock is None and sent(data)) else lost + 1
-
-    return sink
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None

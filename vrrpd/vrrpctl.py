@@ -334,33 +334,18 @@ def _reload(options: argparse.Namespace) -> int:
             changed = ", ".join(map(escape, answer.get("changed", ())))
             print(f"reloaded; changed: {changed}" if changed else "reloaded; no instance changed")
         return OK
-    bad = any(_severity(diagnostic) != "warning" for diagnostic in answer.get("diagnostics", ()))
+    bad = any(diagnostic["severity"] != "warning" for diagnostic in answer.get("diagnostics", ()))
     if not options.json:
         print(f"vrrpctl: reload: {escape(str(answer.get('error', 'refused')))}", file=sys.stderr)
     return BAD_CONFIG if bad else REFUSED
 
 
-def _severity(diagnostic: Any) -> str:
-    return str(diagnostic.get("severity", "error")) if isinstance(diagnostic, dict) else "error"
+def show_diagnostic(diagnostic: dict[str, Any]) -> str:
+    """As `vrrpd -t` prints it."""
+    from vrrpd.conf.source import Diagnostic, printable  # not for the other commands
 
-
-def show_diagnostic(diagnostic: Any) -> str:
-    """As `vrrpd -t` prints it: place and message, the line, a caret below the word, a hint."""
-    if not isinstance(diagnostic, dict):
-        return "\n".join(map(escape, str(diagnostic).splitlines()))
-    column = diagnostic.get("column", 1)
-    place = (
-        f"{diagnostic['file']}:{diagnostic['line']}:{column}" if diagnostic.get("line") else diagnostic.get("file", "")
-    )
-    lines = [escape(f"{place}: {diagnostic['severity']}: {diagnostic['message']}")]
-    source = diagnostic.get("source_line")
-    if source:
-        # tabs as single spaces, or the caret would not stand below its word
-        lines.append("    " + escape(source.replace("\t", " ").rstrip()))
-        lines.append("    " + " " * (column - 1) + "^" * max(1, diagnostic.get("length", 1)))
-    if diagnostic.get("hint"):
-        lines.append(f"    hint: {escape(diagnostic['hint'])}")
-    return "\n".join(lines)
+    known = {name: value for name, value in diagnostic.items() if name in Diagnostic._fields}
+    return "\n".join(map(printable, Diagnostic(**known).render().splitlines()))
 
 
 def _maintenance(options: argparse.Namespace) -> int:

@@ -124,7 +124,7 @@ def test_a_script_that_ignores_sigterm_is_killed_two_seconds_later(lab: Lab) -> 
 
 
 def test_a_time_limit_ends_the_descendants_too(lab: Lab, tmp_path: Path) -> None:
-    # The inner shell ignores SIGTERM and is no child of ours; only the process group reaches it. Its end closes the pipe.
+    # The inner shell ignores SIGTERM and is no child of ours; its end closes the pipe.
     fifo = tmp_path / "alive"
     os.mkfifo(fifo)
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
