@@ -1,0 +1,170 @@
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The controller side of vrrpd_plan: all of it. Reads the inventory, plans, shows the table, contacts no node.
+
+It runs inside the controller and not as a module because only the controller has every host's variables, secrets
+among them, which then travel nowhere; and because a module call would cost 0.4 s. The rules themselves are in
+module_utils/vrrpd_planning.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import ansible.module_utils
+from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+ROOT = Path(__file__).resolve().parent.parent  # the checkout: the daemon's package and the role lie beside us
+# Ansible puts a project's module_utils into what it sends to a node, but not on its own import path.
+ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
+from ansible.module_utils.vrrpd_planning import DEFAULT_CLUSTER, Plan, message, new_record, plan  # noqa: E402
+
+display = Display()
+
+
+class ActionModule(ActionBase):
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _VALID_ARGS = frozenset({"record", "show"})
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        task_vars = task_vars or {}
+        result = super().run(tmp, task_vars)
+        _validated, arguments = self.validate_argument_spec(
+            {"record": {"type": "path"}, "show": {"type": "bool", "default": True}}
+        )
+        loader = self._loader
+        role = ROOT / "roles" / "vrrpd"
+        defaults = plain(loader.load_from_file(str(role / "defaults" / "main.yml")) or {})
+        specs = loader.load_from_file(str(role / "meta" / "argument_specs.yml"))["argument_specs"]
+        known = {str(name) for entry in specs.values() for name in entry.get("options", {})}
+        nodes, unreadable = inventory(task_vars, known)
+        if unreadable:
+            raise AnsibleActionFail(message(unreadable))
+        record_path = arguments["record"] or default_record(task_vars)
+        record = read_record(record_path)
+        made = plan(nodes, plain(task_vars["groups"]), keyword_table(), known, defaults, record)
+        if arguments["show"]:
+            display.display(shown(made))
+        for line in made.warnings:
+            display.warning(line)
+        if made.errors:
+            raise AnsibleActionFail(message(made.errors))
+        if not self._task.check_mode:
+            write_record(record_path, new_record(made, record))
+        # The secrets stay behind: a registered result is shown by -vvv.
+        result.update(
+            changed=False, hosts=made.hosts, clusters=made.clusters, table=made.table, warnings_found=made.warnings
+        )
+        return result
+
+
+def inventory(task_vars: dict[str, Any], known: set[str]) -> tuple[dict[str, dict[str, Any]], list[str]]:
+    """The vrrpd_* variables of every host of the clusters in question, whatever --limit says."""
+    hostvars, groups = task_vars["hostvars"], task_vars["groups"]
+    wanted = {DEFAULT_CLUSTER}
+    for host in task_vars.get("ansible_play_hosts_all", []):
+        wanted.add(str(hostvars[host].get("vrrpd_cluster") or DEFAULT_CLUSTER))
+    names = dict.fromkeys(str(host) for group in sorted(wanted) for host in groups.get(group, []))
+    names.update(dict.fromkeys(str(host) for host in task_vars.get("ansible_play_hosts_all", [])))
+    nodes: dict[str, dict[str, Any]] = {}
+    unreadable: list[str] = []
+    for name in names:
+        variables = hostvars[name]
+        nodes[name] = {}
+        for variable in sorted(key for key in variables if str(key).startswith("vrrpd_") or key == "ansible_host"):
+            if variable not in known and variable != "ansible_host":
+                nodes[name][str(variable)] = None  # named by the plan; its value is nobody's business
+                continue
+            try:
+                nodes[name][str(variable)] = plain(variables[variable])
+            except AnsibleError as error:
+                unreadable.append(f"{name}: {variable}: {reason(error)}")
+    return nodes, unreadable
+
+
+def reason(error: Exception) -> str:
+    """The innermost cause, in one line: 'vault_vrrp_password' is undefined."""
+    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    return str(error).splitlines()[0]
+
+
+def plain(value: Any) -> Any:
+    """Ansible's tagged and lazy values as plain data (a lazy container is templated by being iterated over)."""
+    if isinstance(value, dict):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return "".join(str(value))
+
+
+def keyword_table() -> dict[str, Any]:
+    """The daemon's keywords, from the daemon that this checkout will deploy."""
+    command = [sys.executable, "-m", "vrrpd", "keywords", "--json"]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=60)
+        table: dict[str, Any] = json.loads(done.stdout)
+    except subprocess.CalledProcessError as error:
+        tail = error.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        raise AnsibleActionFail(f"{' '.join(command)}: exit status {error.returncode}: {' '.join(tail)}") from error
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+        raise AnsibleActionFail(f"{' '.join(command)}: {error}") from error
+    return table
+
+
+def default_record(task_vars: dict[str, Any]) -> str:
+    """A file per inventory in the operator's state folder: no run writes into the inventory itself."""
+    base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    sources = task_vars.get("ansible_inventory_sources") or ["none"]
+    name = "_".join(str(source).strip("/").replace("/", "-") or "none" for source in sources)
+    return os.path.join(base, "vrrpd", f"{name[-150:]}.json")
+
+
+def read_record(path: str) -> dict[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            record = json.load(file)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        display.warning(f"{path}: {error}: going on without the record of the last run")
+        return {}
+    return record if isinstance(record, dict) else {}
+
+
+def write_record(path: str, record: dict[str, Any]) -> None:
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(f"{path}.new", "w", encoding="utf-8") as file:
+            json.dump(record, file, indent=1, sort_keys=True)
+        os.replace(f"{path}.new", path)
+    except OSError as error:
+        display.warning(f"{path}: {error}: the next run cannot say what changed, nor who left")
+
+
+def shown(made: Plan) -> str:
+    """The priorities as a table; `was` only where it is not the same."""
+    if not made.table:
+        return "no instances"
+    rows = [("cluster", "instance", "host", "interface", "priority", "from", "state", "")]
+    for row in made.table:
+        was = f"was {row['before']}" if row["changed"] else ""
+        rows.append(
+            (
+                *tuple(
+                    str(row[key]) for key in ("cluster", "instance", "host", "interface", "priority", "origin", "state")
+                ),
+                was,
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows)

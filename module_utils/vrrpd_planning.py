@@ -1,0 +1,804 @@
+# GNU General Public License v3.0 or later (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The plan of VRRP clusters, from their inventory alone: who gets which priority, peers and configuration lines.
+
+In: the vrrpd_* variables of every host of the clusters (plain data), the groups, the daemon's keyword table. Out: one
+plan per host (an ordered tree of configuration lines with placeholders where a secret belongs), the secrets apart,
+and every finding at once. Pure: no file, no node, no clock. What only a node can know (does the interface exist, is
+the address inside its subnet) the daemon's own checker answers there.
+
+A finding names the host, the variable, the value and what to set. A password is never part of one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import ipaddress
+import json
+from collections.abc import Iterable
+from typing import Any, NamedTuple, Union
+
+DEFAULT_CLUSTER = "vrrp"
+SECRETS = frozenset({"auth_pass"})
+TOOLKIT_KEYS = frozenset({"hosts"})  # of an instance: what the toolkit reads and the daemon never sees
+GLOBAL = "global_defs"
+
+# What would end or change a word of the configuration file (comment, quote, escape, brace, definition).
+_UNHOLDABLE = frozenset("\"'#!\\{}$")
+
+Host = dict[str, Any]
+Lines = list[dict[str, Any]]
+Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
+
+
+class Plan(NamedTuple):
+    """`hosts`: what to deploy, by host. `table`: rows to show."""
+
+    hosts: dict[str, dict[str, Any]]
+    clusters: dict[str, dict[str, Any]]
+    table: list[dict[str, Any]]
+    errors: list[str]
+    warnings: list[str]
+
+
+class Router(NamedTuple):
+    """One instance on one host, resolved."""
+
+    host: str
+    cluster: str
+    name: str
+    keywords: dict[str, Any]
+    priority: int
+    origin: str  # where the priority comes from, for the reader
+    family: int
+    version: int
+    addresses: tuple[str, ...]
+
+
+class _Findings:
+    def __init__(self) -> None:
+        self.errors: list[str] = []
+        self.warnings: list[str] = []
+
+    def error(self, where: str, what: str) -> None:
+        line = f"{where}: {what}"
+        if line not in self.errors:
+            self.errors.append(line)
+
+    def warning(self, where: str, what: str) -> None:
+        line = f"{where}: {what}"
+        if line not in self.warnings:
+            self.warnings.append(line)
+
+
+def placeholder(instance: str, keyword: str) -> str:
+    """What stands in the text for a secret until the node fills it in."""
+    return f"@@{instance}.{keyword}@@"
+
+
+def secrets_of(instances: dict[str, Any], overrides: dict[str, Any]) -> dict[str, str]:
+    """Placeholder -> value, for one host."""
+    found: dict[str, str] = {}
+    for name, keywords in instances.items():
+        _collect(name, {**(keywords or {}), **(overrides.get(name) or {})}, found)
+    return found
+
+
+def _collect(instance: str, keywords: dict[str, Any], found: dict[str, str]) -> None:
+    for keyword, value in keywords.items():
+        if isinstance(value, dict):
+            _collect(instance, value, found)
+        elif keyword in SECRETS:
+            found[placeholder(instance, keyword)] = str(value)
+
+
+def derived_priority(rank: int, size: int) -> int:
+    """200, 190, ... while ten apart fits (20 hosts), else 254, 253, ..."""
+    return 200 - 10 * rank if size <= 20 else 254 - rank
+
+
+def plan(
+    nodes: dict[str, Host],
+    groups: dict[str, list[str]],
+    table: dict[str, Any],
+    known_variables: Iterable[str],
+    defaults: Host | None = None,
+    record: dict[str, Any] | None = None,
+) -> Plan:
+    """Plan every cluster that a host of `nodes` names; `record` is what the last run wrote down."""
+    findings = _Findings()
+    known = set(known_variables)
+    nodes = {name: {**(defaults or {}), **variables} for name, variables in nodes.items()}
+    for name, variables in nodes.items():
+        _check_variables(name, variables, known, findings)
+    clusters: dict[str, list[str]] = {}
+    for name in nodes:
+        cluster = _text(nodes[name].get("vrrpd_cluster")) or DEFAULT_CLUSTER
+        if name not in groups.get(cluster, []):
+            there = ", ".join(sorted(set(groups) - {"all", "ungrouped"})) or "none"
+            findings.error(
+                f"{name}: vrrpd_cluster",
+                f"the host is not in a group '{cluster}': put it there, or name its group (groups: {there})",
+            )
+        clusters.setdefault(cluster, [])
+    for cluster in clusters:
+        clusters[cluster] = [
+            name for name in groups.get(cluster, []) if name in nodes and _cluster_of(nodes[name]) == cluster
+        ]
+
+    routers: list[Router] = []
+    for cluster, members in clusters.items():
+        if len(members) == 1 and not _true(nodes[members[0]].get("vrrpd_allow_single")):
+            findings.error(
+                f"{members[0]}: vrrpd_cluster",
+                f"group '{cluster}' has one host, so nothing survives its loss: add a second host,"
+                " or say vrrpd_allow_single: true",
+            )
+        routers += _routers(cluster, members, nodes, table, findings)
+    _check_agreement(routers, findings)
+    _check_priorities(routers, findings)
+    _check_segments(routers, nodes, findings)
+    peers = _unicast(routers, nodes, findings)
+    states = _states(routers)
+
+    hosts: dict[str, dict[str, Any]] = {}
+    rows: list[dict[str, Any]] = []
+    summary: dict[str, dict[str, Any]] = {}
+    for cluster, members in clusters.items():
+        left = _left(cluster, members, nodes, record, findings)
+        summary[cluster] = {"hosts": members, "left": left, "instances": []}
+        for name in members:
+            blocks = [_global_block(name, nodes[name], table, findings)]
+            wires: dict[str, str] = {}
+            for router in routers:
+                if router.host != name:
+                    continue
+                keywords = dict(router.keywords)
+                keywords.update(peers.get((name, router.name), {}))
+                keywords.setdefault("state", states[(name, router.name)])
+                keywords["priority"] = router.priority
+                where = f"{name}: vrrpd_instances.{router.name}"
+                items = _lines("vrrp_instance", keywords, table, where, findings, router.name)
+                blocks.append({"keyword": "vrrp_instance", "name": router.name, "form": "block", "items": items})
+                wires[router.name] = _wire(router, keywords, _true(nodes[name].get("vrrpd_keepalived_peers")))
+                rows.append(_row(router, keywords["state"], record))
+                if router.name not in summary[cluster]["instances"]:
+                    summary[cluster]["instances"].append(router.name)
+            if len(blocks) == 1:
+                findings.error(
+                    f"{name}: vrrpd_instances",
+                    "no instance for this host: describe one (name -> interface, virtual_router_id, virtual_ipaddress)",
+                )
+            hosts[name] = {
+                "cluster": cluster,
+                "blocks": [block for block in blocks if block["items"]],
+                "wires": wires,
+                "members": members,
+                "left": left,
+            }
+    return Plan(hosts, summary, rows, findings.errors, findings.warnings)
+
+
+def message(errors: list[str]) -> str:
+    """All the findings as one message."""
+    count = f"{len(errors)} finding{'s' if len(errors) > 1 else ''}"
+    return f"the inventory has {count}, no node was touched:\n" + "\n".join(f"  - {line}" for line in errors)
+
+
+def new_record(result: Plan, former: dict[str, Any] | None) -> dict[str, Any]:
+    """What the next run compares with: the hosts and priorities of each cluster, and who left without being removed."""
+    record = dict(former or {})
+    for cluster, facts in result.clusters.items():
+        known = {row["host"]: {} for row in result.table if row["cluster"] == cluster}  # type: Dict[str, Dict[str, int]]
+        for row in result.table:
+            if row["cluster"] == cluster:
+                known[row["host"]][row["instance"]] = row["priority"]
+        past = (former or {}).get(cluster, {}).get("hosts", {})
+        gone = {name: past.get(name, {}) for name in facts["left"]}
+        record[cluster] = {"hosts": known, "left": {**(former or {}).get(cluster, {}).get("left", {}), **gone}}
+        record[cluster]["left"] = {name: record[cluster]["left"][name] for name in facts["left"]}
+    return record
+
+
+# --- variables -------------------------------------------------------------------------------------------------------
+
+
+def _cluster_of(variables: Host) -> str:
+    return _text(variables.get("vrrpd_cluster")) or DEFAULT_CLUSTER
+
+
+def _check_variables(host: str, variables: Host, known: set[str], findings: _Findings) -> None:
+    for variable in sorted(variables):
+        if variable.startswith("vrrpd_") and variable not in known:
+            findings.error(f"{host}: {variable}", f"nothing reads this variable{_hint(variable, known)}")
+    for variable in ("vrrpd_instances", "vrrpd_global_defs", "vrrpd_overrides"):
+        if not isinstance(variables.get(variable, {}), dict):
+            findings.error(f"{host}: {variable}", f"is a {_kind(variables[variable])}: write a dictionary")
+            variables[variable] = {}
+    for instances in (variables.get("vrrpd_instances", {}), variables.get("vrrpd_overrides", {})):
+        for name in [name for name, keywords in instances.items() if not isinstance(keywords, dict)]:
+            if not (name in variables.get("vrrpd_instances", {}) and instances[name] is None):
+                findings.error(
+                    f"{host}: vrrpd_instances.{name}", f"is a {_kind(instances[name])}: write keyword: value"
+                )
+            instances[name] = {}
+    priority = variables.get("vrrpd_priority")
+    if priority is not None and not _is_priority(priority):
+        findings.error(
+            f"{host}: vrrpd_priority", f"{_shown(priority)} is not a whole number in 1..255: set one, or leave it out"
+        )
+        variables["vrrpd_priority"] = None
+
+
+def _routers(
+    cluster: str, members: list[str], nodes: dict[str, Host], table: dict[str, Any], findings: _Findings
+) -> list[Router]:
+    names: list[str] = []
+    for host in members:
+        names += [name for name in nodes[host].get("vrrpd_instances", {}) if name not in names]
+    for host in members:
+        for name in nodes[host].get("vrrpd_overrides", {}):
+            if name not in names and name != GLOBAL:
+                findings.error(
+                    f"{host}: vrrpd_overrides.{name}",
+                    f"no such instance{_hint(name, names)}; instances: {', '.join(names)}",
+                )
+    result: list[Router] = []
+    for index, name in enumerate(names):
+        chosen = [host for host in members if name in nodes[host].get("vrrpd_instances", {})]
+        subsets = {host: nodes[host]["vrrpd_instances"][name].get("hosts") for host in chosen}
+        users: list[str] = []
+        for host in chosen:
+            subset = subsets[host]
+            if subset is None:
+                users.append(host)
+                continue
+            subset = [subset] if isinstance(subset, str) else list(subset)
+            for unknown in [other for other in subset if other not in members]:
+                findings.error(
+                    f"{host}: vrrpd_instances.{name}.hosts",
+                    f"'{unknown}' is not in group '{cluster}'{_hint(str(unknown), members)}",
+                )
+            if host in subset:
+                users.append(host)
+        if len(users) == 1 and len(members) > 1 and not _true(nodes[users[0]].get("vrrpd_allow_single")):
+            findings.error(
+                f"{users[0]}: vrrpd_instances.{name}.hosts",
+                "one host alone carries this instance, so its address does not survive: name a second host,"
+                " or say vrrpd_allow_single: true",
+            )
+        for host in users:
+            variables = nodes[host]
+            keywords = {**variables["vrrpd_instances"][name], **variables.get("vrrpd_overrides", {}).get(name, {})}
+            keywords = {key: value for key, value in keywords.items() if value is not None and key not in TOOLKIT_KEYS}
+            if _true(variables.get("vrrpd_rotate")):
+                size = len(users)
+                rank = (users.index(host) - index) % size
+            else:
+                size = len(members)
+                rank = members.index(host)
+            result.append(_router(cluster, host, name, keywords, variables, rank, size, table, findings))
+    return result
+
+
+def _router(
+    cluster: str,
+    host: str,
+    name: str,
+    keywords: dict[str, Any],
+    variables: Host,
+    rank: int,
+    size: int,
+    table: dict[str, Any],
+    findings: _Findings,
+) -> Router:
+    where = f"{host}: vrrpd_instances.{name}"
+    priority, origin = derived_priority(rank, size), "derived"
+    if variables.get("vrrpd_priority") is not None:
+        priority, origin = int(variables["vrrpd_priority"]), "vrrpd_priority"
+    if "priority" in keywords:
+        if _is_priority(keywords["priority"]):
+            priority, origin = int(keywords["priority"]), "priority"
+        else:
+            findings.error(f"{where}.priority", f"{_shown(keywords['priority'])} is not a whole number in 1..255")
+    if priority < 1:
+        findings.error(
+            f"{where}.priority", f"rank {rank} of {size} hosts leaves no priority: set vrrpd_priority yourself"
+        )
+    for keyword, what, example in (
+        ("interface", "the interface that carries the address", "eth0"),
+        ("virtual_router_id", "a number in 1..255 that no other cluster of the segment uses", "51"),
+        ("virtual_ipaddress", "the addresses to share", "[192.0.2.100/24]"),
+    ):
+        if keyword not in keywords and keyword in _keywords("vrrp_instance", table):
+            findings.error(f"{where}.{keyword}", f"missing: set {what}, e.g. {keyword}: {example}")
+    interface = keywords.get("interface")
+    if interface is not None and not 1 <= len(str(interface)) <= 15:
+        findings.error(f"{where}.interface", f"'{interface}' is no interface name (1 to 15 characters)")
+    addresses: list[str] = []
+    families: list[int] = []
+    for line in _listed(keywords.get("virtual_ipaddress", [])):
+        word = str(line).split()[0] if str(line).split() else ""
+        try:
+            address = ipaddress.ip_interface(word)
+        except ValueError:
+            findings.error(
+                f"{where}.virtual_ipaddress", f"'{line}' does not begin with an address: write ADDRESS/LENGTH"
+            )
+            continue
+        if _is_edge(address):
+            findings.error(
+                f"{where}.virtual_ipaddress",
+                f"{word} is the network or broadcast address of {address.network}: choose a host address",
+            )
+        if str(address) in addresses:
+            findings.error(f"{where}.virtual_ipaddress", f"{word} stands there twice: once is enough")
+        addresses.append(str(address))
+        families.append(address.version)
+    if len(set(families)) > 1:
+        findings.error(
+            f"{where}.virtual_ipaddress",
+            "IPv4 and IPv6 mixed in one instance: make two instances (they may share the virtual_router_id)",
+        )
+    family = families[0] if families else 4
+    version = keywords.get("version", variables.get("vrrpd_global_defs", {}).get("vrrp_version", 2))
+    version = 3 if family == 6 else version
+    if version not in (2, 3):
+        findings.error(f"{where}.version", f"{_shown(version)} is neither 2 nor 3")
+        version = 2
+    _check_authentication(where, keywords, version, family, findings)
+    _check_interval(where, keywords, version, findings)
+    return Router(host, cluster, name, keywords, priority, origin, family, version, tuple(addresses))
+
+
+def _check_authentication(where: str, keywords: dict[str, Any], version: int, family: int, findings: _Findings) -> None:
+    if "authentication" not in keywords:
+        return
+    authentication = keywords["authentication"]
+    if not isinstance(authentication, dict):
+        findings.error(f"{where}.authentication", "write {auth_type: PASS, auth_pass: ...}")
+        return
+    if version == 3:
+        why = "an IPv6 instance speaks VRRPv3, which" if family == 6 else "version 3"
+        findings.error(
+            f"{where}.authentication",
+            f"{why} has no authentication: remove it" + ("" if family == 6 else ", or set version: 2"),
+        )
+    password = authentication.get("auth_pass")
+    where = f"{where}.authentication.auth_pass"
+    if password is None:
+        findings.error(where, "missing: set 1 to 8 characters, from a vault")
+        return
+    if not isinstance(password, (str, int)) or isinstance(password, bool):
+        findings.error(where, f"is a {_kind(password)}: write a string in quotes")
+        return
+    password = str(password)
+    if not 1 <= len(password.encode()) <= 8:
+        findings.error(where, f"has {len(password.encode())} characters, VRRPv2 carries 1 to 8: set a shorter one")
+    if not all(" " < character < "\x7f" for character in password) or _UNHOLDABLE & set(password):
+        findings.error(
+            where,
+            "has characters that the file cannot hold: use printable ASCII without blanks and without"
+            f" {' '.join(sorted(_UNHOLDABLE))}",
+        )
+
+
+def _check_interval(where: str, keywords: dict[str, Any], version: int, findings: _Findings) -> None:
+    try:
+        interval = float(keywords.get("advert_int", 1))
+    except (TypeError, ValueError):
+        findings.error(f"{where}.advert_int", f"{_shown(keywords['advert_int'])} is not a number of seconds")
+        return
+    if version == 2 and interval != int(interval):
+        findings.error(
+            f"{where}.advert_int", f"{interval:g} s: VRRPv2 knows whole seconds, set version: 3 or advert_int: 1"
+        )
+    elif version == 2 and not 1 <= interval <= 255:
+        findings.error(f"{where}.advert_int", f"{interval:g} s is outside 1..255")
+    elif version == 3 and not 0.01 <= interval <= 40.95:
+        findings.error(f"{where}.advert_int", f"{interval:g} s is outside 0.01..40.95")
+
+
+# --- the cluster as one ----------------------------------------------------------------------------------------------
+
+
+def _by_instance(routers: list[Router]) -> dict[tuple[str, str], list[Router]]:
+    result: dict[tuple[str, str], list[Router]] = {}
+    for router in routers:
+        result.setdefault((router.cluster, router.name), []).append(router)
+    return result
+
+
+def _check_agreement(routers: list[Router], findings: _Findings) -> None:
+    """What the adverts carry must be the same on every node, or they are dropped and there are two owners."""
+
+    def differ(group: list[Router], keyword: str, values: dict[str, str], show: bool = True) -> None:
+        if len(set(values.values())) < 2:
+            return
+        seen: dict[str, list[str]] = {}
+        for host, value in values.items():
+            seen.setdefault(value, []).append(host)
+        told = ", ".join(f"{value} on {'/'.join(hosts)}" for value, hosts in seen.items())
+        odd = min(seen.values(), key=len)[0] if len(seen) > 1 else group[0].host
+        findings.error(
+            f"{odd}: vrrpd_instances.{group[0].name}.{keyword}",
+            (f"the nodes disagree ({told})" if show else "the nodes disagree (values not shown)")
+            + ": set it once, in the group's vrrpd_instances",
+        )
+
+    for group in _by_instance(routers).values():
+        differ(group, "virtual_router_id", {r.host: str(r.keywords.get("virtual_router_id")) for r in group})
+        differ(group, "version", {r.host: str(r.version) for r in group})
+        differ(group, "advert_int", {r.host: _number(r.keywords.get("advert_int", 1)) for r in group})
+        differ(
+            group, "authentication", {r.host: _canonical(r.keywords.get("authentication")) for r in group}, show=False
+        )
+        differ(group, "virtual_ipaddress", {r.host: " ".join(sorted(r.addresses)) or "none" for r in group})
+
+
+def _check_priorities(routers: list[Router], findings: _Findings) -> None:
+    for group in _by_instance(routers).values():
+        owners = [router.host for router in group if router.priority == 255]
+        if len(owners) > 1:
+            findings.error(
+                f"{owners[1]}: vrrpd_instances.{group[0].name}",
+                f"priority 255 says 'I own the address', and {owners[0]} says it too: leave it to one host",
+            )
+        taken = {router.priority for router in group}
+        first: dict[int, Router] = {}
+        for router in group:
+            other = first.setdefault(router.priority, router)
+            if other is router or router.priority == 255:
+                continue
+            variable = {
+                "derived": f"vrrpd_instances.{router.name} (derived)",
+                "priority": f"vrrpd_instances.{router.name}.priority",
+            }
+            free = next((n for n in range(router.priority - 1, 0, -1) if n not in taken), None)
+            free = free or next(n for n in range(254, 0, -1) if n not in taken)
+            findings.error(
+                f"{router.host}: {variable.get(router.origin, router.origin)}",
+                f"priority {router.priority} of {router.name} is {other.host}'s too: set vrrpd_priority of one of them"
+                f" to a free value, e.g. {free}",
+            )
+
+
+def _check_segments(routers: list[Router], nodes: dict[str, Host], findings: _Findings) -> None:
+    """VRIDs are unique per segment and family; an address has one instance."""
+    seen: dict[tuple[str, str, str, int], Router] = {}
+    for router in routers:
+        vrid = str(router.keywords.get("virtual_router_id"))
+        key = (router.host, str(router.keywords.get("interface")), vrid, router.family)
+        other = seen.setdefault(key, router)
+        if other is not router:
+            findings.error(
+                f"{router.host}: vrrpd_instances.{router.name}.virtual_router_id",
+                f"{vrid} is {other.name}'s on {key[1]} too: every instance of a segment needs its own",
+            )
+    groups = _by_instance(routers)
+    firsts = [group[0] for group in groups.values()]
+    for index, router in enumerate(firsts):
+        for other in firsts[:index]:
+            shared = set(_bare(router.addresses)) & set(_bare(other.addresses))
+            for address in sorted(shared):
+                findings.error(
+                    f"{router.host}: vrrpd_instances.{router.name}.virtual_ipaddress",
+                    f"{address} belongs to {other.name} of group '{other.cluster}' too: an address has one instance",
+                )
+            vrid = router.keywords.get("virtual_router_id")
+            if other.cluster == router.cluster or other.family != router.family:
+                continue
+            if str(other.keywords.get("virtual_router_id")) != str(vrid):
+                continue
+            where = f"{router.host}: vrrpd_instances.{router.name}.virtual_router_id"
+            told = f"{vrid} is used by {other.name} of group '{other.cluster}' too"
+            if _overlap(router.addresses, other.addresses):
+                findings.error(where, f"{told}, in the same network: choose another")
+            elif not (_networks(router.addresses) and _networks(other.addresses)):
+                findings.warning(where, f"{told}: if both are on one segment, choose another")
+    for router in routers:
+        for host in nodes:
+            for own in _host_addresses(nodes[host]):
+                if str(own) in _bare(router.addresses) and not (host == router.host and router.priority == 255):
+                    if host != router.host and any(
+                        r.host == host and r.name == router.name and r.priority == 255 for r in routers
+                    ):
+                        continue
+                    findings.error(
+                        f"{host}: vrrpd_instances.{router.name}.virtual_ipaddress",
+                        f"{own} is the host's own address: choose a free one, or set vrrpd_priority: 255 for its owner",
+                    )
+
+
+def _states(routers: list[Router]) -> dict[tuple[str, str], str]:
+    """MASTER for the highest priority; BACKUP for the rest and, under nopreempt, for all (keepalived.conf(5))."""
+    states: dict[tuple[str, str], str] = {}
+    for group in _by_instance(routers).values():
+        highest = max(group, key=lambda router: router.priority)
+        waits = any(_true(router.keywords.get("nopreempt")) for router in group)
+        for router in group:
+            states[(router.host, router.name)] = "MASTER" if router is highest and not waits else "BACKUP"
+    return states
+
+
+def _unicast(
+    routers: list[Router], nodes: dict[str, Host], findings: _Findings
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """Peers are everybody else's source address; nobody types them."""
+    result: dict[tuple[str, str], dict[str, Any]] = {}
+    for group in _by_instance(routers).values():
+        wanted = [router for router in group if _true(nodes[router.host].get("vrrpd_unicast"))]
+        if not wanted:
+            continue
+        if len(wanted) != len(group):
+            rest = ", ".join(router.host for router in group if router not in wanted)
+            findings.error(
+                f"{wanted[0].host}: vrrpd_unicast", f"true here but not on {rest}: set it once, for the group"
+            )
+            continue
+        sources: dict[str, str] = {}
+        for router in group:
+            source = router.keywords.get("unicast_src_ip") or next(
+                (str(own) for own in _host_addresses(nodes[router.host]) if own.version == router.family), None
+            )
+            if source is None:
+                findings.error(
+                    f"{router.host}: vrrpd_address",
+                    f"no IPv{router.family} address known for unicast ({router.name}):"
+                    " set vrrpd_address to the host's own",
+                )
+            else:
+                sources[router.host] = str(source)
+        for router in group:
+            if router.host in sources:
+                others = [sources[other.host] for other in group if other is not router and other.host in sources]
+                result[(router.host, router.name)] = {"unicast_src_ip": sources[router.host], "unicast_peer": others}
+    return result
+
+
+def _left(
+    cluster: str, members: list[str], nodes: dict[str, Host], record: dict[str, Any] | None, findings: _Findings
+) -> list[str]:
+    """Hosts of the last runs that are not in the inventory any more: their daemon may still run."""
+    former = (record or {}).get(cluster, {})
+    retired = {str(name) for host in members for name in _listed(nodes[host].get("vrrpd_retired") or [])}
+    known: dict[str, Any] = {**former.get("left", {}), **former.get("hosts", {})}
+    left = [name for name in known if name not in members and name not in retired]
+    for name in left:
+        priorities = ", ".join(f"{instance} {priority}" for instance, priority in known[name].items())
+        findings.warning(
+            f"{name}: no longer in group '{cluster}'",
+            f"a possible rival while its daemon runs (last priorities: {priorities or 'unknown'}):"
+            f" run playbooks/remove.yml on it with the inventory that still names it, then say vrrpd_retired: [{name}]",
+        )
+    return left
+
+
+# --- lines of the configuration --------------------------------------------------------------------------------------
+
+
+def _keywords(block: str, table: dict[str, Any]) -> dict[str, Any]:
+    keywords: dict[str, Any] = table.get("blocks", {}).get(block, {}).get("keywords", {})
+    return keywords
+
+
+def _global_block(host: str, variables: Host, table: dict[str, Any], findings: _Findings) -> dict[str, Any]:
+    keywords = {**variables.get("vrrpd_global_defs", {}), **variables.get("vrrpd_overrides", {}).get(GLOBAL, {})}
+    keywords = {key: value for key, value in keywords.items() if value is not None}
+    items = _lines(GLOBAL, keywords, table, f"{host}: vrrpd_global_defs", findings, GLOBAL)
+    return {"keyword": GLOBAL, "name": "", "form": "block", "items": items}
+
+
+def _lines(
+    block: str,
+    keywords: dict[str, Any],
+    table: dict[str, Any],
+    where: str,
+    findings: _Findings,
+    instance: str,
+) -> Lines:
+    """The lines of one block in the table's own order, so that a file never changes by a reordered inventory."""
+    known = _keywords(block, table)
+    for keyword in sorted(set(keywords) - set(known)):
+        findings.error(f"{where}.{keyword}", f"unknown keyword{_hint(keyword, known)}")
+    lines: Lines = []
+    for keyword, row in known.items():
+        if keyword not in keywords:
+            continue
+        value, place = keywords[keyword], f"{where}.{keyword}"
+        if row.get("status") == "unsupported":
+            told = findings.warning if row.get("verdict") == "warning" else findings.error
+            told(place, "keepalived knows this keyword, vrrpd does not yet: remove it")
+            continue
+        form = row.get("form", "value")
+        if form == "block":
+            if not isinstance(value, dict):
+                findings.error(place, f"is a {_kind(value)}: write keyword: value")
+                continue
+            inner = _lines(row.get("block", keyword), value, table, place, findings, instance)
+            lines.append({"keyword": keyword, "name": "", "form": "block", "items": inner})
+        elif keyword in SECRETS:
+            lines.append({"keyword": keyword, "form": "value", "words": placeholder(instance, keyword)})
+        elif form == "list":
+            listed = [_line(item, row) for item in _listed(value)]
+            if any(line is None for line in listed):
+                findings.error(place, "write one line of text per entry")
+            elif listed:
+                lines.append({"keyword": keyword, "form": "list", "lines": listed})
+        elif form in ("flag", "bool"):
+            if not _is_bool(value):
+                findings.error(place, f"{_shown(value)} is neither true nor false")
+            elif form == "bool":
+                lines.append({"keyword": keyword, "form": "value", "words": "on" if _true(value) else "off"})
+            elif _true(value):
+                lines.append({"keyword": keyword, "form": "flag"})
+        else:
+            words = _line(value, row)
+            if words is None:
+                findings.error(place, f"is a {_kind(value)}: write a value")
+                continue
+            if _in_range(value, row, place, findings):
+                lines.append({"keyword": keyword, "form": "value", "words": words})
+    return lines
+
+
+def _line(value: Any, row: dict[str, Any]) -> str | None:
+    """One value as the words of a line; None when it has no such form."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, (int, float)):
+        return _number(value)
+    if isinstance(value, (list, tuple)):
+        words = [_line(item, row) for item in value]
+        return None if any(word is None for word in words) else " ".join(str(word) for word in words)
+    if not isinstance(value, str) or not value.strip() or any(ord(character) < 32 for character in value):
+        return None
+    if row.get("type") in ("script", "string"):
+        return _quoted(value)
+    return value if not set(value) & set('"#!\\{}') else _quoted(value)
+
+
+def _quoted(text: str) -> str:
+    """Text as one word of the file: in quotes when it holds a blank, a comment sign, a brace or a quote."""
+    if text[0] == text[-1] == '"' and len(text) > 1:
+        return text
+    if not any(character.isspace() or character in "\"'#!\\{}" for character in text):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def _in_range(value: Any, row: dict[str, Any], where: str, findings: _Findings) -> bool:
+    choices = row.get("choices")
+    if choices and str(value) not in {str(choice) for choice in choices}:
+        findings.error(where, f"{_shown(value)} is none of {', '.join(str(choice) for choice in choices)}")
+        return False
+    if row.get("type") not in ("integer", "seconds"):
+        return True
+    try:
+        number = int(value) if row["type"] == "integer" else float(value)
+    except (TypeError, ValueError):
+        wanted = "a whole number" if row["type"] == "integer" else "a number of seconds"
+        findings.error(where, f"{_shown(value)} is not {wanted}")
+        return False
+    low, high = row.get("min"), row.get("max")
+    if (low is not None and number < low) or (high is not None and number > high):
+        findings.error(
+            where, f"{_shown(value)} is outside {'' if low is None else low}..{'' if high is None else high}"
+        )
+        return False
+    return True
+
+
+def _wire(router: Router, keywords: dict[str, Any], strict_peers: bool) -> str:
+    """What the peers must agree on: when it changes, all nodes have to change at once.
+
+    The address list is part of it only beside keepalived before 2.3.3, which drops adverts with another list
+    (RFC 9568 7.1 leaves it to the receiver, and vrrpd accepts and counts).
+    """
+    facts = {
+        "virtual_router_id": keywords.get("virtual_router_id"),
+        "family": router.family,
+        "version": router.version,
+        "advert_int": _number(keywords.get("advert_int", 1)) if router.version == 2 else None,
+        "authentication": _canonical(
+            {
+                key: placeholder(router.name, key) if key in SECRETS else value
+                for key, value in (keywords.get("authentication") or {}).items()
+            }
+            if isinstance(keywords.get("authentication"), dict)
+            else None
+        ),
+        "unicast": bool(keywords.get("unicast_peer")),
+        "group": keywords.get("mcast_dst_ip"),
+        "addresses": sorted(router.addresses) if strict_peers else None,
+    }
+    return json.dumps(facts, sort_keys=True)
+
+
+def _row(router: Router, state: str, record: dict[str, Any] | None) -> dict[str, Any]:
+    past = (record or {}).get(router.cluster, {}).get("hosts", {}).get(router.host, {}).get(router.name)
+    return {
+        "cluster": router.cluster,
+        "instance": router.name,
+        "host": router.host,
+        "interface": str(router.keywords.get("interface", "")),
+        "priority": router.priority,
+        "origin": router.origin,
+        "state": state,
+        "before": past,
+        "changed": past is not None and past != router.priority,
+    }
+
+
+# --- small things ----------------------------------------------------------------------------------------------------
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _kind(value: Any) -> str:
+    names = {bool: "truth value", int: "number", float: "number", str: "string", list: "list", dict: "dictionary"}
+    return "missing value" if value is None else names.get(type(value), type(value).__name__)
+
+
+def _shown(value: Any) -> str:
+    return f"'{value}'" if isinstance(value, str) else _kind(value) if isinstance(value, (list, dict)) else str(value)
+
+
+def _true(value: Any) -> bool:
+    return value is True or (isinstance(value, str) and value.lower() in ("yes", "true", "on", "1"))
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool) or str(value).lower() in ("yes", "no", "true", "false", "on", "off")
+
+
+def _is_priority(value: Any) -> bool:
+    return not isinstance(value, (bool, float)) and str(value).isdecimal() and 1 <= int(value) <= 255
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def _number(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def _bare(addresses: Iterable[str]) -> list[str]:
+    return [address.split("/")[0] for address in addresses]
+
+
+def _networks(addresses: Iterable[str]) -> list[Any]:
+    networks = [ipaddress.ip_interface(address).network for address in addresses]
+    return [network for network in networks if network.num_addresses > 1]
+
+
+def _overlap(ours: Iterable[str], theirs: Iterable[str]) -> bool:
+    others = _networks(theirs)
+    return any(a.version == b.version and a.overlaps(b) for a in _networks(ours) for b in others)
+
+
+def _is_edge(address: Any) -> bool:
+    network = address.network
+    if address.version != 4 or network.prefixlen > 30:
+        return False
+    return bool(address.ip in (network.network_address, network.broadcast_address))
+
+
+def _host_addresses(variables: Host) -> list[Address]:
+    found: list[Address] = []
+    for value in [*_listed(variables.get("vrrpd_address") or []), variables.get("ansible_host")]:
+        with contextlib.suppress(ValueError):
+            found.append(ipaddress.ip_address(str(value)))
+    return found
+
+
+def _hint(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f", did you mean '{close[0]}'?" if close else ""
