@@ -207,9 +207,9 @@ class Binder:
 
     def _names(self, row: Keyword, statement: Statement) -> None:
         """Inside an unsupported block only the names are checked."""
-        block = self.blocks.get(row.type.block)
-        if block is None:
+        if not row.type.block:
             return
+        block = self.blocks[row.type.block]
         for item in statement.block or ():
             inner = block.keywords.get(item.words[0])
             if inner is None:

@@ -226,8 +226,13 @@ def seconds(word: str, minimum: float, maximum: float, fallback: Any = MISSING, 
     if len(match.group(1) or match.group(2) or "") > 6:
         raise Invalid(f"{word} has more than 6 decimal places", index, "microseconds are the finest", round(value, 6))
     if not minimum <= value <= maximum:
-        raise Invalid(f"{word} is outside {minimum:g}..{maximum:g}", index, fallback=fallback)
+        raise Invalid(f"{word} is outside {plain(minimum)}..{plain(maximum)}", index, fallback=fallback)
     return value
+
+
+def plain(number: float) -> str:
+    """A bound as a person would write it."""
+    return str(int(number)) if number == int(number) else f"{number:.6f}".rstrip("0")
 
 
 def boolean(word: str, index: int = 1) -> bool:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from vrrpd.conf.schema import Block, kw
 from vrrpd.conf.types import Nested
 
+from . import known
 from .globals import GlobalDefs
-from .known import UNSUPPORTED, UNSUPPORTED_BLOCKS
 from .vrrp import Authentication, VrrpInstance
 
 TOP = ""
@@ -25,10 +25,10 @@ class _Top:
 BLOCKS = {
     block.name: block
     for block in (
-        Block(TOP, "the file", _Top, UNSUPPORTED[TOP]),
-        Block("global_defs", "what holds for all instances", GlobalDefs, UNSUPPORTED["global_defs"]),
-        Block("vrrp_instance", "one virtual router", VrrpInstance, UNSUPPORTED["vrrp_instance"]),
+        Block(TOP, "the file", _Top, known.TOP),
+        Block("global_defs", "what holds for all instances", GlobalDefs, known.GLOBAL_DEFS),
+        Block("vrrp_instance", "one virtual router", VrrpInstance, known.VRRP_INSTANCE),
         Block("authentication", "VRRPv2 authentication (RFC 2338)", Authentication),
-        *UNSUPPORTED_BLOCKS,
+        *known.BLOCKS,
     )
 }

@@ -11,7 +11,8 @@ from vrrpd.conf.types import Address, Boolean, Custom, Flag, Integer, Invalid, L
 from .scripts import split_owner
 
 AF_INET, AF_INET6 = 2, 10
-FOREVER = 86400.0 * 365
+LONGEST = 4294.967295  # keepalived counts microseconds in 32 bits
+REFRESH = 2.0**32 - 1  # but whole seconds here
 
 
 def smtp_server(statement: Statement) -> tuple[str, int]:
@@ -42,7 +43,9 @@ class GlobalDefs:
         Custom(smtp_server, "host port", 1, 2), None, "mail server, HOST [PORT], port 25 by default"
     )
     smtp_helo_name: str = kw(String(), "", "name in HELO (default: the host name)")
-    smtp_connect_timeout: float = kw(Seconds(0.000001, FOREVER), 30.0, "limit for the whole mail dialogue", unit="s")
+    smtp_connect_timeout: float = kw(
+        Seconds(0.000001, LONGEST, 1.0), 30.0, "limit for the whole mail dialogue", unit="s"
+    )
     smtp_alert: bool | None = kw(Boolean(), None, "mail about every transition, VRRP and checkers")
     smtp_alert_vrrp: bool | None = kw(Boolean(), None, "mail about VRRP transitions; wins over smtp_alert")
     no_email_faults: bool = kw(Flag(True), False, "no mail when an instance enters FAULT")
@@ -63,21 +66,21 @@ class GlobalDefs:
         Address(AF_INET6, True), bytes.fromhex("ff02" + "00" * 13 + "12"), "IPv6 group of adverts"
     )
     vrrp_garp_master_delay: float = kw(
-        Seconds(0, FOREVER), 5.0, "second block of gratuitous ARP after becoming MASTER, 0 for none", unit="s"
+        Seconds(0, LONGEST), 5.0, "second block of gratuitous ARP after becoming MASTER, 0 for none", unit="s"
     )
     vrrp_garp_master_repeat: int = kw(Integer(1, 2**31 - 1, fallback=1), 5, "gratuitous ARP messages per block")
     vrrp_garp_master_refresh: float = kw(
-        Seconds(0, FOREVER), 0.0, "repeat gratuitous ARP while MASTER, 0 for never", unit="s"
+        Seconds(0, REFRESH), 0.0, "repeat gratuitous ARP while MASTER, 0 for never", unit="s"
     )
     vrrp_garp_master_refresh_repeat: int = kw(Integer(1, 2**31 - 1, fallback=1), 1, "messages per refresh")
     vrrp_garp_lower_prio_delay: float | None = kw(
-        Seconds(0, FOREVER), None, "second block after a lower advert (default: vrrp_garp_master_delay)", unit="s"
+        Seconds(0, LONGEST), None, "second block after a lower advert (default: vrrp_garp_master_delay)", unit="s"
     )
     vrrp_garp_lower_prio_repeat: int | None = kw(
         Integer(0, 2**31 - 1), None, "messages after a lower advert, 0 for none (default: vrrp_garp_master_repeat)"
     )
-    vrrp_garp_interval: float = kw(Seconds(0.000001, FOREVER), 0.0, "pause between gratuitous ARPs", unit="s")
-    vrrp_gna_interval: float = kw(Seconds(0.000001, FOREVER), 0.0, "pause between neighbour adverts", unit="s")
+    vrrp_garp_interval: float = kw(Seconds(0.000001, LONGEST), 0.0, "pause between gratuitous ARPs", unit="s")
+    vrrp_gna_interval: float = kw(Seconds(0.000001, LONGEST), 0.0, "pause between neighbour adverts", unit="s")
     vrrp_min_garp: bool = kw(Boolean(), False, "one gratuitous ARP instead of two blocks of five")
     vrrp_down_timer_adverts: int = kw(Integer(1, 100), 3, "missed adverts before a takeover")
     vrrp_lower_prio_no_advert: bool = kw(Boolean(), False, "do not answer a lower advert with one of ours")
@@ -87,4 +90,4 @@ class GlobalDefs:
     vrrp_skip_check_adv_addr: bool = kw(
         Boolean(), False, "check the addresses of an advert only when the sender changes"
     )
-    vrrp_startup_delay: float = kw(Seconds(0, FOREVER), 0.0, "wait before the instances start", unit="s")
+    vrrp_startup_delay: float = kw(Seconds(0, LONGEST), 0.0, "wait before the instances start", unit="s")

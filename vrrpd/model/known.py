@@ -1,36 +1,232 @@
-"""What keepalived knows and we do not support yet, one row a keyword.
+"""What keepalived knows and we do not support yet, with the answer that each keyword gets at its place.
 
-The verdict is `error` where the instance would not do what its file says (an address in the wrong place, a check
-that never fails it, traffic that should be dropped), `warning` where it is sound without.
+ERROR where an instance would not do what its file says: a check that never fails it, traffic that should flow or be
+dropped, another address on the wire. WARNING where it is sound without. Names, and where they may stand, are those
+of keepalived.conf(5) and of keepalived 2.4.3, the newest, so that a word is called unknown only when it is.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from vrrpd.conf.schema import Block, Keyword, known
-from vrrpd.conf.types import Boolean, Flag, Nested, Words
+from vrrpd.conf.types import Boolean, Flag, Nested, Type, Words
 
 ERROR, WARNING = "error", "warning"
 VALUE, LIST, FLAG, BOOL = Words(), Words("list"), Flag(True), Boolean()
 
 
-def _rows(*rows: tuple[object, ...]) -> list[Keyword]:
-    """(verdict, form, doc, name name ...) to keywords."""
+def _rows(*rows: tuple[str, Type[Any] | type[Nested], str, str]) -> list[Keyword]:
+    """(verdict, form, reason, names): one Keyword a name. `Nested` as a form: a block of the keyword's own name."""
     return [
-        known(name, form, str(verdict), str(doc))  # type: ignore[arg-type]
-        for verdict, form, doc, names in rows
-        for name in str(names).split()
+        known(name, Nested(name) if isinstance(form, type) else form, verdict, reason)
+        for verdict, form, reason, names in rows
+        for name in names.split()
     ]
 
 
-BALANCING = "load balancing comes later"
+BALANCING = "virtual servers are left out, the VRRP instances are not affected"
+EVENTS = "nothing is written there; notify scripts and mail work"
+PROCESSES = "the processes are arranged differently here, and the instances do not depend on it"
+HOST = "it concerns this machine, not the instances: set it with the system's own means"
+STATIC = "what does not move with an instance is left to the system's network configuration"
+TRACKING = "a failure would not be noticed, and the address would stay"
+FIREWALL = "no firewall rules are made"
+VMAC = "adverts and addresses would use the interface's own MAC address"
+STRICT = "its rules (no authentication, no_accept, ...) would not be applied"
+DAMPING = "a change of the link acts at once"
+OLD = "obsolete in keepalived too"
 
-UNSUPPORTED: dict[str, list[Keyword]] = {
-    "": _rows(
-        (WARNING, Nested("virtual_server", True), "load balancing is left out", "virtual_server"),
-        (WARNING, Nested("virtual_server_group", True), "load balancing is left out", "virtual_server_group"),
-        (ERROR, Nested("vrrp_sync_group", True), "its instances would move one by one", "vrrp_sync_group"),
+TOP = _rows(
+    (WARNING, Nested, BALANCING, "virtual_server SSL"),
+    (WARNING, LIST, BALANCING, "virtual_server_group"),
+    (WARNING, Nested, "nothing runs this check; what tracks it says so at its place", "vrrp_script track_file"),
+    (
+        WARNING,
+        Nested,
+        "nothing runs this check; what tracks it says so at its place",
+        "vrrp_track_process bfd_instance",
     ),
-    "global_defs": [],
-    "vrrp_instance": [],
-}
-UNSUPPORTED_BLOCKS: list[Block] = []
+    (
+        WARNING,
+        Nested("track_file"),
+        "nothing watches this file; what tracks it says so at its place",
+        "vrrp_track_file",
+    ),
+    (ERROR, Nested, "its instances would change state one by one", "vrrp_sync_group"),
+    (WARNING, Nested, "gratuitous ARPs are not limited over several interfaces", "garp_group"),
+    (WARNING, Nested, STATIC, "track_group"),
+    (WARNING, LIST, STATIC, "static_ipaddress static_routes static_rules"),
+    (WARNING, LIST, DAMPING, "interface_up_down_delays"),
+    (WARNING, LIST, "the link's state comes from netlink", "linkbeat_interfaces"),
+    (WARNING, FLAG, "the link's state comes from netlink", "linkbeat_use_polling"),
+    (ERROR, VALUE, "start the daemon inside the namespace instead", "net_namespace"),
+    (WARNING, VALUE, BALANCING, "net_namespace_ipvs"),
+    (WARNING, FLAG, FIREWALL, "namespace_with_ipsets"),
+    (WARNING, VALUE, "name the pid files with -p and -r", "instance"),
+    (WARNING, FLAG, "name the pid files with -p and -r", "use_pid_dir"),
+    (WARNING, VALUE, PROCESSES, "child_wait_time"),
+)
+
+GLOBAL_DEFS = _rows(
+    (ERROR, BOOL, STRICT, "vrrp_strict"),
+    (WARNING, BOOL, BALANCING, "smtp_alert_checker checker_log_all_failures"),
+    (WARNING, FLAG, BALANCING, "no_checker_emails rs_init_notifies lvs_flush"),
+    (
+        WARNING,
+        VALUE,
+        BALANCING,
+        "lvs_flush_on_stop lvs_timeouts lvs_sync_daemon lvs_notify_fifo lvs_notify_fifo_script",
+    ),
+    (WARNING, VALUE, BALANCING, "nftables_ipvs nftables_ipvs_priority nftables_ipvs_start_fwmark"),
+    (WARNING, VALUE, BALANCING, "lvs_netlink_cmd_rcv_bufs lvs_netlink_monitor_rcv_bufs"),
+    (WARNING, BOOL, BALANCING, "lvs_netlink_cmd_rcv_bufs_force lvs_netlink_monitor_rcv_bufs_force"),
+    (WARNING, VALUE, BALANCING, "checker_process_name checker_priority checker_rt_priority checker_rlimit_rttime"),
+    (WARNING, VALUE, BALANCING, "checker_cpu_affinity bfd_process_name bfd_priority bfd_rt_priority"),
+    (WARNING, VALUE, BALANCING, "bfd_rlimit_rttime bfd_cpu_affinity snmp_rs_stats_update_interval"),
+    (WARNING, VALUE, BALANCING, "snmp_vs_stats_update_interval"),
+    (WARNING, FLAG, BALANCING, "checker_no_swap bfd_no_swap"),
+    (WARNING, VALUE, HOST, "startup_script startup_script_timeout shutdown_script shutdown_script_timeout"),
+    (WARNING, VALUE, EVENTS, "notify_fifo notify_fifo_script vrrp_notify_fifo vrrp_notify_fifo_script"),
+    (WARNING, FLAG, EVENTS, "fifo_write_vrrp_states_on_reload"),
+    (WARNING, BOOL, EVENTS, "vrrp_notify_priority_changes"),
+    (WARNING, FLAG, "there is no D-Bus interface: use vrrpctl", "enable_dbus"),
+    (WARNING, VALUE, "there is no D-Bus interface: use vrrpctl", "dbus_service_name dbus_no_interface_name"),
+    (WARNING, VALUE, "there is no SNMP agent: use vrrpctl status --json", "snmp_socket"),
+    (WARNING, FLAG, "there is no SNMP agent: use vrrpctl status --json", "enable_snmp_vrrp enable_snmp_checker"),
+    (WARNING, FLAG, "there is no SNMP agent: use vrrpctl status --json", "enable_snmp_rfc enable_snmp_rfcv2"),
+    (WARNING, FLAG, "there is no SNMP agent: use vrrpctl status --json", "enable_snmp_rfcv3 enable_traps"),
+    (WARNING, FLAG, "there is no SNMP agent: use vrrpctl status --json", "enable_snmp_keepalived"),
+    (WARNING, VALUE, "state is read with vrrpctl", "json_version json_dump_file state_dump_file stats_dump_file"),
+    (WARNING, VALUE, "state is read with vrrpctl", "json_dump_file_location state_dump_file_location"),
+    (WARNING, VALUE, "state is read with vrrpctl", "stats_dump_file_location"),
+    (WARNING, BOOL, "state is read with vrrpctl", "data_use_instance"),
+    (WARNING, VALUE, "a reload is always checked first, a bad file changes nothing", "reload_check_config"),
+    (WARNING, VALUE, "reload with 'vrrpctl reload' at the time you want", "reload_time_file"),
+    (WARNING, FLAG, "reload with 'vrrpctl reload' at the time you want", "reload_repeat"),
+    (WARNING, VALUE, "the file is read once, when the reload is asked for", "reload_file"),
+    (WARNING, VALUE, PROCESSES, "tmp_config_directory config_save_dir umask max_auto_priority min_auto_priority_delay"),
+    (WARNING, VALUE, PROCESSES, "process_name vrrp_process_name vrrp_priority vrrp_rt_priority"),
+    (WARNING, VALUE, PROCESSES, "vrrp_rlimit_rttime vrrp_rlimit_rtime vrrp_cpu_affinity"),
+    (WARNING, FLAG, PROCESSES, "process_names vrrp_no_swap"),
+    (WARNING, VALUE, PROCESSES, "vrrp_netlink_cmd_rcv_bufs vrrp_netlink_monitor_rcv_bufs process_monitor_rcv_bufs"),
+    (WARNING, BOOL, PROCESSES, "vrrp_netlink_cmd_rcv_bufs_force vrrp_netlink_monitor_rcv_bufs_force"),
+    (WARNING, BOOL, PROCESSES, "process_monitor_rcv_bufs_force"),
+    (WARNING, VALUE, PROCESSES, "vrrp_rx_bufs_policy vrrp_rx_bufs_multiplier iproute_usr_dir iproute_etc_dir"),
+    (WARNING, VALUE, FIREWALL, "vrrp_iptables vrrp_ipsets nftables nftables_priority"),
+    (WARNING, FLAG, FIREWALL, "nftables_counters nftables_ifindex disable_local_igmp"),
+    (WARNING, VALUE, "addresses on other interfaces are announced once per change", "vrrp_garp_extra_if"),
+    (WARNING, VALUE, "there are no virtual MAC addresses", "vmac_prefix vmac_addr_prefix"),
+    (WARNING, BOOL, "an owner that hears an owner follows RFC 9568", "vrrp_owner_ignore_adverts"),
+    (WARNING, VALUE, "the instances start with the daemon", "vrrp_delay_after_boot"),
+    (WARNING, FLAG, "such adverts are counted (vrid_err)", "log_unknown_vrids"),
+    (WARNING, BOOL, "links are followed when a script is judged, and the target is executed", "use_symlink_paths"),
+    (WARNING, FLAG, "scripts have the groups of their user", "set_supplementary_groups"),
+)
+
+VRRP_INSTANCE = _rows(
+    (ERROR, BOOL, STRICT, "strict_mode"),
+    (ERROR, VALUE, "give the interface by name", "vrf"),
+    (ERROR, VALUE, VMAC, "use_vmac use_ipvlan"),
+    (ERROR, FLAG, VMAC, "use_vmac_addr vmac_xmit_base"),
+    (ERROR, FLAG, "packets to the addresses would be accepted", "no_accept"),
+    (ERROR, Nested, "adverts would go without authentication", "auth_hmac"),
+    (ERROR, LIST, TRACKING, "track_interface track_script track_file track_process track_bfd"),
+    (ERROR, LIST, "the routes and rules would be missing on the master", "virtual_routes virtual_rules"),
+    (WARNING, FLAG, "the instance enters FAULT when its interface goes down", "dont_track_primary"),
+    (WARNING, FLAG, "without peers adverts go to the multicast group", "unicast_fault_no_peer"),
+    (WARNING, FLAG, "an address that is missing puts the instance into FAULT in any case", "track_src_ip"),
+    (WARNING, VALUE, "checksums of both kinds are accepted; v3_checksum_as_v2 chooses ours", "old_unicast_checksum"),
+    (WARNING, VALUE, "addresses on other interfaces are announced once per change", "garp_extra_if vmac_garp_intvl"),
+    (WARNING, VALUE, "the election is that of RFC 9568", "timer_expired_backup"),
+    (WARNING, BOOL, "an owner that hears an owner follows RFC 9568", "owner_ignore_adverts"),
+    (WARNING, FLAG, "set net.ipv4.conf.<interface>.promote_secondaries", "promote_secondaries"),
+    (WARNING, VALUE, PROCESSES, "kernel_rx_buf_size"),
+    (WARNING, BOOL, EVENTS, "notify_priority_changes"),
+    (WARNING, VALUE, BALANCING, "lvs_sync_daemon_interface"),
+    (WARNING, FLAG, "the link's state comes from netlink", "linkbeat_use_polling"),
+    (WARNING, FLAG, "the addresses decide the family", "native_ipv6"),
+    (WARNING, VALUE, "it has no effect in keepalived either", "debug"),
+)
+
+TRACKERS = "track_interface track_script track_file track_process track_bfd"
+NOTIFIES = "notify_master notify_backup notify_fault notify_stop notify_deleted notify"
+CHECKERS = "TCP_CHECK HTTP_GET SSL_GET SMTP_CHECK DNS_CHECK MISC_CHECK UDP_CHECK PING_CHECK BFD_CHECK FILE_CHECK"
+TIMING = "connect_timeout retry delay_before_retry warmup delay_loop"
+CONNECTION = f"connect_ip connect_port bindto bind_if bind_port fwmark log_all_failures alpha {TIMING}"
+
+
+def _block(name: str, doc: str, values: str, lists: str = "", blocks: str = "") -> Block:
+    """A block of which the names are known and nothing more."""
+    rows = ((WARNING, VALUE, "", values), (WARNING, LIST, "", lists), (WARNING, Nested, "", blocks))
+    return Block(name, doc, None, _rows(*rows))
+
+
+BLOCKS = [
+    _block(
+        "vrrp_sync_group",
+        "instances that change state together",
+        f"{NOTIFIES} smtp_alert notify_priority_changes sync_group_tracking_weight global_tracking",
+        f"group {TRACKERS}",
+    ),
+    _block("vrrp_script", "a check that runs at intervals", "script interval timeout weight rise fall user init_fail"),
+    _block("track_file", "a file whose number counts", "file weight init_file"),
+    _block(
+        "vrrp_track_process",
+        "processes that must run",
+        "process param_match weight quorum quorum_max fork_delay terminate_delay delay full_command",
+    ),
+    _block(
+        "bfd_instance",
+        "a BFD session (RFC 5880)",
+        "neighbor_ip neighbour_ip source_ip min_rx min_tx idle_tx multiplier passive ttl hoplimit max_hops multihop "
+        "weight vrrp checker",
+    ),
+    _block("garp_group", "a limit over several interfaces", "garp_interval gna_interval interface", "interfaces"),
+    _block("track_group", "instances that need static items", "", "group"),
+    _block("auth_hmac", "authentication by HMAC", "key active_key anti_replay time_window mode"),
+    _block("SSL", "certificates of SSL_GET", "password ca certificate key"),
+    _block(
+        "virtual_server",
+        "an IPVS service",
+        "lvs_sched lb_algo lvs_method lb_kind protocol persistence_timeout persistence_granularity persistence_engine "
+        "flag-1 flag-2 flag-3 sh-port sh-fallback mh-port mh-fallback ops hashed ha_suspend ip_family virtualhost "
+        f"snmp_name smtp_alert weight alpha omega quorum hysteresis quorum_up quorum_down inhibit_on_failure {TIMING} "
+        "sorry_server sorry_server_inhibit sorry_server_lvs_method nat_mask",
+        blocks="real_server",
+    ),
+    _block(
+        "real_server",
+        "a server behind it",
+        "weight lvs_method uthreshold lthreshold inhibit_on_failure notify_up notify_down alpha smtp_alert virtualhost "
+        f"snmp_name {TIMING}",
+        blocks=CHECKERS,
+    ),
+    _block("TCP_CHECK", "a connection", CONNECTION),
+    _block(
+        "HTTP_GET",
+        "an HTTP request",
+        f"http_protocol fast_recovery virtualhost nb_get_retry {CONNECTION}",
+        blocks="url",
+    ),
+    _block(
+        "SSL_GET",
+        "an HTTPS request",
+        f"http_protocol fast_recovery virtualhost nb_get_retry enable_sni sni_name tls_compliant {CONNECTION}",
+        blocks="url",
+    ),
+    _block(
+        "url",
+        "a page and what it must be",
+        "path digest status_code virtualhost regex regex_no_match regex_options regex_stack regex_min_offset "
+        "regex_max_offset tls_compliant",
+    ),
+    _block("SMTP_CHECK", "a mail dialogue", f"helo_name {CONNECTION}", blocks="host"),
+    _block("host", "a deprecated form of connection", CONNECTION),
+    _block("DNS_CHECK", "a query", f"type name {CONNECTION}"),
+    _block("MISC_CHECK", "a program", f"misc_path misc_timeout misc_dynamic user alpha log_all_failures {TIMING}"),
+    _block("UDP_CHECK", "a datagram", f"payload require_reply min_reply_length max_reply_length {CONNECTION}"),
+    _block("PING_CHECK", "an echo request", CONNECTION),
+    _block("BFD_CHECK", "a BFD session", "name"),
+    _block("FILE_CHECK", "a file", "track_file weight dynamic"),
+]

@@ -7,12 +7,15 @@ program are the machine's business, found here too because the reader is the las
 
 from __future__ import annotations
 
+import grp
 import os
+import pwd
 import shlex
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from vrrpd.conf.lexer import quoted_words
 from vrrpd.conf.tree import Statement
 from vrrpd.conf.types import Custom, Invalid
 
@@ -30,8 +33,6 @@ class Script:
 
 def command(statement: Statement) -> Script:
     """`KEYWORD COMMAND [user [group]]`: the command in quotes when it has arguments."""
-    from vrrpd.conf.lexer import quoted_words
-
     try:
         first, *owner = statement.quoted(1)
         argv = quoted_words(first)
@@ -78,6 +79,14 @@ def program(argv0: str) -> str | None:
     return None
 
 
+def user_exists(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except (KeyError, ValueError):
+        return False
+    return True
+
+
 def insecure(path: str) -> tuple[str, str] | None:
     """(what is wrong, how to mend it) for the first component that others than root may write; None if all is well."""
     for component in _components(path):
@@ -114,8 +123,6 @@ def _components(path: str) -> Iterator[str]:
 
 
 def _user(uid: int) -> str:
-    import pwd
-
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -123,8 +130,6 @@ def _user(uid: int) -> str:
 
 
 def _group(gid: int) -> str:
-    import grp
-
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:

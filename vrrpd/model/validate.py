@@ -15,7 +15,7 @@ from vrrpd.conf.source import Place, Problems
 
 from .blocks import BLOCKS
 from .globals import AF_INET, AF_INET6, GlobalDefs
-from .scripts import Script, insecure, program
+from .scripts import Script, insecure, program, user_exists
 from .vrrp import Authentication, UnicastPeer, VirtualAddress, VrrpInstance
 
 Interfaces = Mapping[str, Iterable[tuple[bytes, int]]]  # name -> (address, prefix length)
@@ -204,9 +204,8 @@ class Instance:
             place = last.places["auth_type"].place(1)
             self.problems.survivable(place, "auth_type: AH is not supported yet", "use PASS on every node")
         elif merged.get("auth_pass") and kind != "PASS":
-            self.problems.survivable(
-                last.statement.place(), "authentication: 'auth_type' is missing", "add 'auth_type PASS'"
-            )
+            message = "auth_pass without auth_type: adverts go without authentication"
+            self.problems.warning(last.statement.place(), message, "add 'auth_type PASS'")
         elif kind == "PASS" and not merged.get("auth_pass"):
             self.problems.survivable(last.statement.place(), "authentication: 'auth_pass' is missing")
         elif kind == "PASS":
@@ -231,8 +230,10 @@ class Instance:
                 )
             else:
                 kept.append(peer)
-        if "unicast_peer" in self.bound.values and not kept:
-            self.problems.warning(self.at("unicast_peer"), "unicast_peer is empty: adverts go to the multicast group")
+        keyword = next((name for name in ("unicast_peer", "unicast_src_ip") if name in self.bound.values), "")
+        if keyword and not kept:
+            message = f"{keyword}, but no peer: adverts would go to the multicast group"
+            self.problems.survivable(self.at(keyword), message, "list the other nodes in unicast_peer, or remove it")
         values["unicast_peer"] = tuple(peer.address for peer in kept)
         values["unicast_peer_ttl"] = tuple((peer.min_ttl, peer.max_ttl) for peer in kept)
         if any(bounds != (0, 255) for bounds in values["unicast_peer_ttl"]):
@@ -298,11 +299,14 @@ def scripts(blocks: list[Bound], defs: GlobalDefs, problems: Problems) -> None:
             if script is None:
                 continue
             place = bound.places[name].place(1)
+            user = script.user or defs.script_user
+            if user and not user_exists(user):
+                problems.warning(place, f"{name}: there is no user '{user}' on this machine, the script cannot run")
             path = program(script.argv[0])
             if path is None:
                 problems.warning(place, f"{name}: there is no program '{script.argv[0]}' on this machine")
                 continue
-            if (script.user or defs.script_user or "root") != "root":
+            if (user or "root") != "root":
                 continue
             as_root = True
             if path not in judged:

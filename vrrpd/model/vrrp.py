@@ -23,7 +23,7 @@ from vrrpd.conf.types import (
     interface_name,
 )
 
-from .globals import AF_INET, AF_INET6, FOREVER
+from .globals import AF_INET, AF_INET6, LONGEST, REFRESH
 from .scripts import Script, script_type
 
 __all__ = ["AF_INET", "AF_INET6", "Authentication", "Script", "UnicastPeer", "VirtualAddress", "VrrpInstance"]
@@ -59,12 +59,12 @@ class VirtualAddress:
 def virtual_address(statement: Statement) -> VirtualAddress:
     """`IP[/len] [brd IP|+|-] [dev IF] [scope S] [label L] [-nodad] [no_track]`, keywords in any order."""
     words = statement.words
-    text, slash, length = words[0].partition("/")
+    text, _, length = words[0].partition("/")
     packed = address(text, 0)
     bits = len(packed) * 8
-    prefixlen = integer(length, index=0) if slash else bits
+    prefixlen = integer(length, index=0) if length else bits
     if not 0 <= prefixlen <= bits:
-        raise Invalid(f"/{length} is outside /0../{bits}", 0)
+        raise Invalid(f"/{length} is outside /0../{bits}", 0, fallback=VirtualAddress(packed, bits))
     if len(words) == 1:
         return VirtualAddress(packed, prefixlen)
     return _with_options(statement, packed, prefixlen)
@@ -85,6 +85,8 @@ def _with_options(statement: Statement, packed: bytes, prefixlen: int) -> Virtua
             if word == "dev":
                 dev = interface_name(argument, index + 1)
             elif word == "label":
+                if len(argument) > 15:  # linux/if.h IFNAMSIZ
+                    raise Invalid(f"the label '{argument}' is longer than 15 characters", index + 1)
                 label = argument
             elif word == "scope":
                 scope = _scope(argument, index + 1)
@@ -212,19 +214,19 @@ class VrrpInstance:
         Integer(1, 100), 3, "missed adverts before a takeover", inherits="vrrp_down_timer_adverts"
     )
     garp_master_delay: float = kw(
-        Seconds(0, FOREVER), 5.0, "second block of gratuitous ARP", unit="s", inherits="vrrp_garp_master_delay"
+        Seconds(0, LONGEST), 5.0, "second block of gratuitous ARP", unit="s", inherits="vrrp_garp_master_delay"
     )
     garp_master_repeat: int = kw(
         Integer(1, 2**31 - 1, fallback=1), 5, "messages per block", inherits="vrrp_garp_master_repeat"
     )
     garp_master_refresh: float = kw(
-        Seconds(0, FOREVER), 0.0, "repeat while MASTER, 0 for never", unit="s", inherits="vrrp_garp_master_refresh"
+        Seconds(0, REFRESH), 0.0, "repeat while MASTER, 0 for never", unit="s", inherits="vrrp_garp_master_refresh"
     )
     garp_master_refresh_repeat: int = kw(
         Integer(1, 2**31 - 1, fallback=1), 1, "messages per refresh", inherits="vrrp_garp_master_refresh_repeat"
     )
     garp_lower_prio_delay: float = kw(
-        Seconds(0, FOREVER), 5.0, "second block after a lower advert", unit="s", inherits="vrrp_garp_lower_prio_delay"
+        Seconds(0, LONGEST), 5.0, "second block after a lower advert", unit="s", inherits="vrrp_garp_lower_prio_delay"
     )
     garp_lower_prio_repeat: int = kw(
         Integer(0, 2**31 - 1), 5, "messages after a lower advert", inherits="vrrp_garp_lower_prio_repeat"
