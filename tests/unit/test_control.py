@@ -251,7 +251,7 @@ def test_the_kernel_says_who_asks(server: Server, tmp_path: Path) -> None:
     assert os.geteuid() == 0, "another account asks: needs root"
     server.start()
     os.chmod(server.path, 0o666)
-    for path in (tmp_path, *tmp_path.parents[:2]):
+    for path in (tmp_path, *list(tmp_path.parents)[:2]):
         path.chmod(0o755)
     program = (
         "import socket,sys;s=socket.socket(socket.AF_UNIX);s.connect(sys.argv[1]);"

@@ -255,7 +255,7 @@ def nobody() -> pwd.struct_passwd:
 
 def test_a_script_runs_as_its_user_with_all_its_groups(lab: Lab, tmp_path: Path, nobody: pwd.struct_passwd) -> None:
     tmp_path.chmod(0o777)
-    for parent in tmp_path.parents[:2]:
+    for parent in list(tmp_path.parents)[:2]:
         parent.chmod(0o755)
     out = tmp_path / "out"
     runner = run(lab, shell(f"umask 000; id >{out}; cat /etc/shadow >/dev/null", user="nobody"))
@@ -273,7 +273,7 @@ def test_script_user_is_the_default_and_a_scripts_own_user_wins(
     trace = tmp_path / "trace"
     trace.touch()
     trace.chmod(0o666)
-    for path in (tmp_path, *tmp_path.parents[:2]):
+    for path in (tmp_path, *list(tmp_path.parents)[:2]):
         path.chmod(0o755)
     runner.submit(shell(f"id -un >>{trace}"))
     runner.submit(shell(f"id -un >>{trace}", user="root"))
