@@ -90,8 +90,9 @@ def _terminal(fd: int) -> Sink:
     words = {3: "error: ", 4: "warning: "}
 
     def sink(severity: int, message: str, at: float) -> None:
-        clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
-        _write(fd, f"{clock}.{int(at % 1 * 1000):03d} {words.get(severity, '')}{message}\n")
+        seconds, ms = divmod(round(at * 1000), 1000)
+        clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+        _write(fd, f"{clock}.{ms:03d} {words.get(severity, '')}{message}\n")
 
     return sink
 

@@ -6,9 +6,10 @@ commands belongs to scripts.py, sending to mail.py, the choice of moment to help
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from vrrpd.model.vrrp import Script, VrrpInstance
+if TYPE_CHECKING:
+    from vrrpd.model.vrrp import Script, VrrpInstance
 
 
 class Job(NamedTuple):
