@@ -115,9 +115,9 @@ def keyword_table() -> dict[str, Any]:
         table: dict[str, Any] = json.loads(done.stdout)
     except subprocess.CalledProcessError as error:
         tail = error.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        raise AnsibleActionFail(f"{' '.join(command)}: exit status {error.returncode}: {' '.join(tail)}") from error
+        raise AnsibleActionFail(f"{' '.join(command)}: exit status {error.returncode}: {' '.join(tail)}") from None
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        raise AnsibleActionFail(f"{' '.join(command)}: {error}") from error
+        raise AnsibleActionFail(f"{' '.join(command)}: {error}") from None
     return table
 
 
