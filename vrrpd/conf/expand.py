@@ -9,12 +9,11 @@ counts from there on. What a hostile file could multiply without end (definition
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
-import random
 import re
 import stat
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from .lexer import without_comment
 from .source import Place, Problems, Source
@@ -23,6 +22,9 @@ MAX_LINES = 2_000_000  # keepalived.conf(5)'s own largest example makes 65 024 i
 MAX_LINE = 65536
 MAX_REPLACEMENTS = 10_000  # in one line
 MAX_DEPTH = 64
+
+if TYPE_CHECKING:
+    from random import Random
 
 INTERESTING = re.compile(r"[#!$@~\\]|^\s*include")
 INCLUDE = re.compile(r"^\s*(include(?:_check|[rmwba])?)(?:\s+(.*?))?\s*$")
@@ -95,7 +97,7 @@ class Reader:
         self.max_lines = max_lines
         self._lines = 0
         self._checks: frozenset[str] = frozenset()
-        self._random = random.Random()
+        self._random: Random | None = None
 
     def read_file(self, path: str) -> Iterator[Line]:
         """The logical lines of the main file. Raises OSError when it cannot be read."""
@@ -104,6 +106,8 @@ class Reader:
 
     def read_bytes(self, path: str, data: bytes) -> Iterator[Line]:
         """The logical lines of a text that stands for the file `path`."""
+        import hashlib  # here: the daemons share this module's Line and need no OpenSSL
+
         self.sha256 = hashlib.sha256(data).hexdigest()
         return self._guarded(self._source(path, data, None))
 
@@ -185,7 +189,7 @@ class Reader:
         else:
             seed = RANDOM_SEED.match(expanded.text)
             if seed:
-                self._random.seed(int(seed.group(1)[:20]))
+                self._generator().seed(int(seed.group(1)[:20]))
             yield self._counted(expanded)
 
     def _counted(self, line: Line) -> Line:
@@ -285,8 +289,15 @@ class Reader:
         if name == "_RANDOM" and len(arguments) <= 2 and all(a.isdigit() and len(a) < 10 for a in arguments):
             low = int(arguments[0]) if arguments else 0
             high = int(arguments[1]) if len(arguments) > 1 else 32767
-            return str(self._random.randint(min(low, high), max(low, high)))
+            return str(self._generator().randint(min(low, high), max(low, high)))
         return None
+
+    def _generator(self) -> Random:
+        if self._random is None:
+            from random import Random
+
+            self._random = Random()
+        return self._random
 
     # ~SEQ, ~LST
 

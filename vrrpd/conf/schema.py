@@ -7,7 +7,6 @@ every statement up, converts it and collects every finding; what the values mean
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -125,8 +124,8 @@ class Binder:
         kind = row.type
         form = kind.form
         if row.secret:
-            for index, word in enumerate(statement.words[1:], 1):
-                self.problems.mask(statement.place(index), word)
+            for word in statement.words[1:]:
+                self.problems.mask(word)
         count = len(statement.words) - 1
         if count < kind.least:
             self.problems.error(statement.place(count + 1), f"'{row.name}' needs a value")
@@ -218,6 +217,8 @@ class Binder:
                 self._names(inner, item)
 
     def _unknown(self, statement: Statement, block: Block) -> None:
+        import difflib  # only a mistake pays for it
+
         word = statement.words[0]
         if word == "{":
             return  # the brace itself was reported

@@ -8,6 +8,7 @@ keepalived survives by skipping or replacing a value is reported with `survivabl
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple
 
 
@@ -72,19 +73,25 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
+# What may hold a secret, whatever else is wrong with its line: auth_pass and its misspellings, keys of auth_hmac
+SECRET = re.compile(r"(\bauth[_-]?pa\w*|\bpassword|^\s*key)\b[\s=]*(.*)$", re.IGNORECASE)
+DEFINED = re.compile(r"^\s*(?:@\S*\s+)?\$\w+=(.*)$")
+MASK = "********"
+
+
 class Problems:
-    """Every finding so far. `masked` holds the spans of secrets: they never appear in a source line."""
+    """Every finding so far. Values given to `mask` appear in no source line, nor does what follows `auth_pass`."""
 
     def __init__(self, lenient: bool = False) -> None:
         self.lenient = lenient
         self.fatal = False  # refused even with --lenient
-        self.masked: dict[tuple[int, int], set[str]] = {}
+        self._secrets: set[str] = set()
         self._found: list[tuple[str, Place, str, str]] = []
 
-    def mask(self, place: Place, secret: str) -> None:
-        """Never show this word of that line."""
+    def mask(self, secret: str) -> None:
+        """Never show this, should a definition hold it."""
         if secret:
-            self.masked.setdefault((place.source.order, place.line), set()).add(secret)
+            self._secrets.add(secret)
 
     def error(self, place: Place, message: str, hint: str = "") -> None:
         """A finding with which nothing can run."""
@@ -99,6 +106,7 @@ class Problems:
         self._found.append(("warning", place, message, hint))
 
     def security(self, place: Place, message: str, hint: str = "") -> None:
+        """A script that others than its user may change."""
         self._found.append(("warning" if self.lenient else "security", place, message, hint))
 
     @property
@@ -112,20 +120,28 @@ class Problems:
 
     def _diagnostic(self, severity: str, place: Place, message: str, hint: str) -> Diagnostic:
         text = place.source.text(place.line)
-        for secret in self.masked.get((place.source.order, place.line), ()):
-            text = text.replace(secret, "*" * min(8, len(secret)))
-        length = min(place.length, max(1, len(text) - place.column + 1))
+        column, length = place.column, place.length
+        masked = SECRET.search(text) or (DEFINED.match(text) if self._holds_secret(text) else None)
+        if masked and masked.group(masked.lastindex or 0).strip(" \t{}"):
+            start = masked.start(masked.lastindex or 0)
+            text = text[:start] + MASK
+            if column > start:
+                column, length = start + 1, len(MASK)
+        length = min(length, max(1, len(text) - column + 1))
         return Diagnostic(
             severity,
             place.source.path,
             place.line,
-            place.column,
+            column,
             length,
             printable(message),
             printable(hint),
             text,
             _via(place),
         )
+
+    def _holds_secret(self, text: str) -> bool:
+        return any(secret in text for secret in self._secrets)
 
 
 def _via(place: Place) -> tuple[str, ...]:
