@@ -117,6 +117,11 @@ def text(address: bytes) -> str:
     return str(ip_address(address))
 
 
+def duration(seconds: float) -> str:
+    """A time for people."""
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds:.3f} s"
+
+
 class VirtualRouter:
     """One vrrp_instance at work. The engine owns it; the executor reads name, cfg, spec, link and datagrams."""
 
@@ -341,14 +346,15 @@ class VirtualRouter:
         self._timers.set(self.timer, now + self.skew_time + self.cfg.advert_int)
         return self._resign()
 
-    def _finish_leaving(self, now: float, why: str) -> Sequence[Action]:
+    def _finish_leaving(self, now: float, why: str, heard: Heard | None = None) -> Sequence[Action]:
         event, self.leaving = self.leaving, ""
         taken_off = DelAddresses(self, self.addresses)
         if event == "STOP":
             return [taken_off, self._enter(INIT, f"the daemon stops, {why}", now, "STOP")]
         if self.faults:
             return [taken_off, self._enter(FAULT, self._fault_text(), now)]
-        return [taken_off, *self._become_backup(f"{'handover' if event == 'BACKUP' else MAINTENANCE}, {why}", now)]
+        what = "handover" if event == "BACKUP" else MAINTENANCE
+        return [taken_off, *self._become_backup(f"{what}, {why}", now, heard)]
 
     # ---- adverts ---------------------------------------------------------------------------------------------
 
@@ -412,7 +418,7 @@ class VirtualRouter:
             "warning" if advert.adver_int > 10 * self.cfg.advert_int else "info",
             "interval",
             f"{text(source)} adverts every {advert.adver_int:g} s, ours is {self.cfg.advert_int:g} s: "
-            f"takeover now after {self.master_down_interval:.2f} s",
+            f"takeover now after {duration(self.master_down_interval)}",
         )
 
     def _new_master(self, advert: Advert, source: bytes, now: float) -> Sequence[Action]:
@@ -437,7 +443,7 @@ class VirtualRouter:
             if advert.priority == 0:
                 return ()
             self.yielding_until = 0.0
-            return self._finish_leaving(now, f"{text(source)} took over")
+            return self._finish_leaving(now, f"{text(source)} took over", Heard(source, advert.priority, now))
         if advert.priority == 0:
             self.counters["pri_zero_rcvd"] += 1
             if now < self.answer_at:  # a flood of them does not make one of ours
@@ -481,16 +487,18 @@ class VirtualRouter:
         actions: list[Action] = [RxLowerPriority(self, source, advert.priority), *self._answer(now)]
         if not self.hushed("lower", now):
             how = "lower" if advert.priority < self.priority else "equal"
+            level = "error" if advert.priority == OWNER else "info"  # an owner is the only one (erratum 8298)
             actions += self.line(
-                "info", "lower", f"heard {how} priority {advert.priority} from {text(source)}, answered"
+                level, "lower", f"heard {how} priority {advert.priority} from {text(source)}, answered"
             )
         return actions
 
     def _answer(self, now: float) -> list[Action]:
         self.answer_at = now + self.answer_gap
         self.answer_gap = min(2 * self.answer_gap, ANSWER_GAP_MAX)
-        if self.cfg.garp_lower_prio_delay > 0 and self.cfg.garp_lower_prio_repeat > 0 and LOWER not in self.later:
-            self._do_later(LOWER, now + self.cfg.garp_lower_prio_delay)
+        again = now + self.cfg.garp_lower_prio_delay
+        if again > now and LOWER not in self.later and self.later.get(REPEAT, now) <= now + ANSWER_GAP_MAX:
+            self._do_later(LOWER, again)  # unless the second block of becoming MASTER is still to come
         return [
             *(() if self.cfg.lower_prio_no_advert else self._advertise(now)),
             *self._announce(self.addresses, self.cfg.garp_lower_prio_repeat, now),
@@ -516,19 +524,19 @@ class VirtualRouter:
             self._timers.set(self.timer, now + self.master_adver_int + self.skew_time)
             if self.hushed("stall", now):
                 return ()
-            return self.line("warning", "stall", f"woke up {now - due:.2f} s late, listening once more")
+            return self.line("warning", "stall", f"woke up {duration(now - due)} late, listening once more")
         if now < self.yielding_until:
             self._timers.set(self.timer, self.yielding_until)
             return ()
         heard = self.heard
         if heard is None:
-            reason = f"no advert heard for {self.master_down_interval:.2f} s"
+            reason = f"no advert heard for {duration(self.master_down_interval)}"
         elif self.outbids:
             reason = f"preempting {text(heard.source)}, its priority {heard.priority} is below ours, {self.priority}"
         elif heard.priority == 0:
             reason = f"{text(heard.source)} resigned"
         else:
-            reason = f"no advert from {text(heard.source)} for {now - heard.at:.2f} s"
+            reason = f"no advert from {text(heard.source)} for {duration(now - heard.at)}"
         return self._become_master(reason, now)
 
     def _on_preempt_delay(self, now: float, due: float) -> Sequence[Action]:

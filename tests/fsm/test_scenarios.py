@@ -1,0 +1,261 @@
+"""Runs the scenarios beside this file: inputs, time, expected actions.
+
+A scenario is a text file of blocks: commands, a line `----`, what the engines did (time, node, action), an empty
+line. `pytest --rewrite` writes the second half anew; a change there is a change of behaviour and is reviewed as
+one. Lines that begin with # say which sentence of RFC 9568 or which option of keepalived.conf(5) the file is about.
+
+    start A [ADDRESS..] [KEY=VALUE..]    a node with eth0 and vrrp_instance VI_1 (also: node A, apply A + lines)
+    advance T                            let time pass until T seconds
+    advert A from=ADDRESS [priority= interval= vips= auth= to= ttl= vrid= version= checksum= raw=]
+    link A eth0 [up=no addresses= tentative= mac= arp=no ifindex=] · unlink A eth0 · removed A ADDRESS/LEN
+    stop A · kill A · maintenance A on · handover A VI_1 · sleep A · wake A
+    cut A B (both ways) · deaf A B (A no longer hears B) · heal
+    state A · counters A · owners ADDRESS
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from simulator import Datagram, Event, World, describe, instance, interface_address, packed, text, vip
+
+from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, VrrpInstance
+from vrrpd.vrrp.actions import SendAdvert
+from vrrpd.vrrp.packet import encode
+from vrrpd.vrrp.router import VirtualRouter
+
+SCENARIOS = sorted(Path(__file__).parent.glob("*.txt"))
+TYPES = {f.name: str(f.type) for f in fields(VrrpInstance)}
+SHORT = {"vrid": "virtual_router_id", "vips": "virtual_ipaddress", "excluded": "virtual_ipaddress_excluded"}
+SHORT |= {"peers": "unicast_peer", "src": "unicast_src_ip"}
+
+
+def seconds(at: float) -> str:
+    return f"{at:.6f}".rstrip("0").rstrip(".")
+
+
+def value_of(name: str, word: str) -> object:
+    """A word of a scenario as the field of VrrpInstance."""
+    kind = TYPES[name]
+    if name == "family":
+        return AF_INET6 if word == "6" else AF_INET
+    if name == "authentication":
+        return Authentication("PASS", word.encode())
+    if "VirtualAddress" in kind:
+        return tuple(vip(part) for part in word.split(",") if part)
+    if "bytes, ..." in kind:
+        return tuple(packed(part) for part in word.split(","))
+    if kind.startswith("bytes"):
+        return packed(word)
+    if kind == "bool":
+        return {"yes": True, "no": False}[word]
+    return {"int": int, "float": float, "str": str}[kind](word)
+
+
+def configuration(name: str, words: list[str]) -> VrrpInstance:
+    changes = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        key = SHORT.get(key, "authentication" if key == "auth" else key)
+        changes[key] = value_of(key, value)
+    return instance(name, **changes)
+
+
+class Interpreter:
+    """Carries out the commands of one scenario."""
+
+    def __init__(self) -> None:
+        self.world = World()
+        self.shown = 0
+        self.answers: list[str] = []
+
+    def run(self, block: list[str]) -> list[str]:
+        """The lines below ----."""
+        commands: list[list[str]] = []
+        for line in block:
+            if line.startswith(" "):
+                commands[-1].append(line.strip())
+            elif not line.startswith("#"):
+                commands.append([line])
+        for line, *more in commands:
+            word, *args = line.split()
+            handler: Callable[..., None] = getattr(self, f"do_{word}")
+            handler(*args, **({"more": more} if more else {}))
+        events, self.shown = self.world.events[self.shown :], len(self.world.events)
+        answers, self.answers = self.answers, []
+        return [*self.show(events), *answers]
+
+    def show(self, events: list[Event]) -> Iterator[str]:
+        """One line an action; adverts that only repeat are one line."""
+        position = 0
+        while position < len(events):
+            event = events[position]
+            following = position + 1
+            if isinstance(event.action, SendAdvert):
+                while following < len(events) and events[following][1:] == event[1:]:
+                    following += 1
+            router = getattr(event.action, "router", None)
+            where = event.node + (f"/{router.name}" if router is not None and router.name != "VI_1" else "")
+            line = f"{seconds(event.at)} {where} {describe(event.action)}"
+            if following - position > 1:
+                line += f" ({following - position} times until {seconds(events[following - 1].at)})"
+            yield line
+            position = following
+
+    def do_node(self, name: str, *addresses: str) -> None:
+        self.world.node(name, *addresses)
+
+    def do_start(self, name: str, *words: str) -> None:
+        node = self.world.node(name, *(word for word in words if "=" not in word))
+        node.apply(configuration("VI_1", [word for word in words if "=" in word]))
+
+    def do_apply(self, name: str, more: list[str] | None = None) -> None:
+        instances = [configuration(line.split()[0], line.split()[1:]) for line in more or ()]
+        self.world.nodes[name].apply(*instances)
+
+    def do_advance(self, until: str) -> None:
+        self.world.advance(float(until))
+
+    def do_advert(self, name: str, *words: str) -> None:
+        given = dict(word.split("=", 1) for word in words)
+        node = self.world.nodes[name]
+        router = node.engine.routers[given.get("instance", "VI_1")]
+        source = packed(given["from"])
+        destination = packed(given["to"]) if "to" in given else router.spec.destinations[0]
+        spec = router.spec._replace(source=source, version=int(given.get("version", router.cfg.version)))
+        spec = spec._replace(vrid=int(given.get("vrid", spec.vrid)))
+        spec = spec._replace(advert_int=float(given.get("interval", router.cfg.advert_int)))
+        if "vips" in given:
+            spec = spec._replace(addresses=tuple(packed(part) for part in given["vips"].split(",")))
+        if "auth" in given:
+            spec = spec._replace(auth_type=1 if given["auth"] else 0, auth_data=given["auth"].encode().ljust(8, b"\0"))
+        if given.get("checksum") == "message":
+            spec = spec._replace(pseudo_header=False)
+        data = encode(spec, int(given.get("priority", 100)), destination)
+        if given.get("checksum") == "wrong":
+            data = data[:6] + bytes((data[6] ^ 1,)) + data[7:]
+        family = AF_INET if len(source) == 4 else AF_INET6
+        node.receive(Datagram(name, family, source, destination, int(given.get("ttl", 255)), data))
+
+    def do_link(self, name: str, interface: str, *words: str) -> None:
+        node = self.world.nodes[name]
+        changes: dict[str, object] = {}
+        for word in words:
+            key, value = word.split("=", 1)
+            if key == "addresses":
+                changes["addresses"] = tuple(interface_address(part) for part in value.split(",") if part)
+            elif key == "tentative":
+                kept = node.links[interface].addresses
+                changes["addresses"] = tuple(entry._replace(usable=entry != interface_address(value)) for entry in kept)
+            elif key == "mac":
+                changes["mac"] = bytes.fromhex(value.replace(":", ""))
+            else:
+                changes[key] = int(value) if key == "ifindex" else value == "yes"
+        node.link(interface, **changes)
+
+    def do_rename(self, name: str, old: str, new: str) -> None:
+        node = self.world.nodes[name]
+        node.links[new] = node.links.pop(old)._replace(name=new)
+        node.link(new)
+
+    def do_unlink(self, name: str, interface: str) -> None:
+        self.world.nodes[name].unlink(interface)
+
+    def do_removed(self, name: str, address: str) -> None:
+        node = self.world.nodes[name]
+        entry = vip(address)
+        node.held.pop(entry.address, None)
+        ifindex = node.links["eth0"].ifindex
+        node.do(node.engine.address_removed(ifindex, entry.address, entry.prefixlen, self.world.now))
+
+    def do_stop(self, name: str) -> None:
+        node = self.world.nodes[name]
+        node.do(node.engine.stop(self.world.now))
+
+    def do_kill(self, name: str) -> None:
+        del self.world.nodes[name]
+
+    def do_maintenance(self, name: str, on: str) -> None:
+        node = self.world.nodes[name]
+        node.do(node.engine.maintenance(on == "on", self.world.now))
+
+    def do_handover(self, name: str, router: str) -> None:
+        node = self.world.nodes[name]
+        try:
+            node.do(node.engine.handover(router, self.world.now))
+        except (LookupError, ValueError) as refusal:
+            self.answers.append(f"refused: {refusal.args[0]}")
+
+    def do_sleep(self, name: str) -> None:
+        self.world.nodes[name].asleep = True
+
+    def do_wake(self, name: str) -> None:
+        self.world.wake(self.world.nodes[name])
+
+    def do_cut(self, one: str, other: str) -> None:
+        self.world.cut(one, other)
+        self.world.cut(other, one)
+
+    def do_deaf(self, hearer: str, speaker: str) -> None:
+        self.world.cut(speaker, hearer)
+
+    def do_heal(self) -> None:
+        self.world.cuts.clear()
+
+    def do_state(self, name: str) -> None:
+        node = self.world.nodes[name]
+        for router in node.engine.routers.values():
+            self.answers.append(f"{name}/{router.name} {self.state(router)}")
+        held = sorted(node.held, key=lambda address: (len(address), address))
+        self.answers.append(f"{name} holds {' '.join(map(text, held)) or 'nothing'}")
+
+    def state(self, router: VirtualRouter) -> str:
+        line = f"{router.state.name}{' (leaving)' if router.leaving else ''} priority {router.priority}"
+        if router.state.name in ("MASTER", "BACKUP"):
+            line += f", due {seconds(router.timer.deadline)}"
+            line += f", master_down_interval {seconds(router.master_down_interval)}"
+        if router.faults:
+            line += f", {', '.join(sorted(router.faults))}"
+        return line
+
+    def do_counters(self, name: str) -> None:
+        engine = self.world.nodes[name].engine
+        counted = [(name, engine.counters)]
+        counted += [(f"{name}/{router.name}", router.counts()) for router in engine.routers.values()]
+        for who, counters in counted:
+            shown = " ".join(f"{key}={value}" for key, value in sorted(counters.items()) if value)
+            if shown:
+                self.answers.append(f"{who} {shown}")
+
+    def do_owners(self, address: str) -> None:
+        self.answers.append(f"{ip_address(address)} is on {' '.join(self.world.holders(address)) or 'nobody'}")
+
+
+def blocks_of(scenario: str) -> list[tuple[list[str], list[str]]]:
+    """(commands with comments, expected lines) of every block."""
+    blocks = []
+    for paragraph in scenario.strip("\n").split("\n\n"):
+        lines = paragraph.split("\n")
+        cut = lines.index("----") if "----" in lines else len(lines)
+        blocks.append((lines[:cut], lines[cut + 1 :]))
+    return blocks
+
+
+@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
+def test_scenario(path: Path, rewrite: bool) -> None:
+    interpreter = Interpreter()
+    written = path.read_text()
+    output = []
+    for commands, _ in blocks_of(written):
+        result = interpreter.run(commands)
+        only_comments = all(line.startswith("#") for line in commands)
+        output.append("\n".join(commands if only_comments else [*commands, "----", *result]))
+    fresh = "\n\n".join(output) + "\n"
+    if rewrite and fresh != written:
+        path.write_text(fresh)
+        written = fresh
+    assert fresh == written

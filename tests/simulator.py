@@ -1,0 +1,249 @@
+"""Engines on a virtual wire in virtual time: the world around the protocol core, for tests.
+
+A `World` owns the clock, the wire (latency, cuts, loss) and what happened; a `Node` is one engine with its
+interfaces and the addresses that it has put on them. The actions of an engine are carried out as the daemon's
+executor does, except that nothing here can fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
+from ipaddress import ip_address, ip_interface
+from itertools import count
+from typing import NamedTuple
+
+from vrrpd.model.vrrp import AF_INET, AF_INET6, VirtualAddress, VrrpInstance
+from vrrpd.vrrp.actions import (
+    Action,
+    AddAddresses,
+    Announce,
+    DelAddresses,
+    Log,
+    RxLowerPriority,
+    SendAdvert,
+    Transition,
+)
+from vrrpd.vrrp.engine import Engine, InterfaceAddress, Link
+from vrrpd.vrrp.packet import split_ipv4
+from vrrpd.vrrp.router import MASTER, VirtualRouter
+
+LATENCY = 0.001
+
+
+def packed(text: str) -> bytes:
+    return ip_address(text).packed
+
+
+def text(address: bytes) -> str:
+    return str(ip_address(address))
+
+
+def interface_address(value: str, usable: bool = True) -> InterfaceAddress:
+    parsed = ip_interface(value)
+    return InterfaceAddress(parsed.ip.packed, parsed.network.prefixlen, usable)
+
+
+def vip(value: str) -> VirtualAddress:
+    parsed = ip_interface(value)
+    return VirtualAddress(parsed.ip.packed, parsed.network.prefixlen)
+
+
+def instance(name: str = "VI_1", **changes: object) -> VrrpInstance:
+    """A vrrp_instance of the tests: eth0, VRID 51, one address of the right family."""
+    family = changes.get("family", AF_INET)
+    cfg = VrrpInstance(
+        name=name,
+        interface="eth0",
+        virtual_router_id=51,
+        virtual_ipaddress=(vip("10.0.0.100/24" if family == AF_INET else "fe80::100/64"),),
+    )
+    if family == AF_INET6:
+        cfg = replace(cfg, version=3, mcast_group=packed("ff02::12"))
+    return replace(cfg, **changes)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """What Engine.apply reads of a Model."""
+
+    vrrp_instances: tuple[VrrpInstance, ...]
+
+
+class Event(NamedTuple):
+    """Something an engine did."""
+
+    at: float
+    node: str
+    action: Action
+
+
+class Datagram(NamedTuple):
+    """On its way to a node."""
+
+    node: str
+    family: int
+    source: bytes
+    destination: bytes
+    ttl: int
+    data: bytes
+
+
+@dataclass
+class Node:
+    """One host."""
+
+    name: str
+    world: World
+    engine: Engine = field(default_factory=Engine)
+    links: dict[str, Link] = field(default_factory=dict)
+    held: dict[bytes, VirtualRouter] = field(default_factory=dict)
+    asleep: bool = False
+
+    @property
+    def router(self) -> VirtualRouter:
+        """The only one, for tests with one."""
+        (router,) = self.engine.routers.values()
+        return router
+
+    def link(self, name: str, *addresses: str, **changes: object) -> None:
+        """Tell the engine of an interface; what is not said stays as it was."""
+        old = self.links.get(name) or Link(
+            len(self.links) + 2, name, True, bytes((2, 0, 0, 0, ord(self.name[0]), len(self.links) + 2))
+        )
+        if addresses:
+            old = old._replace(addresses=tuple(map(interface_address, addresses)))
+        link = self.links[name] = old._replace(**changes)  # type: ignore[arg-type]
+        self.do(self.engine.link(link, self.world.now))
+
+    def unlink(self, name: str) -> None:
+        self.do(self.engine.unlink(self.links.pop(name).ifindex, self.world.now))
+
+    def apply(self, *instances: VrrpInstance) -> None:
+        self.do(self.engine.apply(Configuration(instances), self.world.now))
+
+    def do(self, actions: Sequence[Action]) -> None:
+        for action in actions:
+            self.world.events.append(Event(self.world.now, self.name, action))
+            if isinstance(action, SendAdvert):
+                self.world.transmit(self, action)
+            elif isinstance(action, AddAddresses):
+                self.held.update((entry.address, action.router) for entry in action.addresses)
+            elif isinstance(action, DelAddresses):
+                for entry in action.addresses:
+                    self.held.pop(entry.address, None)
+
+    def receive(self, datagram: Datagram, interface: str = "eth0") -> None:
+        if interface in self.links:
+            ifindex = self.links[interface].ifindex
+            self.do(self.engine.receive(ifindex, *datagram[1:], self.world.now))
+
+
+class World:
+    """The clock, the wire, and what happened."""
+
+    def __init__(self, lose: Callable[[str, str], bool] = lambda sender, receiver: False) -> None:
+        self.now = 0.0
+        self.nodes: dict[str, Node] = {}
+        self.events: list[Event] = []
+        self.cuts: set[tuple[str, str]] = set()  # (sender, receiver)
+        self.latency = LATENCY
+        self._lose = lose
+        self._queue: list[tuple[float, int, Datagram]] = []
+        self._tie = count()
+        self._parked: list[Datagram] = []  # in the sockets of nodes that sleep
+
+    def node(self, name: str, *addresses: str) -> Node:
+        """A host with eth0; by default 10.0.0.N/24 and fe80::N, N from its letter."""
+        number = ord(name[0]) - ord("A") + 1
+        node = self.nodes[name] = Node(name, self)
+        node.link("eth0", *(addresses or (f"10.0.0.{number}/24", f"fe80::{number}/64")))
+        return node
+
+    def cut(self, senders: Iterable[str], receivers: Iterable[str]) -> None:
+        """Nothing of the senders reaches the receivers any more."""
+        receivers = list(receivers)
+        self.cuts |= {(a, b) for a in senders for b in receivers}
+
+    def transmit(self, sender: Node, action: SendAdvert) -> None:
+        router = action.router
+        link = sender.links.get(router.cfg.interface)
+        if link is None or not link.up:
+            return
+        for destination, datagram in router.datagrams(action.priority):
+            if router.cfg.family == AF_INET:
+                source, _, ttl, payload = split_ipv4(datagram)
+                data = bytes(payload)
+            else:
+                source, ttl, data = router.spec.source, router.spec.ttl, datagram
+            for node in self.nodes.values():
+                if node is sender or (sender.name, node.name) in self.cuts or self._lose(sender.name, node.name):
+                    continue
+                here = node.links.get("eth0")
+                if here is None or not here.up:
+                    continue
+                multicast = destination[0] in (0xE0, 0xFF)
+                if multicast or any(entry.address == destination for entry in here.addresses):
+                    parcel = Datagram(node.name, router.cfg.family, source, destination, ttl, data)
+                    heappush(self._queue, (self.now + self.latency, next(self._tie), parcel))
+
+    def advance(self, until: float) -> None:
+        """Let time pass. Datagrams win over deadlines of the same moment, as the daemon reads before it expires."""
+        while True:
+            arrival = self._queue[0][0] if self._queue else float("inf")
+            awake = [node for node in self.nodes.values() if not node.asleep]
+            deadline = min((node.engine.next_deadline for node in awake), default=float("inf"))
+            at = max(self.now, min(arrival, deadline))  # a node that slept is late
+            if at > until:
+                break
+            self.now = at
+            if arrival <= at:
+                self._deliver(heappop(self._queue)[2])
+            else:
+                for node in awake:
+                    if node.engine.next_deadline <= at:
+                        node.do(node.engine.expire(at))
+        self.now = max(self.now, until)
+
+    def _deliver(self, datagram: Datagram) -> None:
+        node = self.nodes[datagram.node]
+        if node.asleep:
+            self._parked.append(datagram)
+        else:
+            node.receive(datagram)
+
+    def wake(self, node: Node) -> None:
+        """What arrived while it slept is read before anything expires."""
+        node.asleep = False
+        parked, self._parked = self._parked, []
+        for datagram in parked:
+            self._deliver(datagram)
+
+    def masters(self, name: str = "VI_1") -> list[str]:
+        return [
+            node.name
+            for node in self.nodes.values()
+            if name in node.engine.routers and node.engine.routers[name].state is MASTER
+        ]
+
+    def holders(self, address: str = "10.0.0.100") -> list[str]:
+        return [node.name for node in self.nodes.values() if packed(address) in node.held]
+
+
+def describe(action: Action) -> str:
+    """One action as the golden files show it."""
+    if isinstance(action, SendAdvert):
+        return f"SendAdvert {action.priority}"
+    if isinstance(action, (AddAddresses, DelAddresses)):
+        listed = " ".join(f"{text(entry.address)}/{entry.prefixlen}" for entry in action.addresses)
+        return f"{type(action).__name__} {listed}"
+    if isinstance(action, Announce):
+        return f"Announce {' '.join(text(entry.address) for entry in action.addresses)} x{action.rounds}"
+    if isinstance(action, Transition):
+        event = "" if action.event == action.new.name else f" [{action.event}]"
+        return f"Transition {action.old.name} -> {action.new.name}{event}: {action.reason}"
+    if isinstance(action, RxLowerPriority):
+        return f"RxLowerPriority {action.priority} from {text(action.source)}"
+    assert isinstance(action, Log)
+    return f"Log {action.level}: {action.message}"
