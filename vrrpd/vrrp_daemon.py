@@ -209,10 +209,18 @@ class Daemon:
 
     def _apply(self, message: ipc.Message, fd: int, now: float) -> None:
         model = pickle.loads(ipc.read_all(fd))  # made by the guard's own loader child
+        known = set(self._routers())
         todo = self.engine.apply(model, now)
         self.source = {"path": str(model.path), "sha256": model.sha256, "loaded_at": time.time()}
         self._open_sockets()
         self.execute(todo)
+        self.execute(
+            [
+                actions.DelAddresses(router, router.addresses)
+                for router in self._routers()
+                if router not in known and router.state is not MASTER and router.cfg.priority != 255
+            ]
+        )
         self._renew_wills()
         shortest = min((router.cfg.advert_int for router in self._routers()), default=BEAT_MOST)
         self._beat_every = max(BEAT_LEAST, min(BEAT_MOST, shortest))

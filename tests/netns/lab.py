@@ -528,6 +528,7 @@ class Lab:
         self.events: list[AddressEvent] = []
         self.held = Held()
         self.overruns = 0
+        self.broken: BaseException | None = None
         self.hosts: dict[str, Host] = {}
         self.switch = new_namespace()
         self._stop_r, self._stop_w = os.pipe()
@@ -656,6 +657,13 @@ class Lab:
         self._epoll.register(sock.fileno(), select.EPOLLIN)
 
     def _run(self) -> None:
+        try:
+            self._read()
+        except BaseException as error:
+            self.broken = error
+            raise
+
+    def _read(self) -> None:
         while True:
             for fd, _ in self._epoll.poll():
                 if fd == self._stop_r:
@@ -686,6 +694,8 @@ class Lab:
                     else:
                         self.held.by_host[name].pop(address, None)
                 continue
+            if not control:  # came in before the socket was set up
+                continue
             # The kernel's stamp, moved to the monotonic clock: the test's own lateness does not count.
             seconds, nanoseconds = struct.unpack("@ll", control[0][2][:16])
             at = now() - (time.time() - (seconds + nanoseconds / 1e9))
@@ -700,6 +710,7 @@ class Lab:
         end = now() + timeout
         with self.changed:
             while not condition():
+                assert not self.broken, f"the watcher ended: {self.broken!r}"
                 left = end - now()
                 if left <= 0:
                     raise AssertionError(f"not within {timeout:g} s: {what}\n{self.report()}")
@@ -717,6 +728,7 @@ class Lab:
         end = now() + seconds
         with self.changed:
             while (left := end - now()) > 0:
+                assert not self.broken, f"the watcher ended: {self.broken!r}"
                 if not condition():
                     raise AssertionError(f"it did not stay so for {seconds:g} s: {what}\n{self.report()}")
                 self.changed.wait(min(left, 0.05))

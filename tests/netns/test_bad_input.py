@@ -89,7 +89,6 @@ def v2_kinds() -> dict[str, tuple[bytes, str]]:
         "authentication type 3": (ip_packet(STRANGER, unknown), "invalid_authtype"),
         "other interval": (ip_packet(STRANGER, vrrp2(51, 255, (VIP,), interval=2, password=b"secret12")),
                            "advert_interval_err"),
-        "other addresses": (ip_packet(STRANGER, vrrp2(51, 100, ("10.0.0.77",), password=b"secret12")), "addr_list_err"),
         "version 3": (ip_packet(STRANGER, strong()), "version_err"),
         "without authentication data": (ip_packet(STRANGER, good[:-8]), "packet_len_err"),
     }  # fmt: skip
@@ -170,6 +169,38 @@ def test_p21_a_foreign_virtual_router_is_nothing_to_us(v3_pair: Lab) -> None:
     after = all_counters(v3_pair["a"].daemon)
     assert {k: v for k, v in after.items() if v != before.get(k) and k != "advert_sent"} == {}
     assert not v3_pair.changes(VIP, since)
+
+
+def test_p33_p34_an_advert_with_other_addresses_is_believed_and_counted(v2_pair: Lab, v3_pair: Lab) -> None:
+    """RFC 9568 7.1, and keepalived since 2.3.3. Before, changing the addresses of a group split it."""
+    for lab, frame in (
+        (v2_pair, ip_packet(STRANGER, vrrp2(51, 1, ("10.0.0.77",), password=b"secret12"))),
+        (v3_pair, ip_packet(STRANGER, vrrp3(51, 1, ("10.0.0.77",), STRANGER))),
+    ):
+        before = {name: all_counters(lab[name].daemon) for name in "ab"}
+        lab.inject(frame)
+        for name in "ab":
+
+            def counted(name: str = name, lab: Lab = lab, before: dict[str, dict[str, int]] = before) -> bool:
+                after = all_counters(lab[name].daemon)
+                return after["addr_list_err"] == before[name]["addr_list_err"] + 1
+
+            lab.wait(counted, 2, f"{name} counts it")
+        assert lab.held.owners(VIP) == {"a"}
+
+
+def test_p14_a_peer_without_the_pseudo_header_is_understood(lab: Lab) -> None:
+    """Cisco, Juniper and Arista send v3 checksums over the message alone (RFC 9568 5.2.8)."""
+    a = lab["a"]
+    peer = ip_packet(STRANGER, vrrp3(51, 200, ("10.0.0.100",), STRANGER, pseudo=False))
+    flood = lab.flood([peer], 10, 2.5)
+    a.run(Ours, config(instance(priority=100)))
+    lab.wait(lambda: a.daemon.answers() and a.daemon.instance()["master"], 2, "it hears the peer")
+    lab.steady(lambda: not lab.held.owners(VIP), 0.8, "it stays backup")
+    assert a.daemon.instance()["master"]["address"] == STRANGER
+    assert a.daemon.counters()["checksum_err"] == 0
+    flood.communicate()
+    lab.wait_owner(VIP, "a", 2)
 
 
 def test_rejected_adverts_do_not_silence_the_master(lab: Lab) -> None:

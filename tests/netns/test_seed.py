@@ -81,6 +81,7 @@ class Run:
         since = now()
         self.start("a", scenario.first, scenario.first_file)
         self.expect(lab.wait_owner(VIP, "a", 8) - since, DOWN, DOWN + 1, "master when alone")
+        lab.wait(lambda: lab.announcements(VIP, "a"), 1, "gratuitous ARP")
         garp = next(f for f in lab.announcements(VIP, "a") if isinstance(f, Garp))
         if garp.mac != a.mac or not lab.ping(VIP) or lab.neighbour(VIP) != a.mac:
             self.faults.append(f"the client has {lab.neighbour(VIP)} for the address, a is {a.mac}")
