@@ -121,16 +121,6 @@ def test_status_is_a_table_of_what_an_operator_asks_first() -> None:
     lines = vrrpctl.show_status(STATUS, "", PLAIN).splitlines()
     assert lines[0].startswith("vrrpd 0.1.0 (checkout), up 2 h 3 min, /etc/vrrpd/vrrpd.conf loaded 2025-11-2")
     assert " ".join(lines[1].split()) == "instance state since prio interface vrid addresses master reason"
-        "instance",
-        "state",
-        "since",
-        "prio",
-        "interface",
-        "vrid",
-        "addresses",
-        "master",
-        "reason",
-    ]
     first = "VI_1 MASTER 3 min 10 s 100 eth0 51 192.168.100.100/24 this node no advert from 10.0.0.1 for 3.61 s"
     assert lines[3].split() == first.split()
     second = "VI_2 FAULT - 80 (100) eth0 52 10.1.0.1/24 10.0.0.1 (150) interface eth1 is down; maintenance"
