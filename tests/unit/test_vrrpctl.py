@@ -253,7 +253,7 @@ def test_a_user_outside_the_group_is_told_how_to_get_in(daemon: Daemon, tmp_path
     copy.mkdir()
     for name in ("__init__.py", "vrrpctl.py", "log.py"):
         (copy / name).write_bytes((ROOT / "vrrpd" / name).read_bytes())
-    for path in (tmp_path, *tmp_path.parents[:2]):
+    for path in (tmp_path, *list(tmp_path.parents)[:2]):
         path.chmod(0o755)
     done = subprocess.run(
         ["/usr/bin/python3", "-m", "vrrpd.vrrpctl", "status", "--socket", str(daemon.path)],
