@@ -1,0 +1,144 @@
+"""What the scenarios' tests ask: the nodes by testinfra, the cluster's state from the daemons and from the kernels.
+
+The inventory is the scenario's own; Molecule names it in the environment. Everything is asked over `podman exec`,
+whatever connection Ansible used. Conditions are awaited with a deadline, never slept for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+import testinfra
+import yaml
+
+ENGINE = os.environ.get("LAB_ENGINE") or "podman"
+T = TypeVar("T")
+
+
+class Node:
+    """One container: testinfra's view of it as `host`, and what a VRRP test asks."""
+
+    def __init__(self, prefix: str, name: str, variables: dict[str, Any]) -> None:
+        self.name = name
+        self.ip4: str = variables["lab_ip4"]
+        self.host = testinfra.get_host(f"{ENGINE}://{prefix}-{name}")
+
+    def run(self, command: str) -> str:
+        """Standard output of a command that must succeed."""
+        result = self.host.run(command)
+        assert result.rc == 0, f"{self.name}: {command}: {result.stderr}{result.stdout}"
+        return str(result.stdout)
+
+    def status(self) -> dict[str, Any]:
+        """The daemon's own account; empty while there is none."""
+        result = self.host.run("vrrpctl status --json")
+        answer: dict[str, Any] = json.loads(result.stdout) if result.rc == 0 else {}
+        return answer
+
+    def states(self) -> dict[str, str]:
+        return {instance["name"]: instance["state"] for instance in self.status().get("instances", [])}
+
+    def addresses(self) -> set[str]:
+        """Every address of the kernel's interfaces; none when the node is gone."""
+        result = self.host.run("ip -j address show")
+        links = json.loads(result.stdout) if result.rc == 0 else []
+        return {address["local"] for link in links for address in link["addr_info"] if "local" in address}
+
+    def mac(self) -> str:
+        return self.run("cat /sys/class/net/eth0/address").strip()
+
+
+class Cluster:
+    """The scenario's routers, its client, and the addresses that move."""
+
+    def __init__(self, scenario: Path) -> None:
+        inventory = yaml.safe_load((scenario / "inventory/hosts.yml").read_text(encoding="utf-8"))["all"]
+        prefix = inventory["vars"]["lab_prefix"]
+        group = inventory["children"]["vrrp"]
+        self.variables: dict[str, Any] = group["vars"]
+        self.routers = {name: Node(prefix, name, values) for name, values in group["hosts"].items()}
+        ((name, values),) = inventory["children"]["clients"]["hosts"].items()
+        self.client = Node(prefix, name, values)
+        self.virtual = {
+            name: [address.split("/")[0] for address in instance["virtual_ipaddress"]]
+            for name, instance in self.variables["vrrpd_instances"].items()
+        }
+
+    def except_for(self, *names: str) -> list[Node]:
+        return [node for name, node in self.routers.items() if name not in names]
+
+    def owners_by_state(self, instance: str, among: list[Node]) -> list[str]:
+        return [node.name for node in among if node.states().get(instance) == "MASTER"]
+
+    def owners_by_address(self, instance: str, among: list[Node]) -> list[str]:
+        """Who holds all of the instance's addresses; who holds only some of them is named with a question mark."""
+        wanted = set(self.virtual[instance])
+        held = {node.name: wanted & node.addresses() for node in among}
+        return [name if having == wanted else f"{name}?" for name, having in held.items() if having]
+
+    def one_owner(self, instance: str, among: list[Node]) -> Node:
+        """The owner, when state and kernel agree on exactly one of these nodes; awaited for a few seconds."""
+
+        def look() -> Node | str:
+            by_state = self.owners_by_state(instance, among)
+            by_address = self.owners_by_address(instance, among)
+            if len(by_state) == 1 and by_state == by_address:
+                return self.routers[by_state[0]]
+            return f"{instance}: MASTER {by_state}, addresses held by {by_address}"
+
+        found = until(look, lambda seen: isinstance(seen, Node), seconds=8)
+        assert isinstance(found, Node), found
+        return found
+
+    def neighbour(self, address: str) -> str:
+        """The hardware address that the client has for it, after the client has used it."""
+        self.client.run(f"ping -c 1 -W 2 {address}{'%eth0' if address.startswith('fe80') else ''}")
+        table = json.loads(self.client.run(f"ip -j neighbour show {address}"))
+        return str(table[0].get("lladdr", "none")) if table else "none"
+
+    def measured(self) -> list[dict[str, Any]]:
+        """What lab/measure saw, per address."""
+        return [
+            json.loads(text)
+            for text in self.client.run("cat /run/measure-1.json; echo; cat /run/measure-2.json").split("\n")
+        ]
+
+
+def until(look: Callable[[], T], good: Callable[[T], bool], seconds: float) -> T:
+    """The first good value, or the last one when time is over."""
+    deadline = time.monotonic() + seconds
+    while True:
+        seen = look()
+        if good(seen) or time.monotonic() > deadline:
+            return seen
+        time.sleep(0.2)
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Cluster:
+    return Cluster(Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]))
+
+
+@pytest.fixture(scope="session")
+def record() -> dict[str, Any]:
+    """What molecule/shared/fault.yml wrote down."""
+    made: dict[str, Any] = json.loads((Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "fault.json").read_text())
+    return made
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Any:
+    """A failed test shows every router's last journal lines: the containers are gone when anybody could look."""
+    report = yield
+    cluster = getattr(item, "funcargs", {}).get("cluster")
+    if report.when == "call" and report.failed and isinstance(cluster, Cluster):
+        for node in cluster.routers.values():
+            journal = node.host.run("journalctl -u vrrpd -n 25 --no-pager -o short-precise; vrrpctl status")
+            report.sections.append((f"{node.name}: journal and status", journal.stdout + journal.stderr))
+    return report

@@ -1,0 +1,23 @@
+"""After playbooks/remove.yml: the nodes look as they did before the first deploy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+@pytest.mark.parametrize("name", ["router1", "router2", "router3"])
+def test_nothing_is_left(cluster: Any, name: str) -> None:
+    node = cluster.routers[name]
+    before = set(node.run("cat /root/before").splitlines())
+    after = set(node.run("sh /lab/footprint").splitlines())
+    assert after - before == set(), "left behind"
+    assert before - after == set(), "taken away"
+
+
+def test_nobody_answers(cluster: Any) -> None:
+    for addresses in cluster.virtual.values():
+        for address in addresses:
+            target = f"{address}%eth0" if address.startswith("fe80") else address
+            assert cluster.client.host.run(f"ping -c 1 -W 1 {target}").rc != 0
