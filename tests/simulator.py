@@ -26,7 +26,6 @@ from vrrpd.vrrp.actions import (
     Transition,
 )
 from vrrpd.vrrp.engine import Engine, InterfaceAddress, Link
-from vrrpd.vrrp.packet import split_ipv4
 from vrrpd.vrrp.router import MASTER, VirtualRouter
 
 LATENCY = 0.001
@@ -173,8 +172,7 @@ class World:
             return
         for destination, datagram in router.datagrams(action.priority):
             if router.cfg.family == AF_INET:
-                source, _, ttl, payload = split_ipv4(datagram)
-                data = bytes(payload)
+                source, ttl, data = datagram[12:16], datagram[8], datagram[20:]
             else:
                 source, ttl, data = router.spec.source, router.spec.ttl, datagram
             for node in self.nodes.values():

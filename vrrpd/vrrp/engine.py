@@ -24,7 +24,7 @@ try:  # what hmac.compare_digest is, without loading OpenSSL into the process fo
 except ImportError:  # pragma: no cover
     from hmac import compare_digest
 
-from vrrpd.model.vrrp import AF_INET, VirtualAddress, VrrpInstance
+from vrrpd.model.vrrp import AF_INET, AF_INET6, VirtualAddress, VrrpInstance
 from vrrpd.vrrp.actions import Action
 from vrrpd.vrrp.announce import Announcer
 from vrrpd.vrrp.links import InterfaceAddress, Link, is_link_local
@@ -81,7 +81,7 @@ class Engine:
     def receive(
         self, ifindex: int, family: int, source: bytes, destination: bytes, ttl: int, data: Buffer, now: float
     ) -> Sequence[Action]:
-        """A VRRP message without its IP header. A missing hop limit is passed as ttl -1."""
+        """A VRRP message without its IP header; ttl -1 or destination b"" when the kernel did not tell."""
         router = self._table.get((ifindex, family, data[1])) if len(data) > 1 else None
         if router is None:
             self.counters["vrid_err" if len(data) >= HEADER_LENGTH else "packet_len_err"] += 1
@@ -291,9 +291,9 @@ class Engine:
 def _validate(router: VirtualRouter, source: bytes, destination: bytes, ttl: int, data: Buffer) -> Advert:
     """The advert, when this router may act on it; else PacketError."""
     cfg, spec = router.cfg, router.spec
-    multicast = destination[0] == 0xFF if len(destination) == 16 else 0xE0 <= destination[0] <= 0xEF
+    multicast = destination[:1] == b"\xff" if cfg.family == AF_INET6 else b"\xe0" <= destination[:1] < b"\xf0"
     # RFC 9568 5.1.1.3, 7.1: it was not forwarded. Unicast peers may be further away (keepalived).
-    if multicast and ttl != 255:
+    if ttl != 255 and (multicast or not cfg.unicast_peer):
         raise PacketError("ip_ttl_err")
     if not multicast and source in cfg.unicast_peer and cfg.unicast_peer_ttl:
         least, most = cfg.unicast_peer_ttl[cfg.unicast_peer.index(source)]

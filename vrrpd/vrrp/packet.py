@@ -82,26 +82,6 @@ class AdvertSpec(NamedTuple):
     pseudo_header: bool = True
 
 
-class IPv4Datagram(NamedTuple):
-    """What an IPv4 raw socket delivers, taken apart."""
-
-    source: bytes
-    destination: bytes
-    ttl: int
-    payload: memoryview
-
-
-def split_ipv4(datagram: Buffer) -> IPv4Datagram:
-    """Strip the IPv4 header by its IHL, options included, and trim link padding by its total length."""
-    view = memoryview(datagram)
-    if len(view) < 20:
-        raise PacketError("packet_len_err")
-    start, end = (view[0] & 0x0F) * 4, int.from_bytes(view[2:4], "big")
-    if view[0] >> 4 != 4 or not 20 <= start <= end <= len(view):
-        raise PacketError("packet_len_err")
-    return IPv4Datagram(bytes(view[12:16]), bytes(view[16:20]), view[8], view[start:end])
-
-
 def decode(data: Buffer, version: int, family: int, source: bytes, destination: bytes) -> Advert:
     """The advert in `data`, a message for a router of this version and family; raises PacketError.
 
