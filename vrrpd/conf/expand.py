@@ -263,7 +263,7 @@ class Reader:
         self._replacements += 1
         if name in stack:
             self.problems.error(line.place(), f"the definition ${name} contains itself")
-            return ""
+            return None
         if self._replacements > MAX_REPLACEMENTS:
             raise _TooMuch(line, f"this line needs more than {MAX_REPLACEMENTS} substitutions")
         text = " ".join(part.text.strip() for part in self.defined[name])
@@ -373,7 +373,7 @@ class Reader:
         found: list[str] = []
         alternatives = list(_braces(argument))
         for alternative in alternatives:
-            pattern = os.path.join(source.directory, alternative)
+            pattern = os.path.join(os.path.dirname(source.path), alternative)
             matches = sorted(glob.glob(pattern)) if glob.has_magic(alternative) else [pattern]
             if glob.has_magic(alternative):
                 if not matches and "wildcard_match" in checks:

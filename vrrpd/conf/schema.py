@@ -85,13 +85,14 @@ class Block:
 class Bound:
     """A block as written: values by field, and for each the statement that gave it."""
 
-    __slots__ = ("block", "items", "places", "statement", "values")
+    __slots__ = ("block", "items", "places", "statement", "tried", "values")
 
     def __init__(self, block: Block, statement: Statement) -> None:
         self.block = block
         self.statement = statement
         self.values: dict[str, Any] = {}
         self.places: dict[str, Statement] = {}
+        self.tried: set[str] = set()  # fields that were given, well or not: nobody need say that they are missing
         self.items: dict[str, list[Statement]] = {}  # for a list: the statement of each value
 
     @property
@@ -113,7 +114,8 @@ class Binder:
         for item in statement.block or ():
             row = keywords.get(item.words[0])
             if row is None:
-                self._unknown(item, block)
+                meant = self._unknown(item, block)
+                bound.tried.add(keywords[meant].field if meant else "")
             elif row.verdict:
                 self._unsupported(row, item)
             else:
@@ -123,6 +125,9 @@ class Binder:
     def _take(self, row: Keyword, statement: Statement, bound: Bound) -> None:
         kind = row.type
         form = kind.form
+        bound.tried.add(row.field)
+        if statement.broken:
+            return
         if row.secret:
             for word in statement.words[1:]:
                 self.problems.mask(word)
@@ -130,9 +135,10 @@ class Binder:
         if count < kind.least:
             self.problems.error(statement.place(count + 1), f"'{row.name}' needs a value")
             return
-        if count > kind.most:
+        if count > kind.most and not (form in ("list", "block") and statement.block is None):
             what = "the word" if row.secret else f"'{statement.words[kind.most + 1]}'"
-            self.problems.warning(statement.place(kind.most + 1), f"{what} after '{row.name}' is ignored")
+            report = self.problems.survivable if form in ("list", "block") else self.problems.warning
+            report(statement.place(kind.most + 1), f"{what} after '{row.name}' is ignored")
         if form in ("list", "block"):
             if statement.block is None:
                 self.problems.survivable(
@@ -216,14 +222,15 @@ class Binder:
             else:
                 self._names(inner, item)
 
-    def _unknown(self, statement: Statement, block: Block) -> None:
+    def _unknown(self, statement: Statement, block: Block) -> str:
+        """Reports it; the answer is the keyword that was probably meant."""
         import difflib  # only a mistake pays for it
 
         word = statement.words[0]
-        if word == "{":
-            return  # the brace itself was reported
+        if word == "{" or statement.broken:
+            return ""  # reported already
         where = f" in {block.name}" if block.name else ""
-        hint = ""
+        hint = meant = ""
         top = self.blocks[""].keywords
         if block.name and word in top and top[word].type.form == "block":
             hint = "is a '}' missing above?"
@@ -231,7 +238,9 @@ class Binder:
             near = difflib.get_close_matches(word, block.keywords, 1, 0.7)
             homes = [other.name for other in self.blocks.values() if other.name and word in other.keywords]
             if near:
-                hint = f"did you mean '{near[0]}'?"
+                meant = near[0]
+                hint = f"did you mean '{meant}'?"
             elif homes:
                 hint = f"'{word}' belongs in {homes[0]}"
         self.problems.survivable(statement.place(), f"unknown keyword '{word}'{where}", hint)
+        return meant

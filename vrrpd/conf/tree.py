@@ -16,13 +16,14 @@ from .source import Place, Problems
 class Statement:
     """`words[0]` is the keyword (or a value, inside a list). `block` is None without braces. Columns on demand."""
 
-    __slots__ = ("block", "first", "line", "words")
+    __slots__ = ("block", "broken", "first", "line", "words")
 
     def __init__(self, line: Line, words: list[str], first: int = 0) -> None:
         self.line = line
         self.words = words
         self.first = first
         self.block: list[Statement] | None = None
+        self.broken = False  # an open quote, reported already
 
     def place(self, index: int = 0) -> Place:
         """Where word `index` stands; beyond the last word: just after it."""
@@ -73,6 +74,7 @@ def parse(lines: Iterable[Line], problems: Problems) -> list[Statement]:
                 continue
             if index > start:
                 opening = Statement(line, [w.text for w in found[start:index]], start)
+                opening.broken = found[index - 1].kind == "open"
                 current.append(opening)
             start = index + 1
             if word is None:

@@ -256,8 +256,8 @@ def interface_name(word: str, index: int = 1) -> str:
     # linux/if.h IFNAMSIZ, net/core/dev.c dev_valid_name()
     if len(word.encode("utf-8", "surrogateescape")) > 15:
         raise Invalid(f"'{word}' is longer than 15 characters, the longest interface name", index)
-    if word in (".", "..") or not re.fullmatch(r"[^\s/:]+", word):
-        raise Invalid(f"'{word}' cannot be an interface name", index)
+    if word in (".", "..") or not re.fullmatch(r"[^\s/:]+", word) or _undefined(word):
+        raise Invalid(f"'{word}' cannot be an interface name", index, _undefined(word))
     return word
 
 

@@ -52,6 +52,11 @@ def command(statement: Statement) -> Script:
     return Script(tuple(argv), user, group)
 
 
+def optional_command(statement: Statement) -> Script:
+    """`notify_deleted [COMMAND [user [group]]]`: alone it only changes the word that the others are told."""
+    return command(statement) if len(statement.words) > 1 else Script(())
+
+
 def split_owner(words: list[str]) -> tuple[str, str]:
     """`USER [GROUP]`, also `USER:GROUP` and `USER :GROUP` (keepalived after 2.4.3)."""
     if not words:
@@ -65,7 +70,7 @@ def _is_name(word: str) -> bool:
 
 
 def script_type() -> Custom[Script]:
-    return Custom(command, "script", 1, 4)
+    return Custom(command, "script", 1, 1000)
 
 
 def program(argv0: str) -> str | None:

@@ -23,6 +23,7 @@ NOTIFIES = tuple(f.name for f in dataclasses.fields(VrrpInstance) if f.name.star
 INHERITED = {
     row.field: row.inherits for row in BLOCKS["vrrp_instance"].keywords.values() if row.inherits and row.supported
 }
+MOST_IPV6 = (1500 - 40 - 8) // 16  # RFC 9568 5.2.5 counts to 255, but an advert must fit into one frame
 MAX_ADVERT_V3 = 40.95  # RFC 9568 5.2.7: 12 bits of centiseconds
 
 
@@ -80,7 +81,11 @@ class Instance:
 
     def _required(self) -> None:
         for name in ("interface", "virtual_router_id"):
-            if name not in self.values:
+            if name in self.values:
+                continue
+            if name in self.bound.tried and not self.problems.lenient:
+                self.problems.fatal = True  # what is wrong with it has been said
+            else:
                 self.problems.error(self.at(""), f"vrrp_instance {self.bound.name}: '{name}' is missing")
         if self.values.get("interface") == "lo":
             self.problems.error(self.at("interface", 1), "interface: VRRP cannot run on the loopback interface")
@@ -90,7 +95,7 @@ class Instance:
         self._list("virtual_ipaddress_excluded")
         if not advertised:
             self.values["family"] = self._family_without_addresses()
-            if not self.values.get("no_virtual_ipaddress"):
+            if not self.values.get("no_virtual_ipaddress") and "virtual_ipaddress" not in self.bound.tried:
                 message = f"vrrp_instance {self.bound.name}: no virtual_ipaddress"
                 report = self.problems.survivable if self.values.get("version") == 3 else self.problems.warning
                 report(self.at("virtual_ipaddress"), message, "if that is meant, say 'no_virtual_ipaddress'")
@@ -108,10 +113,26 @@ class Instance:
                 statements.append(statement)
             self.values[field] = tuple(kept)
             self.bound.items[field] = statements
+        self._too_many()
         first = self.values["virtual_ipaddress"][0].address
         if len(first) == 16 and first[:2] != b"\xfe\x80":
             place = self.bound.items["virtual_ipaddress"][0].place()
             self.problems.warning(place, "the first IPv6 address should be link-local (RFC 9568 5.2.9)")
+
+    def _too_many(self) -> None:
+        """What does not fit into an advert goes to the excluded addresses, as keepalived does."""
+        addresses = self.values["virtual_ipaddress"]
+        most = 255 if self.values["family"] == AF_INET else MOST_IPV6
+        if len(addresses) <= most:
+            return
+        statements = self.bound.items["virtual_ipaddress"]
+        message = f"virtual_ipaddress: {len(addresses)} addresses, an advert holds {most}"
+        self.problems.survivable(statements[most].place(), message, "move the rest to virtual_ipaddress_excluded")
+        self.values["virtual_ipaddress"] = addresses[:most]
+        self.values["virtual_ipaddress_excluded"] = addresses[most:] + self.values["virtual_ipaddress_excluded"]
+        excluded = self.bound.items.get("virtual_ipaddress_excluded", [])
+        self.bound.items["virtual_ipaddress_excluded"] = statements[most:] + excluded
+        self.bound.items["virtual_ipaddress"] = statements[:most]
 
     def _list(self, field: str) -> list[Any]:
         values = self.values.get(field, ())
@@ -203,9 +224,13 @@ class Instance:
         elif kind == "AH":
             place = last.places["auth_type"].place(1)
             self.problems.survivable(place, "auth_type: AH is not supported yet", "use PASS on every node")
+        elif not kind and "auth_type" in last.tried:
+            return  # a bad value, reported
         elif merged.get("auth_pass") and kind != "PASS":
             message = "auth_pass without auth_type: adverts go without authentication"
             self.problems.warning(last.statement.place(), message, "add 'auth_type PASS'")
+        elif kind == "PASS" and "auth_pass" in last.tried and "auth_pass" not in merged:
+            return
         elif kind == "PASS" and not merged.get("auth_pass"):
             self.problems.survivable(last.statement.place(), "authentication: 'auth_pass' is missing")
         elif kind == "PASS":
@@ -296,12 +321,14 @@ def scripts(blocks: list[Bound], defs: GlobalDefs, problems: Problems) -> None:
     for bound in blocks:
         for name in NOTIFIES:
             script: Script | None = bound.values.get(name)
-            if script is None:
+            if script is None or not script.argv:
                 continue
             place = bound.places[name].place(1)
             user = script.user or defs.script_user
             if user and not user_exists(user):
-                problems.warning(place, f"{name}: there is no user '{user}' on this machine, the script cannot run")
+                quotes = "put a command with arguments in quotes" if script.user else ""
+                message = f"{name}: there is no user '{user}' on this machine, the script cannot run"
+                problems.warning(place, message, quotes)
             path = program(script.argv[0])
             if path is None:
                 problems.warning(place, f"{name}: there is no program '{script.argv[0]}' on this machine")

@@ -24,7 +24,7 @@ from vrrpd.conf.types import (
 )
 
 from .globals import AF_INET, AF_INET6, LONGEST, REFRESH
-from .scripts import Script, script_type
+from .scripts import Script, optional_command, script_type
 
 __all__ = ["AF_INET", "AF_INET6", "Authentication", "Script", "UnicastPeer", "VirtualAddress", "VrrpInstance"]
 
@@ -253,7 +253,12 @@ class VrrpInstance:
     notify_backup: Script | None = kw(script_type(), None, "run on becoming BACKUP", repeated=FIRST)
     notify_fault: Script | None = kw(script_type(), None, "run on entering FAULT", repeated=FIRST)
     notify_stop: Script | None = kw(script_type(), None, "run when the daemon stops", repeated=FIRST)
-    notify_deleted: Script | None = kw(script_type(), None, "run when a reload removes the instance", repeated=FIRST)
+    notify_deleted: Script | None = kw(
+        Custom(optional_command, "script", 0, 4),
+        None,
+        "run when a reload removes the instance, which is then DELETED and not FAULT to notify and mail",
+        repeated=FIRST,
+    )
     notify_master_rx_lower_pri: Script | None = kw(
         script_type(), None, "run when a MASTER hears a lower advert", repeated=FIRST
     )
