@@ -42,14 +42,14 @@ class ActionModule(ActionBase):
         loader = self._loader
         role = ROOT / "roles" / "vrrpd"
         defaults = plain(loader.load_from_file(str(role / "defaults" / "main.yml")) or {})
-        specs = loader.load_from_file(str(role / "meta" / "argument_specs.yml"))["argument_specs"]
-        known = {str(name) for entry in specs.values() for name in entry.get("options", {})}
-        nodes, unreadable = inventory(task_vars, known)
+        entries = plain(loader.load_from_file(str(role / "meta" / "argument_specs.yml"))["argument_specs"])
+        specs = {name: spec for entry in entries.values() for name, spec in entry["options"].items()}
+        nodes, unreadable = inventory(task_vars, set(specs))
         if unreadable:
             raise AnsibleActionFail(message(unreadable))
         record_path = arguments["record"] or default_record(task_vars)
         record = read_record(record_path)
-        made = plan(nodes, plain(task_vars["groups"]), keyword_table(), known, defaults, record)
+        made = plan(nodes, plain(task_vars["groups"]), keyword_table(), specs, defaults, record)
         if arguments["show"]:
             display.display(shown(made))
         for line in made.warnings:

@@ -12,7 +12,7 @@ author: vrrpd contributors (@vrrpd)
 description:
   - Brings release, configuration, unit, launchers, user, sysctls and firewall of the daemon to the wanted state in one
     call, and says what has to happen for the daemon to run it.
-  - Nothing is activated here; M(vrrpd_state) does that, in the order that site.yml chooses.
+  - Nothing is activated here; C(vrrpd_state) does that, in the order that site.yml chooses.
   - The configuration is checked by the daemon's own checker before anything is replaced, also in check mode and on a
     node that has never seen the daemon.
   - Compares wanted, on disk and running, so a run that was aborted is completed by the next one.
@@ -99,9 +99,6 @@ attributes:
     support: full
 notes:
   - The node needs Python 3.9 or newer and systemd, nothing else.
-seealso:
-  - module: vrrpd_plan
-  - module: vrrpd_state
 extends_documentation_fragment:
   - action_common_attributes
   - action_common_attributes.flow

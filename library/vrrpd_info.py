@@ -35,8 +35,6 @@ attributes:
   platform:
     platforms: posix
     support: full
-seealso:
-  - module: vrrpd_wait
 extends_documentation_fragment:
   - action_common_attributes
 """

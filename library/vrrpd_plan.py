@@ -48,9 +48,7 @@ attributes:
     platforms: posix
     support: full
 notes:
-  - Secrets are not part of the result; M(vrrpd_deploy) takes them from the inventory itself.
-seealso:
-  - module: vrrpd_deploy
+  - Secrets are not part of the result; C(vrrpd_deploy) takes them from the inventory itself.
 extends_documentation_fragment:
   - action_common_attributes
   - action_common_attributes.conn

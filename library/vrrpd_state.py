@@ -55,8 +55,6 @@ attributes:
   platform:
     platforms: posix
     support: full
-seealso:
-  - module: vrrpd_wait
 extends_documentation_fragment:
   - action_common_attributes
 """

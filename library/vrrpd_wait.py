@@ -46,9 +46,6 @@ attributes:
   platform:
     platforms: posix
     support: full
-seealso:
-  - module: vrrpd_info
-  - module: vrrpd_state
 extends_documentation_fragment:
   - action_common_attributes
 """

@@ -275,7 +275,7 @@ FIREWALLD_RULE = "rule protocol value=vrrp accept"
 def firewall_open(kind: str) -> bool:
     """Is VRRP open already?"""
     if kind == "firewalld":
-        both = ([], ["--permanent"])
+        both: list[list[str]] = [[], ["--permanent"]]
         return all(run(["firewall-cmd", *more, f"--query-rich-rule={FIREWALLD_RULE}"])[0] == 0 for more in both)
     if kind == "ufw":
         return all(UFW_BEGIN in (read(path) or UFW_BEGIN) for path in UFW_FILES)

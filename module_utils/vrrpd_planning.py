@@ -101,16 +101,18 @@ def plan(
     nodes: dict[str, Host],
     groups: dict[str, list[str]],
     table: dict[str, Any],
-    known_variables: Iterable[str],
+    specs: dict[str, Any],
     defaults: Host | None = None,
     record: dict[str, Any] | None = None,
 ) -> Plan:
-    """Plan every cluster that a host of `nodes` names; `record` is what the last run wrote down."""
+    """Plan every cluster that a host of `nodes` names.
+
+    `specs` are the role's variables (type, choices), `record` is what the last run wrote down.
+    """
     findings = _Findings()
-    known = set(known_variables)
     nodes = {name: {**(defaults or {}), **variables} for name, variables in nodes.items()}
     for name, variables in nodes.items():
-        _check_variables(name, variables, known, findings)
+        _check_variables(name, variables, specs, findings)
     clusters: dict[str, list[str]] = {}
     for name in nodes:
         cluster = _text(nodes[name].get("vrrpd_cluster")) or DEFAULT_CLUSTER
@@ -189,14 +191,13 @@ def new_record(result: Plan, former: dict[str, Any] | None) -> dict[str, Any]:
     """What the next run compares with: the hosts and priorities of each cluster, and who left without being removed."""
     record = dict(former or {})
     for cluster, facts in result.clusters.items():
-        known = {row["host"]: {} for row in result.table if row["cluster"] == cluster}  # type: Dict[str, Dict[str, int]]
+        known: dict[str, dict[str, int]] = {}
         for row in result.table:
             if row["cluster"] == cluster:
-                known[row["host"]][row["instance"]] = row["priority"]
-        past = (former or {}).get(cluster, {}).get("hosts", {})
-        gone = {name: past.get(name, {}) for name in facts["left"]}
-        record[cluster] = {"hosts": known, "left": {**(former or {}).get(cluster, {}).get("left", {}), **gone}}
-        record[cluster]["left"] = {name: record[cluster]["left"][name] for name in facts["left"]}
+                known.setdefault(row["host"], {})[row["instance"]] = row["priority"]
+        past = (former or {}).get(cluster, {})
+        past = {**past.get("left", {}), **past.get("hosts", {})}
+        record[cluster] = {"hosts": known, "left": {name: past.get(name, {}) for name in facts["left"]}}
     return record
 
 
@@ -207,10 +208,24 @@ def _cluster_of(variables: Host) -> str:
     return _text(variables.get("vrrpd_cluster")) or DEFAULT_CLUSTER
 
 
-def _check_variables(host: str, variables: Host, known: set[str], findings: _Findings) -> None:
+def _check_variables(host: str, variables: Host, specs: dict[str, Any], findings: _Findings) -> None:
     for variable in sorted(variables):
-        if variable.startswith("vrrpd_") and variable not in known:
-            findings.error(f"{host}: {variable}", f"nothing reads this variable{_hint(variable, known)}")
+        if not variable.startswith("vrrpd_"):
+            continue
+        if variable not in specs:
+            hint = _hint(variable, specs, "vrrpd_")
+            findings.error(f"{host}: {variable}", f"nothing reads this variable{hint}")
+            continue
+        value, spec = variables[variable], specs[variable]
+        if value is None:
+            continue
+        choices = spec.get("choices")
+        if spec["type"] == "bool" and not _is_bool(value):
+            findings.error(f"{host}: {variable}", f"{_shown(value)} is neither true nor false")
+        elif spec["type"] == "int" and variable != "vrrpd_priority" and not _is_whole(value):
+            findings.error(f"{host}: {variable}", f"{_shown(value)} is not a whole number")
+        elif choices and str(value) not in [str(choice) for choice in choices]:
+            findings.error(f"{host}: {variable}", f"{_shown(value)} is none of {', '.join(map(str, choices))}")
     for variable in ("vrrpd_instances", "vrrpd_global_defs", "vrrpd_overrides"):
         if not isinstance(variables.get(variable, {}), dict):
             findings.error(f"{host}: {variable}", f"is a {_kind(variables[variable])}: write a dictionary")
@@ -485,10 +500,10 @@ def _check_segments(routers: list[Router], nodes: dict[str, Host], findings: _Fi
                     f"{router.host}: vrrpd_instances.{router.name}.virtual_ipaddress",
                     f"{address} belongs to {other.name} of group '{other.cluster}' too: an address has one instance",
                 )
-            vrid = router.keywords.get("virtual_router_id")
+            vrid = str(router.keywords.get("virtual_router_id"))
             if other.cluster == router.cluster or other.family != router.family:
                 continue
-            if str(other.keywords.get("virtual_router_id")) != str(vrid):
+            if str(other.keywords.get("virtual_router_id")) != vrid:
                 continue
             where = f"{router.host}: vrrpd_instances.{router.name}.virtual_router_id"
             told = f"{vrid} is used by {other.name} of group '{other.cluster}' too"
@@ -754,6 +769,10 @@ def _is_bool(value: Any) -> bool:
     return isinstance(value, bool) or str(value).lower() in ("yes", "no", "true", "false", "on", "off")
 
 
+def _is_whole(value: Any) -> bool:
+    return not isinstance(value, (bool, float)) and str(value).lstrip("-").isdecimal()
+
+
 def _is_priority(value: Any) -> bool:
     return not isinstance(value, (bool, float)) and str(value).isdecimal() and 1 <= int(value) <= 255
 
@@ -799,6 +818,7 @@ def _host_addresses(variables: Host) -> list[Address]:
     return found
 
 
-def _hint(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f", did you mean '{close[0]}'?" if close else ""
+def _hint(word: str, known: Iterable[str], prefix: str = "") -> str:
+    """What was probably meant; a prefix that all words share makes none of them similar."""
+    close = difflib.get_close_matches(word[len(prefix) :], [name[len(prefix) :] for name in known], n=1)
+    return f", did you mean '{prefix}{close[0]}'?" if close else ""
