@@ -265,7 +265,7 @@ class Helper:
         last = self._mailed.get(name, "")
         mail = notify.transition_mail(instance, event, self._router_id, message["at"], last, self._no_email_faults)
         if mail is not None:
-            self._mailed[name] = event
+            self._mailed[name] = mail.event
             self.mail.submit(mail)
 
     def _count(self, seq: int) -> None:

@@ -286,7 +286,7 @@ def compose(mail: Mail, sender: str, recipients: tuple[str, ...]) -> EmailMessag
     message["To"] = ", ".join(recipients)
     message["Message-ID"] = make_msgid(domain=sender.rpartition("@")[2].strip(" >") or "localhost")
     message["Auto-Submitted"] = "auto-generated"  # RFC 3834: no out-of-office answers
-    message.set_content(mail.body + "\n")
+    message.set_content(mail.body + "\n\n")  # keepalived ends with an empty line
     return message
 
 

@@ -42,22 +42,21 @@ MAIL_TEXT = {
 }
 
 
-def script_event(instance: VrrpInstance, event: str) -> str:
-    """The state that scripts are told: a removed instance is FAULT to them, unless notify_deleted is set."""
+def _told(instance: VrrpInstance, event: str) -> str:
+    """The state that scripts and mail are told: a removed instance is FAULT to them, unless notify_deleted is set."""
     return "FAULT" if event == "DELETED" and instance.notify_deleted is None else event
 
 
 def transition_jobs(instance: VrrpInstance, event: str, priority: int) -> tuple[Job, ...]:
     """The commands of one transition, in the order to run them: notify_<state>, then notify with its 4 arguments."""
-    event = script_event(instance, event)
     by_event = {
         "MASTER": instance.notify_master,
         "BACKUP": instance.notify_backup,
         "FAULT": instance.notify_fault,
         "STOP": instance.notify_stop,
-        "DELETED": instance.notify_deleted,
+        "DELETED": instance.notify_deleted,  # and never notify_fault: keepalived 2.2.7, seen
     }
-    extra = ("INSTANCE", instance.name, event, str(priority))
+    extra = ("INSTANCE", instance.name, _told(instance, event), str(priority))
     return (
         *_job(instance, f"notify_{event.lower()}", by_event.get(event)),
         *_job(instance, "notify", instance.notify, extra),
@@ -80,6 +79,7 @@ def transition_mail(
     instance: VrrpInstance, event: str, router_id: str, at: float, last: str = "", no_email_faults: bool = False
 ) -> Mail | None:
     """The mail of one transition, or None: smtp_alert is off, or `last` (the last mailed event) says the same."""
+    event = _told(instance, event)
     if not instance.smtp_alert or event == last or event not in MAIL_TEXT:
         return None
     if event == "FAULT" and no_email_faults:

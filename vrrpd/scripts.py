@@ -13,16 +13,18 @@ import os
 import pwd
 import re
 import signal
-import subprocess
 import time
 from collections import deque
-from typing import Any, Callable, NamedTuple
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from vrrpd import process
 from vrrpd.log import Log
 from vrrpd.loop import Loop
 from vrrpd.notify import Job
 from vrrpd.timers import Timer, Timers
+
+if TYPE_CHECKING:
+    import subprocess
 
 TIMEOUT = 60.0
 TERM_GRACE = 2.0  # between SIGTERM and SIGKILL, as keepalived
@@ -173,6 +175,8 @@ class Runner:
                 self._timers.later(0, self._start_next)
 
     def _start(self, job: Job) -> None:
+        import subprocess  # in the helper alone: the guard, which forks it, stays small
+
         user = job.user or self.script_user
         group = job.group or ("" if job.user else self.script_group)
         at = time.time()

@@ -93,7 +93,7 @@ def test_subject_body_and_headers_are_keepalived_s(lab: Lab, server: Server) -> 
     assert message["X-Mailer"] == "Keepalived"
     assert message["To"] == "admin@example.net, Bob B <bob@example.org>"
     assert email.utils.parsedate_to_datetime(message["Date"]).timestamp() == int(AT)
-    assert body == BODY + "\r\n"
+    assert body == BODY + "\r\n\r\n"
     # and what mail servers of today want
     assert message["Message-ID"].endswith("@example.net>")
     assert message["Auto-Submitted"] == "auto-generated"
