@@ -94,7 +94,21 @@ def v2_kinds() -> dict[str, tuple[bytes, str]]:
     }  # fmt: skip
 
 
-V3, V2 = v3_kinds(), v2_kinds()
+def v6_kinds() -> dict[str, tuple[bytes, str]]:
+    stranger, world = "fe80::66", "fd00::66"
+    good = vrrp3(51, 255, VIPS6, stranger)
+    return {
+        "hop limit 254": (ip_packet(stranger, good, ttl=254), "ip_ttl_err"),
+        "priority 0 with hop limit 64": (ip_packet(stranger, vrrp3(51, 0, VIPS6, stranger), ttl=64), "ip_ttl_err"),
+        "checksum one bit off": (ip_packet(stranger, good[:7] + bytes([good[7] ^ 1]) + good[8:]), "checksum_err"),
+        "source not link-local": (ip_packet(world, vrrp3(51, 255, VIPS6, world)), "source_err"),
+        "one address of two": (ip_packet(stranger, good[:24]), "packet_len_err"),
+        "interval 0": (ip_packet(stranger, vrrp3(51, 255, VIPS6, stranger, interval_cs=0)), "advert_interval_err"),
+    }
+
+
+VIPS6 = ("fe80::100", "fd00::100")
+V3, V2, V6 = v3_kinds(), v2_kinds(), v6_kinds()
 
 
 def all_counters(daemon: Daemon) -> dict[str, int]:
@@ -133,7 +147,16 @@ def v2_pair() -> Iterator[Lab]:
         yield lab
 
 
-def rejected_and_counted(lab: Lab, frame: bytes, counter: str) -> None:
+@pytest.fixture(scope="module")
+def v6_pair() -> Iterator[Lab]:
+    with Lab("ab") as lab:
+        for name, priority in (("a", 200), ("b", 100)):
+            lab[name].run(Ours, config(instance(tuple(f"{vip}/64" for vip in VIPS6), priority=priority)))
+        lab.wait_owner("fd00::100", "a", 5)
+        yield lab
+
+
+def rejected_and_counted(lab: Lab, frame: bytes, counter: str, vip: str = VIP) -> None:
     names = "ab"
     if counter == "own_advert":  # to a alone: at b it would be the peer's, and right
         names, frame = "a", bytes.fromhex(lab["a"].mac.replace(":", "")) + frame[6:]
@@ -146,8 +169,8 @@ def rejected_and_counted(lab: Lab, frame: bytes, counter: str) -> None:
             lab.wait(lambda daemon=daemon, wanted=wanted: all_counters(daemon).get(counter, 0) >= wanted, 2, name)
         except AssertionError as late:
             raise AssertionError(f"{name} does not count {counter}: {all_counters(daemon)}") from late
-    assert lab.held.owners(VIP) == {"a"}
-    assert not lab.changes(VIP, since)
+    assert lab.held.owners(vip) == {"a"}
+    assert not lab.changes(vip, since)
     assert not lab.adverts("b", since=since)
 
 
@@ -169,6 +192,47 @@ def test_p21_a_foreign_virtual_router_is_nothing_to_us(v3_pair: Lab) -> None:
     after = all_counters(v3_pair["a"].daemon)
     assert {k: v for k, v in after.items() if v != before.get(k) and k != "advert_sent"} == {}
     assert not v3_pair.changes(VIP, since)
+
+
+@pytest.mark.parametrize("kind", V6)
+def test_a_bad_ipv6_packet_is_counted_and_moves_nothing(v6_pair: Lab, kind: str) -> None:
+    rejected_and_counted(v6_pair, *V6[kind], vip="fd00::100")
+
+
+def to(lab: Lab, name: str, message: bytes, ttl: int = 255, source: str = STRANGER) -> bytes:
+    """A unicast frame for one router."""
+    frame = ip_packet(source, message, destination=lab[name].address, ttl=ttl)
+    return bytes.fromhex(lab[name].mac.replace(":", "")) + frame[6:]
+
+
+def test_p38_unicast_to_a_multicast_router_is_rejected(v3_pair: Lab) -> None:
+    a = v3_pair["a"]
+    before = all_counters(a.daemon)["destination_err"]
+    v3_pair.inject(to(v3_pair, "a", vrrp3(51, 255, (VIP,), STRANGER, destination=a.address)))
+    v3_pair.wait(lambda: all_counters(a.daemon)["destination_err"] == before + 1, 2, "counted")
+    assert v3_pair.held.owners(VIP) == {"a"}
+
+
+def test_p20_p38_p39_what_a_unicast_router_believes(lab: Lab) -> None:
+    """Another hop count is fine unless min_ttl forbids it; a stranger is not when check_unicast_src is on."""
+    a, b = lab["a"], lab["b"]
+    for me, peer, priority in ((a, b, 200), (b, a, 100)):
+        lines = (f"unicast_src_ip {me.address}", f"unicast_peer {{\n{peer.address} min_ttl 60\n}}", "check_unicast_src")
+        me.run(Ours, config(instance((f"{VIP}/24",), *lines, priority=priority)))
+    lab.wait_owner(VIP, "a", 5)
+    since = now()
+    wrong = {
+        "source_err": to(lab, "a", vrrp3(51, 255, (VIP,), STRANGER, destination=a.address)),
+        "ip_ttl_err": to(lab, "a", vrrp3(51, 255, (VIP,), b.address, destination=a.address), 59, b.address),
+    }
+    for counter, frame in wrong.items():
+        lab.inject(frame)
+        lab.wait(lambda counter=counter: all_counters(a.daemon)[counter] == 1, 2, f"{counter} is counted")
+    lab.inject(ip_packet(b.address, vrrp3(51, 255, (VIP,), b.address)))  # multicast: not even in the group
+    lab.inject(to(lab, "a", vrrp3(51, 90, (VIP,), b.address, destination=a.address), 60, b.address))
+    lab.wait(lambda: all_counters(a.daemon)["advert_rcvd"] == 1, 2, "the last one alone is believed")
+    assert lab.held.owners(VIP) == {"a"}
+    assert not lab.changes(VIP, since)
 
 
 def test_p33_p34_an_advert_with_other_addresses_is_believed_and_counted(v2_pair: Lab, v3_pair: Lab) -> None:
