@@ -60,7 +60,7 @@ def encode(record: Record) -> dict[str, Any]:
 def decode(data: object) -> Record:
     """A record from a message or a file; ValueError names what is wrong."""
     if not isinstance(data, dict):
-        raise ValueError("a record is not an object")
+        raise ValueError("record: not an object")
     try:
         advert = packet.AdvertSpec(**{name: _typed(name, value) for name, value in data["advert"].items()})
         held = tuple(
@@ -68,7 +68,7 @@ def decode(data: object) -> Record:
             for address, length, ifindex, ifname in data["addresses"]
         )
         return Record(_text(data["key"]), _integer(data["ifindex"]), _text(data["ifname"]), held, advert)
-    except (KeyError, TypeError, AttributeError, OSError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         raise ValueError(f"record: {error!r}") from None
 
 

@@ -1,0 +1,24 @@
+"""What the processes that must stay small may import."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize("module", ["guard", "vrrp_daemon", "will"])
+def test_neither_pyroute2_nor_asyncio_nor_the_reader_is_loaded(module: str) -> None:
+    """pyroute2 costs 24 MB and 0.3 s; the reader of configurations belongs to the loader child."""
+    code = f"import sys, vrrpd.{module}; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert f"vrrpd.{module}" in loaded
+    assert not loaded & {"pyroute2", "asyncio", "multiprocessing", "vrrpd.model.load"}
+
+
+def test_the_version_costs_no_daemon() -> None:
+    code = "import sys\nfrom vrrpd.cli import main\ntry: main(['--version'])\nexcept SystemExit: print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"vrrpd.guard", "vrrpd.conf.schema", "ctypes"} & set(done.stdout.split())
