@@ -282,7 +282,11 @@ class Guard:
         to_helper, helper_end = ipc.pair()
         lock = lock_pid_file(self.setting.vrrp_pid_file)
         setting = vrrp_daemon.Setting(
-            self.setting.user, self.setting.release, self.setting.release_addresses, self.setting.core_dumps
+            self.setting.user,
+            self.setting.release,
+            self.setting.release_addresses,
+            self.setting.core_dumps,
+            os.path.exists(os.path.join(self.setting.state_dir, helper.MAINTENANCE)),
         )
         keep = {theirs.fileno(), to_helper.fileno(), lock}
         child = _fork(keep, lambda: vrrp_daemon.run(theirs, to_helper, setting))

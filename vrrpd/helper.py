@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from vrrpd.model.vrrp import VrrpInstance
 
 SOCKET = "control.sock"  # in the run directory
-MAINTENANCE = "maintenance"  # in the state directory: present means on
+MAINTENANCE = "maintenance"  # in the state directory: present means on; a new vrrp process is told by the guard
 VRRP_TIMEOUT = 2.0
 GUARD_TIMEOUT = 60.0  # a reload reads and checks a configuration of any size
 ORPHAN_TIMEOUT = 15.0  # for the vrrp process to leave in the planned way when the guard has died
@@ -142,7 +142,8 @@ class Helper:
             self.control = Control(self.loop, self.timers, self.log, path, self._handle)
         except OSError as error:
             self.log.error(f"control socket {path}: {error.strerror}; vrrpctl will not work")
-        self._apply_maintenance()
+        if self._maintenance_on():
+            self.log.warning(f"maintenance is on ({self._maintenance_path()}); end it with: vrrpctl maintenance off")
         self.loop.run(self._turn)
         return 0
 
@@ -221,7 +222,6 @@ class Helper:
         self.vrrp = _Peer("vrrp", socket.socket(fileno=fds.pop()), self.timers, VRRP_TIMEOUT)
         self._seq = 0
         self._watch(self.vrrp, self._from_vrrp)
-        self._apply_maintenance()
 
     def _finish(self, message: dict[str, Any], fds: list[int]) -> None:
         self.finish(float(message.get("grace", ORPHAN_GRACE)))
@@ -375,17 +375,6 @@ class Helper:
 
     def _maintenance_on(self) -> bool:
         return os.path.exists(self._maintenance_path())
-
-    def _apply_maintenance(self) -> None:
-        """Tell a vrrp process that has just started what an operator asked of an earlier one."""
-        if self._maintenance_on():
-
-            def done(answer: dict[str, Any]) -> None:
-                if not answer.get("ok"):
-                    self.log.error(f"maintenance is on, but {answer.get('error')}")
-
-            self.log.warning(f"maintenance is on ({self._maintenance_path()}); end it with: vrrpctl maintenance off")
-            self.vrrp.request({"cmd": "maintenance", "on": True}, done)
 
 
 _FROM_GUARD: dict[str, Callable[[Helper, dict[str, Any], list[int]], None]] = {

@@ -53,6 +53,7 @@ class Setting(NamedTuple):
     release: str = "checkout"
     release_addresses: bool = True  # false: keepalived's -V
     core_dumps: bool = False
+    maintenance: bool = False  # on since before this process: known before the first model, or an owner would start
 
 
 class _Edge:
@@ -87,7 +88,8 @@ class Daemon:
         self.edges: dict[int, _Edge] = {}
         self.started = time.time()
         self.source: dict[str, Any] = {"path": "", "sha256": "", "loaded_at": 0.0}
-        self.maintenance = False
+        self.maintenance = setting.maintenance
+        self.engine.maintenance(setting.maintenance, time.monotonic())
         self.stopping = False
         self._beat_every = BEAT_MOST
         self._next_beat = 0.0

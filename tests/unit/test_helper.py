@@ -31,6 +31,7 @@ class Helper:
         self.folder = folder
         self.setting = helper.Setting(str(folder), str(folder / "state"), to_stderr=True, detailed=True)
         self.log = folder / "stderr"
+        self.log.touch()
         self.vrrp, theirs = self._pair()
         self.guard, guards = self._pair()
         self.pid = os.fork()
@@ -307,18 +308,13 @@ def test_maintenance_is_recorded_and_told(process: Helper) -> None:
     assert "true or false" in process.ask("maintenance", on="yes")["error"]
 
 
-def test_maintenance_survives_both_processes(tmp_path: Path) -> None:
+def test_maintenance_of_an_earlier_life_is_shown(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "maintenance").touch()
     process = Helper(tmp_path)
     try:
-        request = process.answer(process.vrrp, {"ok": True})
-        assert (request["cmd"], request["on"]) == ("maintenance", True)
-        process.vrrp.close()
-        process.vrrp, theirs = process._pair()
-        process.guard.send({"t": "vrrp"}, [theirs.fileno()])
-        theirs.close()
-        assert process.answer(process.vrrp, {"ok": True})["on"] is True
+        process.until(lambda: process.logged("maintenance is on"))
+        assert process.ask("status", vrrp={})["status"]["maintenance"] is True
     finally:
         process.close()
 
