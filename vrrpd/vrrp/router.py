@@ -338,12 +338,14 @@ class VirtualRouter:
     def _leave(self, event: str, now: float) -> Sequence[Action]:
         """Priority 0 now; the addresses answer until the successor speaks, so that nobody notices.
 
-        A successor takes its Skew_Time, which is below one interval: no need to wait longer than ours and one more.
+        Whoever succeeds us does so within its Skew_Time, which is nearly one interval at priority 1; half an interval
+        is for what is slow.
         """
         self.leaving = event
         self.later.clear()
         self._timers.clear(self.later_timer)
-        self._timers.set(self.timer, now + self.skew_time + self.cfg.advert_int)
+        longest_skew = self.cfg.advert_int if self.cfg.version == 3 else 1.0
+        self._timers.set(self.timer, now + longest_skew + self.cfg.advert_int / 2)
         return self._resign()
 
     def _finish_leaving(self, now: float, why: str, heard: Heard | None = None) -> Sequence[Action]:
