@@ -1,0 +1,380 @@
+"""The daemon as processes: who may die, what is undone, what goes on, what an operator is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from lab import ROOT, Host, Lab, Ours, Prober, config, instance, now
+
+VIP, SECOND = "10.0.0.100", "10.0.0.101"
+
+
+@pytest.fixture
+def master(lab: Lab) -> Iterator[Ours]:
+    """a is MASTER of VIP, b runs as BACKUP."""
+    daemon = lab["a"].run(Ours, config(instance(priority=200)))
+    lab["b"].run(Ours, config(instance(priority=100)))
+    lab.wait_owner(VIP, "a", 10)
+    assert isinstance(daemon, Ours)
+    lab.wait(daemon.answers, 5, "the control socket answers")
+    return daemon
+
+
+def processes(daemon: Ours) -> dict[str, int]:
+    found: dict[str, int] = daemon.status()["processes"]
+    return found
+
+
+def ended(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+def will_file(daemon: Ours) -> Path:
+    return Path(f"{daemon.pidfile}.d", "guard", "will.json")
+
+
+def command(host: Host, *argv: str) -> subprocess.CompletedProcess[str]:
+    with host.inside():
+        return subprocess.run(
+            [sys.executable, "-m", "vrrpd", *argv], capture_output=True, text=True, check=False, cwd=ROOT, timeout=30
+        )
+
+
+# ------------------------------------------------------------------------------- privileges and what lies around
+def test_the_vrrp_process_keeps_four_capabilities(master: Ours) -> None:
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{master.vrrp_pid()}/status").read_text().splitlines())
+    kept = 1 << 12 | 1 << 13 | 1 << 14 | 1 << 23  # NET_ADMIN NET_RAW IPC_LOCK SYS_NICE
+    assert int(status["CapEff"], 16) == int(status["CapPrm"], 16)
+    assert int(status["CapEff"], 16) | kept == kept
+    assert int(status["CapEff"], 16) >> 12 & 3 == 3
+    assert int(status["CapBnd"], 16) | kept == kept
+    assert status["NoNewPrivs"] == "1"
+
+
+def test_the_processes_share_no_descriptor_that_is_not_theirs(master: Ours) -> None:
+    """No child keeps the guard's pid file, its sockets to others, or an epoll."""
+    for name, pid in processes(master).items():
+        targets = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+        assert targets.count("anon_inode:[eventpoll]") == 1, name
+        assert targets.count("anon_inode:[timerfd]") == 1, name
+        assert (str(master.pidfile) in targets) == (name == "guard")
+        assert (str(master.vrrp_pidfile) in targets) == (name == "vrrp")
+
+
+def test_the_will_is_roots_alone_and_names_what_is_to_be_undone(lab: Lab, master: Ours) -> None:
+    path = will_file(master)
+    lab.wait(path.exists, 2, "the will is written")
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    (record,) = json.loads(path.read_text())["records"]
+    assert [entry[0] for entry in record["addresses"]] == [VIP]
+    master.stop()
+    assert not path.exists()
+
+
+# -------------------------------------------------------------------------------------------------- deaths
+def test_a_dead_vrrp_process_is_undone_within_a_moment_and_replaced(lab: Lab, master: Ours) -> None:
+    old = master.vrrp_pid()
+    since = now()
+    os.kill(old, signal.SIGKILL)
+    lab.wait(lambda: any(not e.added and e.host == "a" for e in lab.changes(VIP, since)), 1, "the address is gone")
+    assert [f.priority for f in lab.adverts("a", since=since)][:1] == [0]
+    lab.wait(lambda: master.vrrp_pid() != old, 3, "a new process")
+    lab.wait_owner(VIP, "a", 5)
+    lab.wait(master.answers, 3, "the helper talks to the new one")
+    assert processes(master)["vrrp"] == master.vrrp_pid() != old
+    assert "killed by SIGKILL" in master.log()
+
+
+def test_a_vrrp_process_that_dies_again_and_again_is_started_less_and_less_often(lab: Lab, master: Ours) -> None:
+    for _ in range(3):
+        pid = master.vrrp_pid()
+        os.kill(pid, signal.SIGKILL)
+        lab.wait(lambda pid=pid: ended(pid) and master.vrrp_pid() != pid, 5, "a new process")
+    lab.wait(lambda: "started again in 0.5 s" in master.log(), 3, "patience")
+    lab.wait_owner(VIP, "a", 5)
+
+
+def test_a_hung_vrrp_process_is_fenced(lab: Lab, master: Ours) -> None:
+    """keepalived's keeps the address for ever, beside the new owner's."""
+    hung = master.vrrp_pid()
+    since = now()
+    os.kill(hung, signal.SIGSTOP)
+    lab.wait_owner(VIP, "b", 3)
+    assert now() - since < 1.0 + 0.5, "the patience is one second"
+    lab.wait(lambda: master.vrrp_pid() != hung, 3, "a new process")
+    lab.wait_owner(VIP, "a", 5)
+    assert "no sign of life" in master.log()
+
+
+def test_a_daemon_that_was_stopped_as_a_whole_is_not_fenced(lab: Lab, master: Ours) -> None:
+    """A paused container or machine: nobody is late when everybody was."""
+    before = processes(master)
+    lab.cut("b")
+    pids = master.pids()
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    until = now() + 2.5
+    lab.wait(lambda: now() > until, 4, "longer than the patience")
+    for pid in pids:
+        os.kill(pid, signal.SIGCONT)
+    lab.wait(master.answers, 3, "it answers again")
+    since = now()
+    lab.wait(lambda: len(lab.adverts("a", since=since)) > 12, 3, "adverts go on")
+    assert processes(master) == before
+
+
+def test_a_dead_helper_is_replaced_and_nobody_on_the_wire_notices(lab: Lab, master: Ours) -> None:
+    before = processes(master)
+    since = now()
+    os.kill(before["helper"], signal.SIGKILL)
+    lab.wait(lambda: master.answers() and processes(master)["helper"] != before["helper"], 5, "a new helper")
+    assert processes(master)["vrrp"] == before["vrrp"]
+    lab.steady(lambda: lab.held.owners(VIP) == {"a"}, 0.3, "a stays")
+    times = [f.at for f in lab.adverts("a", since=since)]
+    assert max(b - a for a, b in zip(times, times[1:])) < 0.2
+    assert not lab.changes(VIP, since)
+    assert "helper process has ended" in master.log()
+
+
+def test_what_happens_while_there_is_no_helper_is_told_to_the_next_one(lab: Lab, master: Ours) -> None:
+    helper = processes(master)["helper"]
+    os.kill(helper, signal.SIGSTOP)
+    lab["a"].ip("link set eth0 down")
+    lab.wait_owner(VIP, "b", 3)
+    os.kill(helper, signal.SIGKILL)
+    lab.wait(lambda: "MASTER -> FAULT" in master.log(), 5, "the transition is logged")
+
+
+def test_after_a_crash_of_everything_the_will_is_executed_from_its_file(lab: Lab, master: Ours) -> None:
+    """What ExecStopPost= does."""
+    path = will_file(master)
+    lab.wait(path.exists, 2, "the will is written")
+    kept = path.read_text()
+    master.kill()
+    lab.wait(lambda: "b" in lab.held.owners(VIP), 3, "the dead one still holds the address beside b")
+    assert "a" in lab.held.owners(VIP)
+    since = now()
+    path.write_text(kept)
+    done = command(lab["a"], "--execute-will", "-p", str(master.pidfile))
+    assert done.returncode == 0, done.stderr
+    lab.wait_owner(VIP, "b", 1)
+    assert [f.priority for f in lab.adverts("a", since=since)] == [0]
+    assert not path.exists()
+    again = command(lab["a"], "--execute-will", "-p", str(master.pidfile))
+    assert again.returncode == 0
+    assert len(lab.adverts("a", since=since)) == 1, "once"
+
+
+def test_a_will_whose_addresses_are_gone_does_nothing(lab: Lab, master: Ours) -> None:
+    path = will_file(master)
+    lab.wait(path.exists, 2, "the will is written")
+    master.kill()
+    lab["a"].ip(f"addr del {VIP}/24 dev eth0")
+    since = now()
+    assert command(lab["a"], "--execute-will", "-p", str(master.pidfile)).returncode == 0
+    assert not lab.adverts("a", since=since)
+
+
+def test_the_next_start_undoes_what_a_crash_left_even_outside_the_new_configuration(lab: Lab, master: Ours) -> None:
+    path = will_file(master)
+    lab.wait(path.exists, 2, "the will is written")
+    master.kill()
+    assert "a" in lab.held.owners(VIP)
+    master.config.write_text(config(instance((f"{SECOND}/24",), vrid=52, priority=200)))
+    master.start()
+    lab.wait_owner(SECOND, "a", 5)
+    lab.wait_owner(VIP, "b", 3)
+
+
+# ------------------------------------------------------------------------------------------- start and stop
+def test_a_second_daemon_with_the_same_pid_file_is_refused(lab: Lab, master: Ours) -> None:
+    done = command(lab["a"], "-n", "-l", "-f", str(master.config), "-p", str(master.pidfile))
+    assert done.returncode == 1
+    assert f"process {master.pid} holds" in done.stderr
+    assert master.answers()
+
+
+def test_in_the_background_the_start_is_over_when_the_command_returns(lab: Lab, tmp_path: Path) -> None:
+    a = lab["a"]
+    file = tmp_path / "vrrpd.conf"
+    file.write_text(config(instance(priority=255, state="MASTER")))
+    done = command(a, "-f", str(file), "-p", str(tmp_path / "main.pid"), "-r", str(tmp_path / "vrrp.pid"))
+    assert done.returncode == 0, done.stderr
+    pid = int((tmp_path / "main.pid").read_text())
+    assert not ended(pid)
+    lab.wait_owner(VIP, "a", 5)
+    os.kill(pid, signal.SIGTERM)
+    lab.wait(lambda: ended(pid), 5, "it ends")
+    lab.wait_owner(VIP, "", 1)
+    assert not (tmp_path / "main.pid").exists()
+
+
+def test_in_the_background_a_bad_configuration_fails_the_command(lab: Lab, tmp_path: Path) -> None:
+    file = tmp_path / "vrrpd.conf"
+    file.write_text(config(instance()) + "nonsense\n")
+    done = command(lab["a"], "-f", str(file), "-p", str(tmp_path / "main.pid"))
+    assert done.returncode == 5
+    assert "nonsense" in done.stderr
+    assert not (tmp_path / "main.pid").exists()
+
+
+def test_dont_release_vrrp_keeps_the_addresses_and_says_nothing(lab: Lab) -> None:
+    daemon = lab["a"].run(Ours, config(instance(priority=200)), options=("-V",))
+    lab.wait_owner(VIP, "a", 5)
+    since = now()
+    assert daemon.stop() == 0
+    assert lab.held.owners(VIP) == {"a"}
+    assert [f.priority for f in lab.adverts("a", since=since) if not f.priority] == []
+
+
+def test_a_stop_is_quick_for_a_backup(lab: Lab, master: Ours) -> None:
+    backup = lab["b"].daemon
+    since = now()
+    assert backup.stop() == 0
+    assert now() - since < 0.5
+    assert not lab.adverts("b", since=since)
+
+
+def test_a_stop_while_the_successor_takes_over_costs_no_answer(lab: Lab, master: Ours) -> None:
+    prober = Prober(lab, VIP)
+    lab.wait(lambda: len(prober.answered) > 10, 3, "it answers")
+    since = now()
+    assert master.stop() == 0
+    lab.wait_owner(VIP, "b", 2)
+    seen = len(prober.answered)
+    lab.wait(lambda: len(prober.answered) > seen + 20, 3, "b answers")
+    prober.stop()
+    assert prober.longest_gap(since) < 0.06
+
+
+# -------------------------------------------------------------------------------------------------- reload
+def test_a_reload_touches_only_what_changed(lab: Lab, master: Ours) -> None:
+    same, other = instance(priority=200), instance((f"{SECOND}/24",), name="VI_2", vrid=52, priority=200)
+    master.reload(config(same, other))
+    lab.wait_owner(SECOND, "a", 5)
+    before = master.instance("VI_1")["last_transition"]["at"]
+    since = now()
+    reply = None
+    master.config.write_text(config(same, other.replace("priority 200", "priority 210")))
+    reply = master.ask("reload")
+    assert reply["ok"], reply
+    assert reply["changed"] == ["VI_2"]
+    lab.wait(lambda: any(f.priority == 210 for f in lab.adverts("a", 52, since)), 1, "the new priority")
+    assert not lab.changes(VIP, since)
+    assert abs(master.instance("VI_1")["last_transition"]["at"] - before) < 0.1
+    times = [f.at for f in lab.adverts("a", 51, since)]
+    assert max((b - a for a, b in zip(times, times[1:])), default=0) < 0.2
+
+
+def test_reloads_on_top_of_each_other_end_with_the_last_file(lab: Lab, master: Ours) -> None:
+    for number in range(101, 121):
+        master.reload(config(instance((f"{VIP}/24", f"10.0.0.{number}/24"), priority=200)))
+    lab.wait_owner("10.0.0.120", "a", 10)
+    lab.wait(lambda: not any(lab.held.owners(f"10.0.0.{n}") for n in range(101, 120)), 3, "only the last one")
+    assert lab.held.owners(VIP) == {"a"}
+
+
+def test_a_broken_file_is_told_to_the_log_and_to_who_asked_and_changes_nothing(lab: Lab, master: Ours) -> None:
+    before = processes(master)
+    since = now()
+    master.config.write_text(config(instance(priority=200)).replace("virtual_router_id 51", "virtual_router_id 510"))
+    reply = master.ask("reload")
+    assert reply["ok"] is False
+    assert "510" in json.dumps(reply["diagnostics"])
+    lab.wait(lambda: "goes on as before" in master.log() and "510" in master.log(), 2, "the log says so")
+    master.reload()
+    lab.wait(lambda: master.log().count("goes on as before") == 2, 3, "after a signal too")
+    assert processes(master) == before
+    assert not lab.changes(VIP, since)
+    assert not [f for f in lab.adverts("a", since=since) if f.priority != 200]
+
+
+def test_after_a_crash_the_reloaded_configuration_is_the_one_that_runs(lab: Lab, master: Ours) -> None:
+    master.config.write_text(config(instance((f"{VIP}/24", f"{SECOND}/24"), priority=200)))
+    assert master.ask("reload")["ok"]
+    lab.wait_owner(SECOND, "a", 2)
+    master.config.write_text("broken {")
+    os.kill(master.vrrp_pid(), signal.SIGKILL)
+    lab.wait_owner(SECOND, "b" if lab.held.owners(SECOND) == {"b"} else "", 2)
+    lab.wait_owner(SECOND, "a", 5)
+
+
+# -------------------------------------------------------------------------------------------------- the rest
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
+def test_a_signal_writes_the_status_as_text(lab: Lab, master: Ours, number: signal.Signals) -> None:
+    path = Path(f"{master.pidfile}.d", "vrrpd.data")
+    os.kill(master.pid, number)
+    lab.wait(path.exists, 3, "the dump")
+    text = path.read_text()
+    assert "vrrp_instance VI_1" in text
+    assert "state = MASTER" in text
+
+
+def test_many_instances_fail_over_together_and_are_told_in_slices(lab: Lab) -> None:
+    """64 virtual routers of 3 addresses: one status answer is longer than one message."""
+
+    def many(priority: int) -> str:
+        return config(
+            *(
+                instance(tuple(f"10.1.{n}.{k}/32" for k in (1, 2, 3)), name=f"VI_{n}", vrid=n, priority=priority)
+                for n in range(1, 65)
+            )
+        )
+
+    daemon = lab["a"].run(Ours, many(200))
+    lab["b"].run(Ours, many(100))
+    assert isinstance(daemon, Ours)
+    lab.wait(lambda: all(lab.held.owners(f"10.1.{n}.{k}") == {"a"} for n in range(1, 65) for k in (1, 2, 3)), 10, "a")
+    status = daemon.status()
+    assert {i["name"] for i in status["instances"]} == {f"VI_{n}" for n in range(1, 65)}
+    assert {i["state"] for i in status["instances"]} == {"MASTER"}
+    since = now()
+    os.kill(daemon.vrrp_pid(), signal.SIGKILL)
+    lab.wait(lambda: not any("a" in lab.held.owners(f"10.1.{n}.1") for n in range(1, 65)), 2, "all undone")
+    assert {f.vrid for f in lab.adverts("a", since=since) if f.priority == 0} == set(range(1, 65))
+
+
+def interpreters() -> list[str]:
+    """The system's Python, and every other version from 3.9 on that this machine happens to have."""
+    found = {"system": "/usr/bin/python3"}
+    for minor in range(9, 15):
+        homes = sorted(Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/python3"))
+        path = str(homes[-1]) if homes else shutil.which(f"python3.{minor}")
+        if path:
+            found[f"3.{minor}"] = path
+    return list(found.values())
+
+
+@pytest.mark.parametrize("python", interpreters())
+def test_every_python_runs_it(lab: Lab, python: str) -> None:
+    """The floor is 3.9; from 3.13 on the timerfd comes with Python."""
+
+    class Other(Ours):
+        def argv(self) -> list[str]:
+            return [python, *super().argv()[1:]]
+
+    daemon = lab["a"].run(Other, config(instance(priority=200)))
+    lab["b"].run(Other, config(instance(priority=100)))
+    assert isinstance(daemon, Ours)
+    lab.wait_owner(VIP, "a", 10)
+    lab.wait(daemon.answers, 5, "status")
+    daemon.reload(config(instance((f"{VIP}/24", f"{SECOND}/24"), priority=200)))
+    lab.wait_owner(SECOND, "a", 5)
+    os.kill(daemon.vrrp_pid(), signal.SIGKILL)
+    lab.wait(lambda: "started again" in daemon.log(), 2, "the will")
+    lab.wait_owner(VIP, "a", 5)
+    assert daemon.stop() == 0
+    lab.wait_owner(VIP, "b", 2)
