@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import socket
 import sys
 from typing import Any
@@ -19,12 +18,6 @@ from vrrpd.model.vrrp import AF_INET, VirtualAddress, VrrpInstance
 from vrrpd.net.links import Links
 
 VALID, CANNOT_RUN, ERRORS, INSECURE = 0, 4, 5, 6
-DEFAULT_PATHS = ("/etc/vrrpd/vrrpd.conf", "/etc/keepalived/keepalived.conf")
-
-
-def default_path() -> str:
-    """The configuration when no -f is given."""
-    return next((path for path in DEFAULT_PATHS if os.path.exists(path)), DEFAULT_PATHS[0])
 
 
 def exit_status(loaded: Loaded) -> int:
@@ -38,7 +31,7 @@ def exit_status(loaded: Loaded) -> int:
 
 def main(args: argparse.Namespace) -> int:
     """Check `args.file`; `args.config_id`, `args.lenient` and `args.json` as on the command line."""
-    path = args.file or default_path()
+    path = args.file
     loaded = load(path, config_id=args.config_id, lenient=args.lenient, interfaces=_interfaces())
     status = exit_status(loaded)
     if args.json:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from vrrpd.conf.expand import MAX_LINES, Line, Reader
@@ -13,18 +12,9 @@ from vrrpd.conf.tree import Statement, parse
 
 from . import validate
 from .blocks import BLOCKS, TOP
-from .globals import GlobalDefs
-from .vrrp import VrrpInstance
+from .model import Model
 
-
-@dataclass(frozen=True)
-class Model:
-    """A whole configuration, resolved. `sha256` is of the main file's bytes."""
-
-    global_defs: GlobalDefs
-    vrrp_instances: tuple[VrrpInstance, ...]
-    path: str
-    sha256: str
+__all__ = ["Loaded", "Model", "load"]
 
 
 class Loaded(NamedTuple):

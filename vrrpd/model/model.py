@@ -1,0 +1,21 @@
+"""The whole of a configuration, resolved: what crosses from the loader to the guard, the vrrp process and the helper.
+
+Apart from load.py, so that whoever unpickles a Model does not load the reader.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .globals import GlobalDefs
+from .vrrp import VrrpInstance
+
+
+@dataclass(frozen=True)
+class Model:
+    """`sha256` is of the main file's bytes."""
+
+    global_defs: GlobalDefs
+    vrrp_instances: tuple[VrrpInstance, ...]
+    path: str
+    sha256: str
