@@ -150,7 +150,11 @@ def other_pythons() -> list[Section]:
 
 
 def molecule(scenario: str) -> Section:
-    return Section(f"molecule {scenario}", ([LABNS, *tool("molecule", "test", "-s", scenario)],), molecule_count)
+    return Section(
+        f"molecule {scenario}",
+        ([LABNS, *tool("molecule", "test", "--no-command-borders", "-s", scenario)],),
+        molecule_count,
+    )
 
 
 def lanes(full: bool) -> list[list[Section]]:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import pytest
 import testinfra
@@ -52,6 +55,34 @@ class Node:
 
     def mac(self) -> str:
         return self.run("cat /sys/class/net/eth0/address").strip()
+
+
+class Run(NamedTuple):
+    """A run of ansible-playbook: its exit status, everything it printed, and the recap per host."""
+
+    status: int
+    output: str
+    recap: dict[str, dict[str, int]]
+
+    def counts(self, name: str) -> dict[str, int]:
+        """One counter (changed, unreachable, ...) of every router."""
+        return {host: values[name] for host, values in self.recap.items() if host != "localhost"}
+
+
+def playbook(*arguments: str, name: str = "site.yml", status: int = 0) -> Run:
+    """Run one of the project's playbooks on the scenario, as a user would type it."""
+    project, scenario = os.environ["MOLECULE_PROJECT_DIRECTORY"], os.environ["MOLECULE_SCENARIO_DIRECTORY"]
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", f"{scenario}/inventory", *arguments, name]
+    env = {**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_CONFIG": f"{project}/ansible.cfg"}
+    done = subprocess.run(
+        command, cwd=project, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+    )
+    recap = {
+        host: {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", counters)}
+        for host, counters in re.findall(r"^(\S+) +: (ok=.*)$", done.stdout, re.MULTILINE)
+    }
+    assert done.returncode == status, f"{command} exited with {done.returncode}:\n{done.stdout}"
+    return Run(done.returncode, done.stdout, recap)
 
 
 class Cluster:
@@ -104,10 +135,7 @@ class Cluster:
 
     def measured(self) -> list[dict[str, Any]]:
         """What lab/measure saw, per address."""
-        return [
-            json.loads(text)
-            for text in self.client.run("cat /run/measure-1.json; echo; cat /run/measure-2.json").split("\n")
-        ]
+        return [json.loads(self.client.run(f"cat /run/measure-{number}.json")) for number in (1, 2)]
 
 
 def until(look: Callable[[], T], good: Callable[[T], bool], seconds: float) -> T:
@@ -126,6 +154,12 @@ def cluster() -> Cluster:
 
 
 @pytest.fixture(scope="session")
+def site() -> Callable[..., Run]:
+    """Runs site.yml, or another playbook, with these arguments; `status` is the exit status that it must have."""
+    return playbook
+
+
+@pytest.fixture(scope="session")
 def record() -> dict[str, Any]:
     """What molecule/shared/fault.yml wrote down."""
     made: dict[str, Any] = json.loads((Path(os.environ["MOLECULE_EPHEMERAL_DIRECTORY"]) / "fault.json").read_text())
@@ -139,6 +173,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Any:
     cluster = getattr(item, "funcargs", {}).get("cluster")
     if report.when == "call" and report.failed and isinstance(cluster, Cluster):
         for node in cluster.routers.values():
-            journal = node.host.run("journalctl -u vrrpd -n 25 --no-pager -o short-precise; vrrpctl status")
+            journal = node.host.run(
+                "journalctl -u vrrpd -n 25 --no-pager -o short-precise -t vrrpd -t systemd; vrrpctl status"
+            )
             report.sections.append((f"{node.name}: journal and status", journal.stdout + journal.stderr))
     return report

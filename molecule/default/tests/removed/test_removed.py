@@ -1,10 +1,18 @@
-"""After playbooks/remove.yml: the nodes look as they did before the first deploy."""
+"""playbooks/remove.yml: after it the nodes look as they did before the first deploy."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+
+
+@pytest.fixture(scope="module", autouse=True)
+def removed(site: Callable[..., Any]) -> None:
+    run = site(name="playbooks/remove.yml")
+    assert all(run.counts("changed").values()), run.output
+    assert not any(site(name="playbooks/remove.yml").counts("changed").values())
 
 
 @pytest.mark.parametrize("name", ["router1", "router2", "router3"])
