@@ -53,6 +53,11 @@ options:
     type: list
     elements: str
     default: []
+  named:
+    description: Hosts that left and that the plan has named already, so that no warning repeats it.
+    type: list
+    elements: str
+    default: []
   sysctls:
     description: Kernel settings, live and persistent. The former values are recorded and restored later.
     type: dict
@@ -168,7 +173,7 @@ import tempfile
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible.module_utils.vrrpd_control import SOCKET, DaemonError, status
+from ansible.module_utils.vrrpd_control import SOCKET, DaemonError, status, told
 from ansible.module_utils.vrrpd_host import (
     HostError,
     Wanted,
@@ -189,7 +194,7 @@ from ansible.module_utils.vrrpd_host import (
     sysctl_text,
     write,
 )
-from ansible.module_utils.vrrpd_mask import diagnostic_lines, digest, filled, masked, masked_after
+from ansible.module_utils.vrrpd_mask import MASK, diagnostic_lines, digest, filled, masked, masked_after
 from ansible.module_utils.vrrpd_release import ArchiveError, content, prune, unpack
 
 USER = "vrrpd"
@@ -221,6 +226,7 @@ class Deploy:
         self.diffs: list[dict[str, str]] = []
         self.changed = False
         self.record: dict[str, Any] = load_json(self.at(RECORD))
+        self.hung = False  # active for systemd, silent for us
 
     def at(self, path: str) -> str:
         """A path of the node, below `root`."""
@@ -235,6 +241,8 @@ class Deploy:
 
     def present(self) -> dict[str, Any]:
         if self.real:
+            if os.geteuid() != 0:
+                raise HostError("only root can deploy a daemon: set ansible_become: true for this host")
             found = rivals()
             if found:
                 raise HostError("; ".join(found))
@@ -261,13 +269,13 @@ class Deploy:
             if unit is None:
                 raise HostError(f"release {self.wants['version']} has no vrrpd/vrrpd.service")
         self._user()
-        reload_units = self._files(unit)
+        reload_units, restart = self._files(unit)
         previous = self._switch(target)
         self._config(text, secrets)
         self._sysctls()
         self._firewall()
         self._enable(reload_units)
-        if reload_units and running:
+        if restart and running:
             self.record["restart_pid"] = running["pid"]
         action, kind = self._action(running, sha)
         left = self._write_record(sha, secrets, running)
@@ -297,9 +305,14 @@ class Deploy:
         try:
             found = status(SOCKET)
         except DaemonError as error:
+            # One that systemd is just starting has no socket yet, and answers later.
             if os.path.exists(SOCKET) and run(["systemctl", "is-active", "--quiet", "vrrpd"])[0] == 0:
+                self.hung = True
                 self.module.warn(f"the daemon is active and does not answer, so it will be restarted: {error}")
             return {}
+        for instance in found["instances"]:
+            if instance["state"] == "FAULT" and list(instance.get("faults", [])) != ["maintenance"]:
+                self.module.warn(told(instance))
         return {
             "version": found.get("version", ""),
             "release": found.get("release", ""),
@@ -331,6 +344,8 @@ class Deploy:
             lines = diagnostic_lines(report["diagnostics"], self.wants["config"], {path: CONFIG})
         except (ValueError, KeyError, TypeError):
             hidden = masked(output.replace(path, CONFIG))
+            for secret in self._text()[1].values():
+                hidden = hidden.replace(secret, MASK)
             raise HostError(f"the checker failed with exit status {exit_status}: {hidden.strip()[-600:]}") from None
         if exit_status:
             raise HostError(
@@ -380,12 +395,16 @@ class Deploy:
             )
         return not same_text
 
-    def _files(self, unit: str) -> bool:
-        """Launchers and unit; true when systemd has to read its units again."""
-        for program in PROGRAMS:
-            text = LAUNCHER.format(python=self.wants["python"], opt=OPT, program=program)
-            self._put(Wanted(f"/usr/local/sbin/{program}", text, 0o755))
-        return self._put(Wanted(UNIT, unit, 0o644))
+    def _files(self, unit: str) -> tuple[bool, bool]:
+        """Launchers and unit; whether systemd has to read its units again, and whether a running daemon is outdated."""
+        launchers = [
+            self._put(Wanted(f"/usr/local/sbin/{program}", self._launcher(program), 0o755)) for program in PROGRAMS
+        ]
+        changed = self._put(Wanted(UNIT, unit, 0o644))
+        return changed, changed or launchers[0]
+
+    def _launcher(self, program: str) -> str:
+        return LAUNCHER.format(python=self.wants["python"], opt=OPT, program=program)
 
     def _switch(self, target: str) -> str:
         """Point `current` at the release, in one rename."""
@@ -479,7 +498,7 @@ class Deploy:
         if not self.real:
             return "none", "none"
         if not running:
-            return "start", "rolling"
+            return "restart" if self.hung else "start", "rolling"
         if running["release"] != self.wants["version"] or self.record.get("restart_pid") == running["pid"]:
             action = "restart"
         elif running["config_sha256"] != sha:
@@ -515,6 +534,11 @@ class Deploy:
             record.update(members=[], left=[])
         known = [*record.get("left", []), *record.get("members", [])]
         left = [name for name in dict.fromkeys(known) if name not in members and name not in retired]
+        for name in left:
+            if name not in self.wants["named"]:
+                self.module.warn(
+                    f"{name} was a host of this cluster and is not any more: while its daemon runs it is a rival"
+                )
         record.update(cluster=self.wants["cluster"], members=members, left=left)
         if record != former and not self.check:
             write(self.at(RECORD), json.dumps(record, indent=1) + "\n", 0o600)
@@ -583,6 +607,7 @@ def main() -> None:
             "cluster": {"type": "str", "default": ""},
             "members": {"type": "list", "elements": "str", "default": []},
             "retired": {"type": "list", "elements": "str", "default": []},
+            "named": {"type": "list", "elements": "str", "default": []},
             "sysctls": {"type": "dict", "default": {}},
             "firewall": {"type": "bool", "default": False},
             "python": {"type": "path", "default": "/usr/bin/python3"},
