@@ -26,7 +26,7 @@ MAX_DEPTH = 64
 if TYPE_CHECKING:
     from random import Random
 
-INTERESTING = re.compile(r"[#!$@~\\]|^\s*include")
+INTERESTING = re.compile(r"[#!$@~\\]|^\s*(?:include|random_seed\s)")
 INCLUDE = re.compile(r"^\s*(include(?:_check|[rmwba])?)(?:\s+(.*?))?\s*$")
 DEFINITION = re.compile(r"^\s*\$([A-Za-z_]\w*)=(.*)$", re.DOTALL)
 CONDITION = re.compile(r"^\s*@(\^?)(\S*)")
@@ -176,6 +176,9 @@ class Reader:
                 return
             else:
                 break
+        seed = RANDOM_SEED.match(line.text)
+        if seed:
+            self._generator().seed(int(seed.group(1)[:20]))
         if "$" not in line.text:
             yield self._counted(line)
             return
@@ -187,9 +190,6 @@ class Reader:
         if expanded.text.lstrip()[:1] in ("@", "~", "$") and expanded.text != line.text:
             yield from self._line([expanded], stack)
         else:
-            seed = RANDOM_SEED.match(expanded.text)
-            if seed:
-                self._generator().seed(int(seed.group(1)[:20]))
             yield self._counted(expanded)
 
     def _counted(self, line: Line) -> Line:

@@ -60,6 +60,12 @@ class GlobalDefs:
     dynamic_interfaces: tuple[str, ...] = kw(
         Words("value", "words"), (), "accepted: an interface may always come and go here"
     )
+    include_check: tuple[str, ...] = kw(
+        Words("value", "words"),
+        (),
+        "which includes that find nothing are errors; conf/expand.py obeys it while reading",
+    )
+    random_seed: int = kw(Integer(0, 2**32 - 1), 0, "makes ${_RANDOM} repeatable from here on")
     vrrp_version: int = kw(Integer(2, 3), 2, "VRRP version of IPv4 instances")
     vrrp_mcast_group4: bytes = kw(Address(AF_INET, True), b"\xe0\x00\x00\x12", "IPv4 group of adverts")
     vrrp_mcast_group6: bytes = kw(

@@ -23,6 +23,7 @@ NOTIFIES = tuple(f.name for f in dataclasses.fields(VrrpInstance) if f.name.star
 INHERITED = {
     row.field: row.inherits for row in BLOCKS["vrrp_instance"].keywords.values() if row.inherits and row.supported
 }
+DEFAULT_USER = "keepalived_script"  # keepalived.conf(5) "SCRIPTS": if there is such a user, else root
 MOST_IPV6 = (1500 - 40 - 8) // 16  # RFC 9568 5.2.5 counts to 255, but an advert must fit into one frame
 MAX_ADVERT_V3 = 40.95  # RFC 9568 5.2.7: 12 bits of centiseconds
 
@@ -278,26 +279,23 @@ def _ipv(family: int) -> str:
 def instances(blocks: list[Bound], defs: GlobalDefs, problems: Problems) -> list[VrrpInstance]:
     """All instances, resolved; clashes between them reported."""
     found: list[VrrpInstance] = []
-    places: list[Place] = []
-    names: dict[str, Place] = {}
+    names: dict[str, Bound] = {}
     for bound in blocks:
-        place = bound.statement.place(1)
         if bound.name in names:
-            message = f"vrrp_instance {bound.name} is already defined in line {names[bound.name].line}"
-            problems.survivable(place, message, "this block would be skipped")
+            line = names[bound.name].statement.line.number
+            message = f"vrrp_instance {bound.name} is already defined in line {line}"
+            problems.survivable(bound.statement.place(1), message, "this block would be skipped")
             continue
-        names[bound.name] = place
+        names[bound.name] = bound
         found.append(Instance(bound, defs, problems).resolved())
-        vrid = bound.places.get("virtual_router_id")
-        places.append(vrid.place(1) if vrid else place)
-    _clashes(found, places, problems)
+    _clashes(found, names, problems)
     return found
 
 
-def _clashes(found: list[VrrpInstance], places: list[Place], problems: Problems) -> None:
+def _clashes(found: list[VrrpInstance], bounds: dict[str, Bound], problems: Problems) -> None:
     """keepalived: one VRID per interface and family, unless unicast keeps two instances apart."""
     taken: dict[tuple[str, int, int, bytes], list[VrrpInstance]] = {}
-    for instance, place in zip(found, places):
+    for instance in found:
         group = b"" if instance.unicast_peer else instance.mcast_group
         key = (instance.interface, instance.family, instance.virtual_router_id, group)
         for other in taken.setdefault(key, []):
@@ -307,7 +305,7 @@ def _clashes(found: list[VrrpInstance], places: list[Place], problems: Problems)
             )
             if not apart and instance.virtual_router_id and instance.interface:
                 problems.error(
-                    place,
+                    bounds[instance.name].places["virtual_router_id"].place(1),
                     f"virtual_router_id {instance.virtual_router_id} on {instance.interface} "
                     f"({_ipv(instance.family).split()[1]}) is already that of {other.name}",
                 )
@@ -318,13 +316,14 @@ def scripts(blocks: list[Bound], defs: GlobalDefs, problems: Problems) -> None:
     """What the scripts need of this machine: programs that exist, and that others may not change."""
     judged: dict[str, tuple[str, str] | None] = {}
     as_root = False
+    default_user = defs.script_user or (DEFAULT_USER if user_exists(DEFAULT_USER) else "")
     for bound in blocks:
         for name in NOTIFIES:
             script: Script | None = bound.values.get(name)
             if script is None or not script.argv:
                 continue
             place = bound.places[name].place(1)
-            user = script.user or defs.script_user
+            user = script.user or default_user
             if user and not user_exists(user):
                 quotes = "put a command with arguments in quotes" if script.user else ""
                 message = f"{name}: there is no user '{user}' on this machine, the script cannot run"
