@@ -10,8 +10,12 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from vrrpd import __version__
+
+if TYPE_CHECKING:
+    from vrrpd import guard
 
 CONFIGS = ("/etc/vrrpd/vrrpd.conf", "/etc/keepalived/keepalived.conf")
 RUN_DIR = "/run/vrrpd"
@@ -96,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.execute_will:
         from vrrpd import guard
 
-        return guard.execute_will(run_dir(options))
+        return guard.execute_will(_setting(options))
     return _daemon(options)
 
 
@@ -117,8 +121,14 @@ def _daemon(options: argparse.Namespace) -> int:
         return EXIT_CANNOT_RUN
     from vrrpd import guard
 
+    return guard.main(_setting(options), options.dont_fork)
+
+
+def _setting(options: argparse.Namespace) -> guard.Setting:
+    from vrrpd import guard
+
     directory = run_dir(options)
-    setting = guard.Setting(
+    return guard.Setting(
         config=os.path.abspath(configuration(options)),
         run_dir=directory,
         pid_file=os.path.abspath(options.pid or os.path.join(directory, "vrrpd.pid")),
@@ -132,7 +142,6 @@ def _daemon(options: argparse.Namespace) -> int:
         core_dumps=options.core_dump,
         release=release(),
     )
-    return guard.main(setting, options.dont_fork)
 
 
 def _has_net_admin() -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import gc
 import json
 import os
 import select
@@ -30,11 +31,13 @@ EXIT_CANNOT_RUN = 4
 
 LOAD_TIMEOUT = 60.0
 FENCE_LEAST, FENCE_ADVERTS = 1.0, 2.5  # silence that gets a vrrp process killed
+LOOKS = 5  # within that silence
 KILL_WAIT = 0.02  # after SIGKILL; longer only when the kernel holds it, and then the will does not wait either
 PREDECESSOR_WAIT = 10.0  # for a vrrp process whose guard has died to leave in the planned way
 HELPER_GRACE = 5.0
 BACKOFF = (0.0, 0.0, 0.5, 1.0, 2.0, 5.0, 10.0)  # before a restart, by the number of deaths within BACKOFF_WINDOW
 BACKOFF_WINDOW = 60.0
+_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 HANDLED = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -126,7 +129,7 @@ class Loader:
 
     def __init__(self, setting: Setting) -> None:
         self._result = os.memfd_create("diagnostics")
-        self._model = os.memfd_create("model")
+        self._model = os.memfd_create("model", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         self.deadline = time.monotonic() + LOAD_TIMEOUT
         keep = {self._result, self._model}
         self.child = _fork(keep, lambda: load_in_child(setting, self._result, self._model))
@@ -138,6 +141,8 @@ class Loader:
         """The outcome, once the child has ended."""
         ended = self.child.reap()
         data = ipc.read_all(self._result)
+        # The vrrp process gets this descriptor, and a root process unpickles what is in it.
+        fcntl.fcntl(self._model, fcntl.F_ADD_SEALS, _SEALS)
         try:
             answer = json.loads(data)
         except ValueError:
@@ -209,8 +214,10 @@ def _same_file(fd: int, path: str) -> bool:
 
 
 def write_pid(fd: int, pid: int) -> None:
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, b"%d\n" % pid, 0)
+    """Readable at any moment: the former pid, the new one, or the new one with line ends behind it."""
+    data = b"%d\n" % pid
+    os.pwrite(fd, data.ljust(16, b"\n"), 0)
+    os.ftruncate(fd, len(data))
 
 
 # -------------------------------------------------------------------------------- the guard
@@ -268,6 +275,8 @@ class Guard:
 
     def run(self) -> int:
         self.loop.watch(self.signals.fileno(), self._on_signals)
+        gc.collect()
+        gc.freeze()  # the children share what is never looked at by a collection
         self._start_vrrp()
         self._start_helper()
         self.loop.run(self._turn)
@@ -366,14 +375,14 @@ class Guard:
         )
 
     def _look(self, now: float) -> None:
-        """Has the vrrp process given a sign of life since the looks before? Ten looks are the patience we have."""
+        """Has the vrrp process given a sign of life since the looks before?"""
         patience = max(FENCE_LEAST, FENCE_ADVERTS * self.loaded.shortest)
-        self._next_look = now + patience / 10
+        self._next_look = now + patience / LOOKS
         if not self._ready or self.vrrp is None or self.stopping:
             self._missed = 0
             return
         self._missed += 1
-        if self._missed > 10:
+        if self._missed > LOOKS:
             self.tell("error", f"the vrrp process has given no sign of life for {patience:g} s: killed")
             self._missed = 0
             self._fence()
@@ -484,7 +493,9 @@ class Guard:
         """Its last words, its will, its successor."""
         child = self.vrrp
         assert child is not None
-        self._from_vrrp(now)
+        channel = self.vrrp_channel
+        while channel is not None and not channel.closed:
+            self._from_vrrp(now)
         self.loop.forget(child.fd)
         ended = child.reap()
         if self.vrrp_channel is not None:
@@ -620,10 +631,21 @@ def first_error(loaded: Loaded) -> str:
     return (loaded.text.splitlines() or ["unknown"])[0]
 
 
-def execute_will(run_dir: str) -> int:
-    """What ExecStopPost= runs: whatever a guard that was killed left behind."""
+def execute_will(setting: Setting) -> int:
+    """What ExecStopPost= runs: whatever a guard that was killed left behind. Not under the feet of a living one."""
+    folder = os.path.join(setting.run_dir, will.FOLDER)
+    if not os.path.isdir(folder):
+        return 0
     log = open_log(True)
-    will.execute(will.left_behind(os.path.join(run_dir, will.FOLDER)), log.write, only_present=True)
+    try:
+        locks = [lock_pid_file(setting.pid_file), lock_pid_file(setting.vrrp_pid_file, PREDECESSOR_WAIT)]
+    except Running as error:
+        log.error(f"no will is executed: {error}")
+        return EXIT_RUNNING
+    will.execute(will.left_behind(folder), log.write, only_present=True)
+    for fd, path in zip(locks, (setting.pid_file, setting.vrrp_pid_file)):
+        os.unlink(path)
+        os.close(fd)
     return 0
 
 

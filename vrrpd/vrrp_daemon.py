@@ -17,7 +17,7 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vrrpd import __version__, ipc, process, will
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 READ_LIMIT = 512
 SLICE_BYTES = 32768  # of one part of a status answer
 SLICE_SECONDS = 0.001  # and what making it may take of a turn
+RECORD_ADDRESSES = 200
 BEAT_LEAST, BEAT_MOST = 0.2, 0.5
 
 MASTER = State.MASTER
@@ -105,8 +106,8 @@ class Daemon:
         self._fresh: set[Place] = set()  # what nobody held before this batch
         self._foreign: set[Place] = set()  # an owner's address that was on the interface before us
         self._declarations: dict[VirtualRouter, None] = {}  # to be looked at when the batch is through
-        self._keys: dict[VirtualRouter, str] = {}
-        self._specs: dict[VirtualRouter, object] = {}
+        self._keys: dict[VirtualRouter, tuple[str, ...]] = {}  # of the records that the guard has
+        self._specs: dict[VirtualRouter, object] = {}  # whose adverts they hold
         self._next_key = 0
         self._handlers: dict[type, Callable[[Any], None]] = {
             actions.SendAdvert: self._send_advert,
@@ -171,8 +172,9 @@ class Daemon:
 
     def _from_kernel(self, now: float) -> None:
         try:
-            changes = self.links.read(self.monitor.events(), self._places)
+            changes = self.links.read(list(self.monitor.events()), self._places)
         except netlink.Overrun:
+            self.monitor.discard()
             changes = self.links.load()
         if changes.changed or changes.gone or changes.removed:
             self._feed(changes, now)
@@ -358,8 +360,7 @@ class Daemon:
         if self._batch:
             self._flush_batch()
         if self._declarations:
-            for router in self._declarations:
-                self._declare(router)
+            self._declare(self._declarations)
             self._declarations.clear()
         if self._announce:
             self._flush_announcements()
@@ -393,7 +394,6 @@ class Daemon:
                 continue
             held[place[1:]] = place, address.dev or router.cfg.interface
             self._batch.append((router, address, place, True))
-        self._declare(router)
 
     def _del_addresses(self, action: actions.DelAddresses) -> None:
         router = action.router
@@ -422,6 +422,7 @@ class Daemon:
                     self._foreign.discard(place)
                     continue
             wanted.append(entry)
+        self._declare(dict.fromkeys(router for router, _, _, adding in wanted if adding))
         results = self.requests.run([_request(address, place, adding) for _, address, place, adding in wanted])
         for (router, address, place, adding), code in zip(wanted, results):
             if adding and code in addresses.PRESENT:
@@ -505,39 +506,56 @@ class Daemon:
             self.helper.send(notice)
 
     # --------------------------------------------------------------------- will
-    def _declare(self, router: VirtualRouter) -> None:
-        """Tell the guard what undoes this router now; nothing when there is nothing to undo."""
-        held = self._held.get(router)
+    def _declare(self, routers: Iterable[VirtualRouter]) -> None:
+        """Tell the guard what undoes these routers now; where there is nothing to undo, that."""
+        sets: list[dict[str, Any]] = []
+        drops: list[str] = []
+        size = 0
+        for router in routers:
+            records = self._records(router)
+            keys = tuple(record.key for record in records)
+            drops += [key for key in self._keys.pop(router, ()) if key not in keys]
+            if not records:
+                self._held.pop(router, None)
+                self._specs.pop(router, None)
+                continue
+            self._keys[router], self._specs[router] = keys, router.spec
+            for record in records:
+                sets.append(will.encode(record))
+                size += 256 + 64 * len(record.addresses) + 40 * len(record.advert.addresses)
+                if size >= SLICE_BYTES:
+                    self.guard.send({"t": "will", "set": sets, "drop": []})
+                    sets, size = [], 0
+        for start in range(0, max(len(drops), 1), 512):
+            if sets or drops:
+                self.guard.send({"t": "will", "set": sets, "drop": drops[start : start + 512]})
+                sets = []
+
+    def _records(self, router: VirtualRouter) -> list[will.Record]:
+        """One for every RECORD_ADDRESSES addresses, because a message has a limit; none for who holds nothing."""
+        held = self._held.get(router, {}).values()
         if not held and router.state is not MASTER:
-            self._held.pop(router, None)
-            key = self._keys.pop(router, None)
-            self._specs.pop(router, None)
-            if key is not None:
-                self.guard.send({"t": "will", "set": [], "drop": [key]})
-            return
-        key = self._keys.get(router)
-        if key is None:
+            return []
+        own = [will.Held(place[1], place[2], place[0], name) for place, name in held if place not in self._foreign]
+        if router in self._keys:
+            stem = self._keys[router][0].rpartition("/")[0]
+        else:
             self._next_key += 1
-            key = self._keys[router] = f"{router.name}#{self._next_key}"
-        record = will.Record(
-            key,
-            router.ifindex,
-            router.cfg.interface,
-            tuple(
-                will.Held(place[1], place[2], place[0], name)
-                for place, name in (held or {}).values()
-                if place not in self._foreign
-            ),
-            router.spec,
-        )
-        self._specs[router] = router.spec
-        self.guard.send({"t": "will", "set": [will.encode(record)], "drop": []})
+            stem = f"{router.name}#{self._next_key}"
+        return [
+            will.Record(
+                f"{stem}/{start}",
+                router.ifindex,
+                router.cfg.interface,
+                tuple(own[start : start + RECORD_ADDRESSES]),
+                router.spec,
+            )
+            for start in range(0, max(len(own), 1), RECORD_ADDRESSES)
+        ]
 
     def _renew_wills(self) -> None:
         """After a reload or a change of our source address the advert of a record may be another one."""
-        for router in list(self._keys):
-            if self._specs.get(router) is not router.spec:
-                self._declare(router)
+        self._declare([router for router in self._keys if self._specs.get(router) is not router.spec])
 
     def _stale(self, router: VirtualRouter, address: VirtualAddress) -> Place | None:
         """Where an address of ours lies that we did not add: a crash left it, and a BACKUP must not answer for it."""
@@ -587,7 +605,7 @@ def run(guard_sock: socket.socket, helper_sock: socket.socket, setting: Setting)
         signal.signal(sig, signal.SIG_IGN)
     signals = process.SignalPipe([signal.SIGTERM])
     process.set_name("vrrpd-vrrp")
-    guard, helper = ipc.Channel(guard_sock), ipc.Channel(helper_sock, limit=8192)
+    guard, helper = ipc.Channel(guard_sock, limit=8192), ipc.Channel(helper_sock, limit=8192)
     who = process.drop_privileges(setting.user, process.VRRP_CAPABILITIES)
     if setting.core_dumps:
         process.permit_core_dumps()

@@ -150,8 +150,7 @@ def execute(records: Sequence[Record], log: Log, only_present: bool = False) -> 
         if interface is None or (only_present and (interface.name != record.ifname or not here)):
             continue
         due.append((record, here))
-    for record, _ in due:
-        _resign(record, log)
+    _resign([record for record, _ in due], log)
     wanted = [held for _, here in due for held in here]
     if wanted:
         requests = netlink.Requests()
@@ -163,20 +162,25 @@ def execute(records: Sequence[Record], log: Log, only_present: bool = False) -> 
             if code and code not in addresses.ABSENT:
                 log("error", f"cannot remove {_show(held)}: {os.strerror(code)}")
     for record, here in due:
-        log("warning", f"{record.key}: resigned and removed {', '.join(map(_show, here)) or 'no address'}")
+        removed = ", ".join(map(_show, here)) or "no address"
+        log("warning", f"{record.key.rpartition('#')[0]}: resigned and removed {removed}")
 
 
-def _resign(record: Record, log: Log) -> None:
-    advert = record.advert
-    try:
-        sender = Sender(record.ifindex, advert.family)
+def _resign(records: Iterable[Record], log: Log) -> None:
+    """Priority 0, once for a router whatever the number of its records."""
+    senders: dict[tuple[int, int], Sender] = {}
+    for where, advert in dict.fromkeys((record.ifindex, record.advert) for record in records):
         try:
-            for destination, datagram in packet.datagrams(advert, 0):
-                sender.send(destination, datagram, advert.source, advert.ttl)
-        finally:
-            sender.close()
-    except OSError as error:
-        log("error", f"{record.key}: cannot resign on {record.ifname}: {error.strerror}")
+            sender = senders.get((where, advert.family))
+            if sender is None:
+                sender = senders[where, advert.family] = Sender(where, advert.family)
+        except OSError as error:
+            log("error", f"cannot resign on interface {where}: {error.strerror}")
+            continue
+        for destination, datagram in packet.datagrams(advert, 0):
+            sender.send(destination, datagram, advert.source, advert.ttl)
+    for sender in senders.values():
+        sender.close()
 
 
 def _show(held: Held) -> str:

@@ -145,6 +145,21 @@ class Monitor:
             for kind, _, _, port, body in messages(memoryview(data)):
                 yield Event(kind, port, body)
 
+    def discard(self) -> None:
+        """Forget what waits: to be followed by a dump, which is newer than all of it."""
+        while self._skip():
+            pass
+
+    def _skip(self) -> bool:
+        try:
+            self._sock.recv(1)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+        return True
+
     def close(self) -> None:
         self._sock.close()
 
