@@ -457,6 +457,62 @@ class Keepalived(Daemon):
         return [self.binary, "-n", "-l", "-D", "-P", *files]
 
 
+class Frr(Daemon):
+    """FRR's zebra and vrrpd; the configuration is FRR's own. Its virtual address lies on a macvlan that we make."""
+
+    name = "frr"
+    folder_of_programs = Path("/usr/lib/frr")
+
+    def start(self) -> None:
+        program = self.folder_of_programs / "vrrpd"
+        assert program.exists(), "FRR is not installed: apt-get install --no-install-recommends frr"
+        self._macvlan()
+        # It runs as the user its package made, who may reach the folder and write into it.
+        shutil.chown(self.folder, "frr", "frr")
+        for folder in (self.host.lab.folder, self.host.folder):
+            folder.chmod(0o711)
+        zebra_socket = self.folder / "zserv"
+        zebra_socket.unlink(missing_ok=True)
+        (self.folder / "zebra.conf").write_text("\n")
+        common = ["-P", "0", "-u", "frr", "-g", "frr", "--vty_socket", str(self.folder), "-z", str(zebra_socket)]
+        zebra = [str(self.folder_of_programs / "zebra"), *common, "-f", str(self.folder / "zebra.conf")]
+        self._command = [str(program), *common, "-f", str(self.config), "-i", str(self.pidfile)]
+        with self.host.inside(), open(self.logfile, "ab") as log:
+            self.zebra = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", *zebra, "-i", str(self.folder / "zebra.pid")],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+        self.host.lab.wait(zebra_socket.exists, 5, "zebra listens")
+        super().start()
+
+    def argv(self) -> list[str]:
+        return self._command
+
+    def _macvlan(self) -> None:
+        words = self.config.read_text().split()
+        vrid = int(words[words.index("vrrp") + 1])
+        six = "ipv6" in words
+        address = words[words.index("ipv6" if six else "ip") + 1]
+        # Both routers have the address, the backup on a link that is down: it must not answer ARP for it.
+        self.host.sysctl(net__ipv4__conf__all__arp_ignore=1)
+        self.host.ip("link del vrrp0", check=False)
+        self.host.ip(
+            "link add vrrp0 link eth0 type macvlan mode bridge",
+            f"link set vrrp0 address 00:00:5e:00:0{2 if six else 1}:{vrid:02x}",
+            f"link set vrrp0 addrgenmode {'random' if six else 'none'}",
+            "link set vrrp0 protodown on",
+            f"addr add {address}/{64 if six else 24} dev vrrp0{' nodad' if six else ''}",
+            "link set vrrp0 up",
+        )
+
+    def kill(self) -> None:
+        super().kill()
+        self.zebra.kill()
+        self.zebra.wait(10)
+
+
 class Ours(Daemon):
     name = "ours"
 
