@@ -56,7 +56,6 @@ class GlobalDefs:
     )
     script_group: str = ""  # the second word of script_user
     enable_script_security: bool = kw(Flag(True), False, "do not run scripts as root that others may write")
-    default_interface: str = kw(String(), "eth0", "interface of static addresses without one")
     dynamic_interfaces: tuple[str, ...] = kw(
         Words("value", "words"), (), "accepted: an interface may always come and go here"
     )
@@ -96,4 +95,3 @@ class GlobalDefs:
     vrrp_skip_check_adv_addr: bool = kw(
         Boolean(), False, "check the addresses of an advert only when the sender changes"
     )
-    vrrp_startup_delay: float = kw(Seconds(0, LONGEST), 0.0, "wait before the instances start", unit="s")
