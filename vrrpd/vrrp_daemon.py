@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vrrpd import __version__, ipc, process, will
 from vrrpd.loop import Loop
+from vrrpd.model.model import Model  # here, so that no first unpickling has to import it
 from vrrpd.net import addresses, netlink
 from vrrpd.net.links import Changes, Links
 from vrrpd.net.sockets import Frames, Receiver, Sender
@@ -212,7 +213,7 @@ class Daemon:
             self.stop(now)
 
     def _apply(self, message: ipc.Message, fd: int, now: float) -> None:
-        model = pickle.loads(ipc.read_all(fd))  # made by the guard's own loader child
+        model: Model = pickle.loads(ipc.read_all(fd))  # made by the guard's own loader child
         known = set(self._routers())
         todo = self.engine.apply(model, now)
         self.source = {"path": str(model.path), "sha256": model.sha256, "loaded_at": time.time()}
