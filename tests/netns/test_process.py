@@ -63,6 +63,53 @@ def test_the_vrrp_process_keeps_four_capabilities(master: Ours) -> None:
     assert status["NoNewPrivs"] == "1"
 
 
+UNPRIVILEGED = """
+import json, os, socket, sys
+sys.path.insert(0, sys.argv[1])
+from vrrpd import process
+from vrrpd.net import addresses, netlink
+from vrrpd.net.sockets import AF_INET, AF_INET6, Frames, Receiver, Sender
+parent = os.getppid()
+who = process.drop_privileges("nobody", process.VRRP_CAPABILITIES)
+alive = process.die_with_parent(parent)
+index = socket.if_nametoindex("eth0")
+address = socket.inet_aton("10.0.0.77")
+done = {"who": who, "alive": alive, "uid": os.getresuid(), "groups": os.getgroups()}
+done["added"] = netlink.Requests().run([addresses.add(index, address, 24)])
+for family, group in ((AF_INET, "224.0.0.18"), (AF_INET6, "ff02::12")):
+    Receiver(index, family).listen([socket.inet_pton(family, group)], [51])
+    Sender(index, family)
+done["frame"] = Frames(index).send(bytes.fromhex("ffffffffffff") + bytes(54))
+done["locked"], done["realtime"] = process.lock_memory(), process.schedule_realtime()
+def refused(action):
+    try:
+        action()
+    except PermissionError:
+        return True
+    return False
+done["refused"] = [
+    refused(lambda: os.setuid(0)),
+    refused(lambda: open("/etc/shadow")),
+    refused(lambda: os.kill(parent, 0)),
+]
+print(json.dumps(done))
+"""
+
+
+def test_an_ordinary_user_with_these_capabilities_can_do_all_of_it_and_no_more(lab: Lab) -> None:
+    with lab["a"].inside():
+        done = subprocess.run(
+            ["/usr/bin/python3", "-I", "-S", "-c", UNPRIVILEGED, str(ROOT)], capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["who"], result["alive"], result["added"], result["frame"]) == ("nobody", True, [0], True)
+    assert 0 not in result["uid"]
+    assert result["groups"] == []
+    assert result["refused"] == [True, True, True]
+    lab.wait_owner("10.0.0.77", "a", 1)
+
+
 def test_the_processes_share_no_descriptor_that_is_not_theirs(master: Ours) -> None:
     """No child keeps the guard's pid file, its sockets to others, or an epoll."""
     for name, pid in processes(master).items():
