@@ -98,3 +98,44 @@ def test_meant_differences(source: str, tmp_path: Path) -> None:
     path = tmp_path / "a.conf"
     path.write_text(FILE % source)
     assert (keepalived(path), ours(path)) == BETTER[source]
+
+
+LINES = (
+    """
+priority 255|priority 256|priority 0100|priority 0x40|priority|state backup|state MASTER more words|virtual_router_id 0
+advert_int 2|advert_int 0.5|advert_int 300|advert_int 1.1234567|nopreempt yes|nopreempt|preempt_delay 4.12
+preempt_delay 1001|version 4|version 3|unicast_ttl 5|unicast_src_ip 192.0.2.9|mcast_src_ip 192.0.2.9/24
+mcast_src_ip 300.1.1.1|mcast_src_ip fe80::1|unicast_peer { 192.0.2.12/24 }|unicast_peer { fe80::12 }|unicast_peer { }
+garp_master_delay 0|garp_master_delay 5000|garp_master_repeat 0|garp_master_refresh 86400|garp_lower_prio_repeat 0
+down_timer_adverts 0|down_timer_adverts 100|lower_prio_no_advert|lower_prio_no_advert Yes|smtp_alert maybe
+smtp_alert off|skip_check_adv_addr maybe|accept|authentication { auth_type PASS|interface lo|prioritty 3|}|foo {
+virtual_ipaddress_excluded { 192.0.2.7/33 }|virtual_ipaddress_excluded { fe80::7 }|virtual_ipaddress { fe80::7 }
+virtual_ipaddress_excluded { 192.0.2.7 dev }|virtual_ipaddress_excluded { 192.0.2.7 brd + }
+virtual_ipaddress_excluded { 192.0.2.7/24 brd + scope link label eth0:7 no_track }
+virtual_ipaddress { 192.0.2.7 192.0.2.8 }|virtual_ipaddress_excluded { 192.0.2.7 scope everywhere }
+virtual_ipaddress_excluded { 192.0.2.7 no-track }
+virtual_ipaddress_excluded { 192.0.2.7 label a-label-that-is-long }|virtual_ipaddress_excluded { fe80::7 brd + }
+virtual_ipaddress_excluded { 192.0.2.7/ }|virtual_ipaddress_excluded { 192.0.2.300 }|state "MASTER|{
+""".replace("\n", "|")
+    .strip("|")
+    .split("|")
+)
+
+
+def an_interface() -> str:
+    """keepalived refuses interfaces that do not exist or cannot do multicast; we judge neither, so let it have one."""
+    flags = {
+        path.name: int((path / "flags").read_text(), 16) for path in Path("/sys/class/net").iterdir() if path.is_dir()
+    }
+    return min(name for name, value in flags.items() if value & 0x1008 == 0x1000)  # IFF_MULTICAST, not IFF_LOOPBACK
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_same_verdict(line: str, tmp_path: Path) -> None:
+    """What `keepalived -t` accepts, we accept; what it runs by skipping words, we refuse."""
+    path = tmp_path / "a.conf"
+    path.write_text((FILE % line).replace("eth0", an_interface()))
+    command = ["keepalived", "-t", "-l", "-f", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    loaded = load(str(path))
+    assert (done.returncode == 0) is (loaded.model is not None), done.stdout + done.stderr

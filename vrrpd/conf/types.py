@@ -152,7 +152,7 @@ class Address(Type[bytes]):
 
     def convert(self, statement: Statement) -> bytes:
         word = statement.words[1]
-        packed = address(word)
+        packed = host(word)
         if self.family and len(packed) != (4 if self.family == socket.AF_INET else 16):
             raise Invalid(f"{word} is not an IPv{4 if self.family == socket.AF_INET else 6} address")
         group = packed[0] >> 4 == 14 if len(packed) == 4 else packed[0] == 0xFF
@@ -242,6 +242,11 @@ def boolean(word: str, index: int = 1) -> bool:
         return False
     hint = f"write it {word.lower()}" if word.lower() in TRUE + FALSE else f"one of {', '.join(TRUE + FALSE)}"
     raise Invalid(f"'{word}' is neither yes nor no", index, hint)
+
+
+def host(word: str, index: int = 1) -> bytes:
+    """A packed address; a prefix length after it is overlooked, as keepalived does where one makes no sense."""
+    return address(re.sub(r"/[0-9]+\Z", "", word), index)
 
 
 def address(word: str, index: int = 1) -> bytes:

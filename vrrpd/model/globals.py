@@ -32,6 +32,12 @@ def first_word(statement: Statement) -> str:
     return statement.words[0]
 
 
+def dynamic_interfaces(statement: Statement) -> tuple[str, ...]:
+    if statement.words[1:2] not in ([], ["allow_if_changes"]):
+        raise Invalid(f"'{statement.words[1]}' is not allow_if_changes")
+    return tuple(statement.words[1:2])
+
+
 @dataclass(frozen=True)
 class GlobalDefs:
     """Resolved: `router_id` is the host's name unless given, the vrrp_garp_lower_prio pair follows vrrp_garp_master."""
@@ -57,7 +63,7 @@ class GlobalDefs:
     script_group: str = ""  # the second word of script_user
     enable_script_security: bool = kw(Flag(True), False, "do not run scripts as root that others may write")
     dynamic_interfaces: tuple[str, ...] = kw(
-        Words("value", "words"), (), "accepted: an interface may always come and go here"
+        Custom(dynamic_interfaces, "choice", 0, 1), (), "accepted: an interface may always come and go here"
     )
     include_check: tuple[str, ...] = kw(
         Words("value", "words"),

@@ -24,6 +24,7 @@ INHERITED = {
     row.field: row.inherits for row in BLOCKS["vrrp_instance"].keywords.values() if row.inherits and row.supported
 }
 DEFAULT_USER = "keepalived_script"  # keepalived.conf(5) "SCRIPTS": if there is such a user, else root
+UNICAST = ("unicast_peer", "unicast_src_ip", "unicast_ttl", "check_unicast_src")
 MOST_IPV6 = (1500 - 40 - 8) // 16  # RFC 9568 5.2.5 counts to 255, but an advert must fit into one frame
 MAX_ADVERT_V3 = 40.95  # RFC 9568 5.2.7: 12 bits of centiseconds
 
@@ -256,7 +257,7 @@ class Instance:
                 )
             else:
                 kept.append(peer)
-        keyword = next((name for name in ("unicast_peer", "unicast_src_ip") if name in self.bound.values), "")
+        keyword = next((name for name in UNICAST if name in self.bound.values), "")
         if keyword and not kept:
             message = f"{keyword}, but no peer: adverts would go to the multicast group"
             self.problems.survivable(self.at(keyword), message, "list the other nodes in unicast_peer, or remove it")

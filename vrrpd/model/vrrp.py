@@ -19,6 +19,8 @@ from vrrpd.conf.types import (
     Nested,
     Seconds,
     address,
+    boolean,
+    host,
     integer,
     interface_name,
 )
@@ -120,9 +122,11 @@ def _broadcast(word: str, packed: bytes, prefixlen: int, index: int) -> bytes | 
         raise Invalid("IPv6 has no broadcast address", index)
     if word not in ("+", "-"):
         return address(word, index)
-    host = (1 << (32 - prefixlen)) - 1
+    if prefixlen > 30:
+        raise Invalid(f"a /{prefixlen} has no broadcast address", index)
+    bits = (1 << (32 - prefixlen)) - 1
     value = int.from_bytes(packed, "big")
-    return (value | host if word == "+" else value & ~host).to_bytes(4, "big")
+    return (value | bits if word == "+" else value & ~bits).to_bytes(4, "big")
 
 
 @dataclass(frozen=True)
@@ -137,7 +141,7 @@ class UnicastPeer:
 def unicast_peer(statement: Statement) -> UnicastPeer:
     words = statement.words
     bounds = {"min_ttl": 0, "max_ttl": 255}
-    packed = address(words[0], 0)
+    packed = host(words[0], 0)
     for index in range(1, len(words), 2):
         if words[index] not in bounds:
             raise Invalid(f"'{words[index]}' is neither min_ttl nor max_ttl", index, fallback=UnicastPeer(packed))
@@ -163,7 +167,9 @@ def password(statement: Statement) -> bytes:
 
 
 def skip_check(statement: Statement) -> bool:
-    """keepalived sets it whatever the argument says (vrrp_parser.c), against its man page: so do we."""
+    """keepalived sets it even with `no` (vrrp_parser.c), against its man page: so do we."""
+    for word in statement.words[1:2]:
+        boolean(word)
     return True
 
 
