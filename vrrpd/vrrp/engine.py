@@ -17,13 +17,14 @@ and the other v3 IPv4 checksum are accepted, counted and logged once in a while.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Optional, Protocol
+from typing import Any, Protocol
 
 try:  # what hmac.compare_digest is, without loading OpenSSL into the process for it
     from _operator import _compare_digest as compare_digest
 except ImportError:  # pragma: no cover
     from hmac import compare_digest
 
+from vrrpd.model.diff import diff
 from vrrpd.model.vrrp import AF_INET, AF_INET6, VirtualAddress, VrrpInstance
 from vrrpd.vrrp.actions import Action
 from vrrpd.vrrp.announce import Announcer
@@ -33,8 +34,6 @@ from vrrpd.vrrp.router import INIT, MASTER, Heard, Memo, State, VirtualRouter, t
 from vrrpd.vrrp.timers import Timers
 
 __all__ = ["AdvertSpec", "Engine", "InterfaceAddress", "Link", "State", "VirtualRouter"]
-
-Identity = tuple[str, int, int, Optional[bytes]]
 
 
 class Configuration(Protocol):
@@ -113,19 +112,18 @@ class Engine:
         A router is the same when interface, family, VRID and for unicast the source are the same, whatever its
         name; an unchanged one is not touched. Removals first, then changes, then additions.
         """
-        former: dict[Identity, list[VirtualRouter]] = {}
-        for router in self.routers.values():
-            former.setdefault(_identity(router.cfg), []).append(router)
-        pairs = [(cfg, _take(former.get(_identity(cfg), []), cfg)) for cfg in model.vrrp_instances]
+        difference = diff([router.cfg for router in self.routers.values()], model.vrrp_instances)
+        former = {new.name: self.routers[old.name] for old, new in (*difference.changed, *difference.unchanged)}
 
         actions: list[Action] = []
         changed: list[str] = []
-        for gone in (router for rest in former.values() for router in rest):
+        for gone in difference.removed:
             changed.append(gone.name)
-            actions += gone.delete(now)
+            actions += self.routers[gone.name].delete(now)
         routers: dict[str, VirtualRouter] = {}
         new: list[VirtualRouter] = []
-        for cfg, kept in pairs:
+        for cfg in model.vrrp_instances:
+            kept = former.get(cfg.name)
             if kept is None:
                 kept = VirtualRouter(cfg, self._timers, self._announcer)
                 new.append(kept)
@@ -358,21 +356,6 @@ def _addressee(router: VirtualRouter, source: bytes, destination: bytes) -> Virt
         return source in peers, destination == (candidate.spec.source if peers else candidate.spec.destinations[0])
 
     return max(router.siblings, key=fit)
-
-
-def _identity(cfg: VrrpInstance) -> Identity:
-    unicast = (cfg.unicast_src_ip or b"") if cfg.unicast_peer else None
-    return cfg.interface, cfg.family, cfg.virtual_router_id, unicast
-
-
-def _take(candidates: list[VirtualRouter], cfg: VrrpInstance) -> VirtualRouter | None:
-    """The one of these that `cfg` continues: of several unicast ones the one that shares most peers, or its name."""
-    if not candidates:
-        return None
-    peers = set(cfg.unicast_peer)
-    best = max(candidates, key=lambda old: (len(peers.intersection(old.cfg.unicast_peer)), old.name == cfg.name))
-    candidates.remove(best)
-    return best
 
 
 def _slash(entry: VirtualAddress) -> str:
