@@ -53,6 +53,14 @@ class Node:
         links = json.loads(result.stdout) if result.rc == 0 else []
         return {address["local"] for link in links for address in link["addr_info"] if "local" in address}
 
+    def booted(self) -> None:
+        """Waits until systemd has started everything, after the container was."""
+
+        def state() -> str:
+            return str(self.host.run("systemctl is-system-running").stdout.strip())
+
+        assert until(state, lambda seen: seen in ("running", "degraded"), seconds=20) in ("running", "degraded")
+
     def mac(self) -> str:
         return self.run("cat /sys/class/net/eth0/address").strip()
 
@@ -90,7 +98,7 @@ class Cluster:
 
     def __init__(self, scenario: Path) -> None:
         inventory = yaml.safe_load((scenario / "inventory/hosts.yml").read_text(encoding="utf-8"))["all"]
-        prefix = inventory["vars"]["lab_prefix"]
+        prefix = self.prefix = inventory["vars"]["lab_prefix"]
         group = inventory["children"]["vrrp"]
         self.variables: dict[str, Any] = group["vars"]
         self.routers = {name: Node(prefix, name, values) for name, values in group["hosts"].items()}
@@ -151,6 +159,12 @@ def until(look: Callable[[], T], good: Callable[[T], bool], seconds: float) -> T
 @pytest.fixture(scope="session")
 def cluster() -> Cluster:
     return Cluster(Path(os.environ["MOLECULE_SCENARIO_DIRECTORY"]))
+
+
+@pytest.fixture(scope="session")
+def engine() -> str:
+    """The command that runs the containers."""
+    return ENGINE
 
 
 @pytest.fixture(scope="session")
