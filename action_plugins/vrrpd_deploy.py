@@ -47,7 +47,9 @@ sys.exit(main())
 
 
 class ActionModule(ActionBase):
-    TRANSFERS_FILES = True
+    # Only a missing release is transferred: `_upload` makes the temporary folder then. Made ahead, it would cost a
+    # converged node three more round trips.
+    TRANSFERS_FILES = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         task_vars = task_vars or {}

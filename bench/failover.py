@@ -161,11 +161,11 @@ def table(rows: list[Row]) -> str:
             mine = [row for row in rows if (row.scenario, row.daemon) == (scenario, daemon)]
             outages = [row.outage for row in mine]
             line += [f"{statistics.median(outages):.0f} ({min(outages):.0f}..{max(outages):.0f})"]
-            line += [f"{statistics.median(row.excess for row in mine):+.0f}"]
+            line += [f"{round(statistics.median(row.excess for row in mine)):+d}"]
         lines.append(line)
     names = list(dict.fromkeys(row.daemon for row in rows))
     head = ["ms, median (min..max)", *(f"{name}: {what}" for name in names for what in ("outage", "excess"))]
-    return tabulate(lines, headers=head, tablefmt="github")
+    return tabulate(lines, headers=head, tablefmt="github", disable_numparse=True)
 
 
 if __name__ == "__main__":
