@@ -679,7 +679,8 @@ def _quoted(text: str) -> str:
         return text
     if not any(character.isspace() or character in "\"'#!\\{}" for character in text):
         return text
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    # \042 and not \": the file is cut at quotes, braces and comment signs before escapes are read
+    return '"' + text.replace("\\", "\\\\").replace('"', "\\042") + '"'
 
 
 def _in_range(value: Any, row: dict[str, Any], where: str, findings: _Findings) -> bool:
