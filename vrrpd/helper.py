@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from vrrpd import __version__, ipc, notify, process
 from vrrpd.control import Control, Peer
+from vrrpd.journal import Journal
 from vrrpd.log import Log, open_log
 from vrrpd.loop import Loop
 from vrrpd.mail import SMTP_PORT, MailQueue, Settings
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 SOCKET = "control.sock"  # in the run directory
 MAINTENANCE = "maintenance"  # in the state directory: present means on; a new vrrp process is told by the guard
+JOURNAL = "guard/scripts"  # in the run directory, in the folder that only root may enter
 VRRP_TIMEOUT = 2.0
 GUARD_TIMEOUT = 60.0  # a reload reads and checks a configuration of any size
 ORPHAN_TIMEOUT = 15.0  # for the vrrp process to leave in the planned way when the guard has died
@@ -131,12 +133,12 @@ class Helper:
         self._instances: dict[str, VrrpInstance] = {}
         self._mailed: dict[str, str] = {}  # last mailed event by instance
         self._seq = 0
+        self._loaded = False  # until then the vrrp process is not listened to
         self._finishing = False
 
     # ------------------------------------------------------------------ life
     def run(self) -> int:
         self._watch(self.guard, self._from_guard)
-        self._watch(self.vrrp, self._from_vrrp)
         path = os.path.join(self.setting.run_dir, SOCKET)
         try:
             self.control = Control(self.loop, self.timers, self.log, path, self._handle)
@@ -149,7 +151,7 @@ class Helper:
 
     def _turn(self, now: float) -> float:
         deadline = self.timers.run(now)
-        for peer in (self.guard, self.vrrp):
+        for peer in (self.guard, self.vrrp) if self._loaded else (self.guard,):
             if not peer.channel.closed:
                 self.loop.want_write(peer.channel.fileno(), peer.channel.congested)
         return deadline
@@ -211,6 +213,18 @@ class Helper:
         self.mail.settings = mail_settings(defs)
         self._router_id = defs.router_id or socket.gethostname()
         self._no_email_faults = bool(defs.no_email_faults)
+        if not self._loaded:
+            self._loaded = True
+            self._resume()
+            self._watch(self.vrrp, self._from_vrrp)
+
+    def _resume(self) -> None:
+        """Only now: whose scripts these are, and who runs them, is in the model."""
+        path = os.path.join(self.setting.run_dir, JOURNAL)
+        try:
+            self.runner.resume(Journal(path))
+        except (OSError, ValueError) as error:
+            self.log.error(f"{path}: {error}; scripts that wait do not survive this process")
 
     def _vrrp(self, message: dict[str, Any], fds: list[int]) -> None:
         """A new vrrp process, at the other end of this descriptor."""
@@ -221,7 +235,8 @@ class Helper:
             self._vrrp_gone()
         self.vrrp = _Peer("vrrp", socket.socket(fileno=fds.pop()), self.timers, VRRP_TIMEOUT)
         self._seq = 0
-        self._watch(self.vrrp, self._from_vrrp)
+        if self._loaded:
+            self._watch(self.vrrp, self._from_vrrp)
 
     def _finish(self, message: dict[str, Any], fds: list[int]) -> None:
         self.finish(float(message.get("grace", ORPHAN_GRACE)))

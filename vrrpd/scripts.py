@@ -18,6 +18,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from vrrpd import process
+from vrrpd.journal import LIMIT, Journal, start_of
 from vrrpd.log import Log
 from vrrpd.loop import Loop
 from vrrpd.notify import Job
@@ -89,13 +90,21 @@ def account(user: str, group: str) -> Account:
     return Account(entry.pw_name, entry.pw_uid, gid, groups, entry.pw_dir or "/", entry.pw_shell or "/bin/sh")
 
 
-class _Run:
-    """One running child."""
+class _Waiting(NamedTuple):
+    """A job with the number that it has in the journal."""
 
-    def __init__(self, job: Job, child: subprocess.Popen[bytes], pidfd: int, output: int) -> None:
-        self.job = job
+    number: int
+    job: Job
+
+
+class _Run:
+    """One running process. `child` is None when an earlier helper started it: then its status goes elsewhere."""
+
+    def __init__(self, entry: _Waiting, pid: int, child: subprocess.Popen[bytes] | None, output: int) -> None:
+        self.number, self.job = entry
+        self.pid = pid
         self.child = child
-        self.pidfd = pidfd
+        self.pidfd = process.pidfd_open(pid)
         self.output = output  # read end of its stdout and stderr, -1 once closed
         self.tail = b""
         self.at = time.time()
@@ -120,7 +129,9 @@ class Runner:
         self._timers = timers
         self._log = log
         self._parallel = parallel
-        self._queues: dict[str, deque[Job]] = {}  # by instance, in the order of their turn; never empty ones
+        self._journal: Journal | None = None
+        self._number = 0
+        self._queues: dict[str, deque[_Waiting]] = {}  # by instance, in the order of their turn; never empty ones
         self._running: dict[str, _Run] = {}  # by instance
         self._drains: set[int] = set()
 
@@ -136,20 +147,49 @@ class Runner:
         """Run it once the earlier ones of its instance have ended."""
         queue = self._queues.setdefault(job.instance, deque())
         if len(queue) >= MAX_QUEUED:
-            lost = queue.popleft()
-            self.dropped += 1
-            self._log.error(
-                f"{lost.instance}: {lost.keyword} not run: {MAX_QUEUED} scripts of this instance are waiting already"
-            )
-        queue.append(job)
+            self._drop(queue.popleft(), "error", f"{MAX_QUEUED} scripts of this instance are waiting already")
+        self._number += 1
+        queue.append(_Waiting(self._number, job))
+        self._promise(queue[-1])
         self._start_next()
+
+    def resume(self, journal: Journal) -> None:
+        """Go on where an earlier helper was killed, and keep the journal from now on."""
+        self._journal = journal
+        jobs: dict[int, Job] = {}
+        running: dict[int, tuple[int, int]] = {}
+        for record in journal.earlier:
+            if "job" in record:
+                instance, keyword, argv, user, group = record["job"]
+                jobs[record["add"]] = Job(instance, keyword, tuple(argv), user, group)
+            elif "run" in record:
+                running[record["run"]] = (record["pid"], record["start"])
+            else:
+                jobs.pop(record["done"], None)
+        for number, job in sorted(jobs.items()):
+            if number not in running:
+                self.submit(job)
+            elif start_of(running[number][0]) == running[number][1]:
+                self._adopt(job, *running[number])
+            else:
+                self._log.warning(f"{job.instance}: {job.keyword} {job.argv[0]}: its end was not seen")
+
+    def _adopt(self, job: Job, pid: int, start: int) -> None:
+        self._number += 1
+        entry = _Waiting(self._number, job)
+        self._promise(entry)
+        try:
+            run = _Run(entry, pid, None, -1)
+        except OSError:  # ended just now
+            self._done(entry.number)
+            return
+        self._watch(run)
 
     def end(self, reason: str) -> None:
         """Drop what waits, and TERM, then KILL what runs."""
         for queue in self._queues.values():
-            for job in queue:
-                self.dropped += 1
-                self._log.warning(f"{job.instance}: {job.keyword} not run: {reason}")
+            for entry in queue:
+                self._drop(entry, "warning", reason)
         self._queues.clear()
         for run in self._running.values():
             self._end(run, reason)
@@ -159,6 +199,42 @@ class Runner:
         for run in self._running.values():
             _signal(run, signal.SIGKILL)
 
+    def _drop(self, entry: _Waiting, level: str, reason: str) -> None:
+        self.dropped += 1
+        self._log.write(level, f"{entry.job.instance}: {entry.job.keyword} not run: {reason}")
+        self._done(entry.number)
+
+    # -- the journal
+    def _promise(self, entry: _Waiting) -> None:
+        self._note({"add": entry.number, "job": entry.job})
+        if self._journal is not None and self._journal.size > LIMIT:
+            self._note_all()
+
+    def _done(self, number: int) -> None:
+        self._note({"done": number})
+
+    def _note(self, record: dict[str, Any]) -> None:
+        if self._journal is None:
+            return
+        try:
+            self._journal.write(record)
+        except OSError as error:  # a full /run: scripts go on, without this insurance
+            self._log.error(f"the journal of scripts cannot be written ({error.strerror}): given up")
+            self._journal.close()
+            self._journal = None
+
+    def _note_all(self) -> None:
+        """The journal anew, with nothing but what still counts."""
+        if self._journal is not None:
+            self._journal.clear()
+        for run in self._running.values():
+            self._note({"add": run.number, "job": run.job})
+            self._note({"run": run.number, "pid": run.pid, "start": start_of(run.pid)})
+        for queue in self._queues.values():
+            for entry in queue:
+                self._note({"add": entry.number, "job": entry.job})
+
+    # -- children
     def _start_next(self) -> None:
         for instance in list(self._queues):
             if len(self._running) >= self._parallel:
@@ -166,17 +242,18 @@ class Runner:
             if instance in self._running:
                 continue
             queue = self._queues.pop(instance)
-            job = queue.popleft()
+            entry = queue.popleft()
             if queue:  # behind the others
                 self._queues[instance] = queue
-            self._start(job)
+            self._start(entry)
             if instance not in self._running and instance in self._queues:
                 # it did not start: its next one must not wait for a child that never ends
                 self._timers.later(0, self._start_next)
 
-    def _start(self, job: Job) -> None:
+    def _start(self, entry: _Waiting) -> None:
         import subprocess  # in the helper alone: the guard, which forks it, stays small
 
+        job = entry.job
         user = job.user or self.script_user
         group = job.group or ("" if job.user else self.script_group)
         at = time.time()
@@ -202,18 +279,24 @@ class Runner:
         except (OSError, LookupError, ValueError, subprocess.SubprocessError) as error:
             if read >= 0:
                 os.close(read)
-            self._failed(job, at, _why(job, error))
+            self._failed(entry, at, _why(job, error))
             return
         finally:
             if write >= 0:
                 os.close(write)
-        run = _Run(job, child, process.pidfd_open(child.pid), read)
-        self._running[job.instance] = run
-        run.timer = self._timers.later(self.timeout, lambda: self._timed_out(run))
-        self._loop.watch(run.pidfd, lambda now: self._ended(run))
+        run = _Run(entry, child.pid, child, read)
+        self._watch(run)
         self._loop.watch(run.output, lambda now: self._read(run))
 
-    def _failed(self, job: Job, at: float, why: str) -> None:
+    def _watch(self, run: _Run) -> None:
+        self._note({"run": run.number, "pid": run.pid, "start": start_of(run.pid)})
+        self._running[run.job.instance] = run
+        run.timer = self._timers.later(self.timeout, lambda: self._timed_out(run))
+        self._loop.watch(run.pidfd, lambda now: self._ended(run))
+
+    def _failed(self, entry: _Waiting, at: float, why: str) -> None:
+        job = entry.job
+        self._done(entry.number)
         self._log.warning(f"{job.instance}: {job.keyword}: {why}")
         self._remember(job, at, 0.0, error=why)
         if not self.busy:
@@ -249,10 +332,10 @@ class Runner:
             run.output = -1
 
     def _ended(self, run: _Run) -> None:
-        if run.ended_by:
+        if run.ended_by and run.child is not None:
             # Its descendants too. The zombie still holds the pid, so the group's number cannot have been reused.
             _signal(run, signal.SIGKILL)
-        status = run.child.wait()
+        status = run.child.wait() if run.child is not None else None
         seconds = time.monotonic() - run.started
         self._loop.forget(run.pidfd)
         os.close(run.pidfd)
@@ -263,6 +346,7 @@ class Runner:
         if run.output >= 0:
             self._leave_open(run)
         del self._running[run.job.instance]
+        self._done(run.number)
         self._report(run, status, seconds)
         self._start_next()
         if not self.busy:
@@ -276,9 +360,14 @@ class Runner:
         else:
             self._drains.add(run.output)
 
-    def _report(self, run: _Run, status: int, seconds: float) -> None:
+    def _report(self, run: _Run, status: int | None, seconds: float) -> None:
         job = run.job
         name = f"{job.instance}: {job.keyword} {job.argv[0]}"
+        if status is None:
+            lost = "ended; its status went with the helper process that started it"
+            self._log.warning(f"{name}: {run.ended_by or lost}")
+            self._remember(job, run.at, seconds, error=run.ended_by or lost)
+            return
         output = [line for line in run.tail.decode("utf-8", "replace").splitlines() if line.strip()]
         reason = f" ({run.ended_by})" if run.ended_by else ""
         if status == 0 and not reason:
@@ -309,12 +398,13 @@ class Runner:
 
     def _tell_idle(self) -> None:
         if not self.busy:
+            self._note_all()
             self.on_idle()
 
 
 def _signal(run: _Run, sig: int) -> None:
     with contextlib.suppress(ProcessLookupError):  # all of it has gone
-        os.killpg(run.child.pid, sig)
+        os.killpg(run.pid, sig)
 
 
 def _signal_name(number: int) -> str:

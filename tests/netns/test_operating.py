@@ -209,6 +209,27 @@ def test_a_killed_helper_costs_nothing_but_its_moment(lab: Lab) -> None:
     lab.wait(lambda: "FAULT" in trace.read_text(), 5, "scripts go on")
 
 
+def test_scripts_survive_the_helper_and_do_not_overlap(alone: Lab) -> None:
+    a = alone["a"]
+    trace, gate = a.folder / "trace", a.folder / "gate"
+    slow = f"echo start-$3 >>{trace}; until [ -e {gate} ]; do sleep 0.02; done; echo end-$3 >>{trace}"
+    script = a.folder / "notify.sh"
+    script.write_text(f"#!/bin/sh\n{slow}\n")
+    script.chmod(0o755)
+    daemon = start(a, config(instance((f"{VIP}/24",), f"notify {script}", priority=200)))
+    alone.wait_owner(VIP, "a", 5)
+    alone.wait(lambda: daemon.status()["scripts_queued"] == 1, 5, "the script of BACKUP runs, that of MASTER waits")
+    helper = daemon.status()["processes"]["helper"]
+    os.kill(helper, signal.SIGKILL)
+    alone.wait(
+        lambda: daemon.answers() and daemon.status()["processes"]["helper"] != helper, 5, "there is a new helper"
+    )
+    assert daemon.status()["scripts_queued"] == 1
+    gate.touch()
+    alone.wait(lambda: trace.read_text().split()[-1] == "end-MASTER", 5, "both ran")
+    assert trace.read_text().split() == ["start-BACKUP", "end-BACKUP", "start-MASTER", "end-MASTER"]
+
+
 def test_a_hung_script_hinders_no_other_instance_and_no_advert(alone: Lab) -> None:
     a = alone["a"]
     trace, lines = notify(a.folder, "notify")

@@ -16,6 +16,7 @@ import pytest
 from blocking_lab import Lab
 
 from vrrpd import scripts
+from vrrpd.journal import Journal
 from vrrpd.notify import Job
 
 
@@ -296,9 +297,111 @@ def test_without_script_user_root_stays_root_unless_keepalived_script_exists() -
     assert scripts.account("", "").uid == expected
 
 
-def test_signals_of_the_runner_reach_no_reused_group() -> None:
-    # a process group that has gone is no error
-    child = subprocess.Popen(["true"], start_new_session=True)
-    child.wait()
-    run_ = scripts._Run(shell("true"), child, -1, -1)
-    scripts._signal(run_, signal.SIGTERM)
+# ------------------------------------------------------------------ the helper after a killed helper
+
+
+def helper_in_a_child(path: Path, *jobs: Job) -> int:
+    """A runner with a journal in a process of its own, which works until it is killed."""
+    pid = os.fork()
+    if not pid:
+        try:
+            lab = Lab()
+            runner = scripts.Runner(lab.loop, lab.timers, lab.log)
+            runner.resume(Journal(str(path)))
+            for job in jobs:
+                runner.submit(job)
+            lab.until(lambda: False, 60)
+        finally:
+            os._exit(1)
+    return pid
+
+
+def resumed(lab: Lab, path: Path, **options: float) -> scripts.Runner:
+    """The runner of the next helper. Its guard is the parent of this process, as it was of the child's helper."""
+    runner = scripts.Runner(lab.loop, lab.timers, lab.log, timeout=options.get("timeout", 30.0))
+    runner.resume(Journal(str(path)))
+    return runner
+
+
+@pytest.fixture
+def same_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    # the helpers of the test are parent and child instead of two children of one guard
+    guard = os.getppid()
+    monkeypatch.setattr(os, "getppid", lambda: guard)
+
+
+@pytest.mark.usefixtures("same_guard")
+def test_what_a_killed_helper_had_queued_is_run_and_what_ran_is_not_doubled(lab: Lab, tmp_path: Path) -> None:
+    trace, gate, journal = tmp_path / "trace", tmp_path / "gate", tmp_path / "guard" / "scripts"
+    first = f"echo start >>{trace}; until [ -e {gate} ]; do sleep 0.01; done; echo end >>{trace}"
+    pid = helper_in_a_child(journal, shell("true"), shell(first), shell(f"echo second >>{trace}"))
+    lab.until(lambda: trace.exists() and trace.read_text() == "start\n")
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    runner = resumed(lab, journal)
+    assert runner.queued == 1
+    gate.touch()
+    lab.until(lambda: not runner.busy)
+    assert trace.read_text().split() == ["start", "end", "second"]
+    assert lab.logged("VI_1: notify /bin/sh: ended; its status went with the helper process that started it")
+
+
+@pytest.mark.usefixtures("same_guard")
+def test_an_inherited_script_has_a_time_limit_too(lab: Lab, tmp_path: Path) -> None:
+    mark, journal = tmp_path / "mark", tmp_path / "guard" / "scripts"
+    pid = helper_in_a_child(journal, shell(f"touch {mark}; sleep 1000"))
+    lab.until(mark.exists)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    runner = resumed(lab, journal, timeout=0.2)
+    lab.until(lambda: not runner.busy)
+    assert lab.logged("it did not end within 0.2 s")
+
+
+@pytest.mark.usefixtures("same_guard")
+def test_a_journal_forgets_what_is_done(lab: Lab, tmp_path: Path) -> None:
+    journal = tmp_path / "guard" / "scripts"
+    runner = resumed(lab, journal)
+    for _ in range(3):
+        runner.submit(shell("true"))
+    lab.until(lambda: not runner.busy)
+    assert len(journal.read_bytes().splitlines()) == 1
+    assert not resumed(lab, journal).busy
+    assert journal.stat().st_mode & 0o777 == 0o600
+    assert journal.parent.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.usefixtures("same_guard")
+def test_a_long_journal_is_written_anew(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scripts, "LIMIT", 2000)
+    gate, journal = tmp_path / "gate", tmp_path / "guard" / "scripts"
+    runner = resumed(lab, journal)
+    runner.submit(shell(f"until [ -e {gate} ]; do sleep 0.01; done", instance="A"))
+    for _ in range(100):
+        runner.submit(shell("true", instance="B"))
+        lab.until(lambda: runner.results.get(("B", "notify")) and runner.queued == 0 and len(runner._running) == 1)
+    assert journal.stat().st_size < 4000
+    gate.touch()
+    lab.until(lambda: not runner.busy)
+
+
+def test_another_daemons_journal_is_not_executed(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mark, journal = tmp_path / "mark", tmp_path / "guard" / "scripts"
+    left = Journal(str(journal))
+    left.write({"add": 1, "job": shell(f"touch {mark}")})
+    monkeypatch.setattr(os, "getppid", os.getpid)
+    runner = resumed(lab, journal)
+    assert not runner.busy
+    assert not mark.exists()
+
+
+@pytest.mark.usefixtures("same_guard")
+def test_a_torn_last_line_is_left_out(lab: Lab, tmp_path: Path) -> None:
+    mark, journal = tmp_path / "mark", tmp_path / "guard" / "scripts"
+    left = Journal(str(journal))
+    left.write({"add": 1, "job": shell(f"touch {mark}")})
+    with journal.open("ab") as file:
+        file.write(b'{"add":2,"jo')
+    runner = resumed(lab, journal)
+    lab.until(lambda: not runner.busy)
+    assert mark.exists()
