@@ -37,6 +37,7 @@ PREDECESSOR_WAIT = 10.0  # for a vrrp process whose guard has died to leave in t
 HELPER_GRACE = 5.0
 BACKOFF = (0.0, 0.0, 0.5, 1.0, 2.0, 5.0, 10.0)  # before a restart, by the number of deaths within BACKOFF_WINDOW
 BACKOFF_WINDOW = 60.0
+RETRY = 1.0  # when there is no process or no memory to be had
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 HANDLED = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -286,7 +287,6 @@ class Guard:
         return self.exit_code
 
     def _start_vrrp(self) -> None:
-        self._vrrp_start = INFINITY
         ours, theirs = ipc.pair()
         to_helper, helper_end = ipc.pair()
         lock = lock_pid_file(self.setting.vrrp_pid_file)
@@ -320,7 +320,6 @@ class Guard:
             self.vrrp_channel.send({"t": "model", "id": self._model_id}, [self.loaded.model])
 
     def _start_helper(self) -> None:
-        self._helper_start = INFINITY
         assert self._helper_end is not None
         end = self._helper_end
         ours, theirs = ipc.pair()
@@ -343,9 +342,9 @@ class Guard:
         if now >= self._next_look:
             self._look(now)
         if now >= self._vrrp_start:
-            self._start_vrrp()
+            self._vrrp_start = self._attempt(self._start_vrrp, now)
         if now >= self._helper_start:
-            self._start_helper()
+            self._helper_start = self._attempt(self._start_helper, now)
         if self._loader is not None and now >= self._loader.deadline:
             self._loader.kill()
         if now >= self._stop_by:
@@ -373,6 +372,15 @@ class Guard:
             self._next_watchdog,
             now + 0.05 if waiting else INFINITY,
         )
+
+    def _attempt(self, start: Callable[[], None], now: float) -> float:
+        """Fork, or say what the machine lacks; when to try again."""
+        try:
+            start()
+        except (OSError, Running) as error:
+            self.tell("error", f"cannot start a process, trying again: {error}")
+            return now + RETRY
+        return INFINITY
 
     def _look(self, now: float) -> None:
         """Has the vrrp process given a sign of life since the looks before?"""
@@ -571,8 +579,13 @@ class Guard:
         elif self._loader is not None or self._applying is not None:
             self._again = [*(self._again or ()), number]
         else:
+            try:
+                self._loader = Loader(self.setting)
+            except OSError as error:
+                self.tell("error", f"cannot start a process to read the configuration: {error}")
+                self._answer([number], {"ok": False, "error": f"cannot start a process: {error}"})
+                return
             self._asked = [number]
-            self._loader = Loader(self.setting)
             self.loop.watch(self._loader.child.fd, self._loader_ended)
 
     def _next_reload(self) -> None:

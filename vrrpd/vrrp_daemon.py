@@ -104,6 +104,7 @@ class Daemon:
         self._notices: list[ipc.Message] = []
         self._held: dict[VirtualRouter, dict[tuple[bytes, int], tuple[Place, str]]] = {}
         self._places: dict[Place, VirtualRouter] = {}
+        self._devices: list[VirtualRouter] = []  # those with addresses on other interfaces than their own
         self._fresh: set[Place] = set()  # what nobody held before this batch
         self._foreign: set[Place] = set()  # an owner's address that was on the interface before us
         self._declarations: dict[VirtualRouter, None] = {}  # to be looked at when the batch is through
@@ -196,7 +197,30 @@ class Daemon:
             self._close(ifindex)
         self._open_sockets()
         self.execute(todo)
+        if self._devices:
+            self.execute(self._arrived())
         self._renew_wills()
+
+    def _arrived(self) -> list[actions.Action]:
+        """What belongs on an interface of its own (`dev`) that was not there, or is another one by now."""
+        todo: list[actions.Action] = []
+        for router in self._devices:
+            if router.state is not MASTER or router.leaving:
+                continue
+            held = self._held.get(router, {})
+            missing = tuple(
+                address
+                for address in router.addresses
+                if address.dev
+                and (place := self._place(router, address)) is not None
+                and place != held.get(place[1:], (None, ""))[0]
+            )
+            if missing:
+                todo += [
+                    actions.AddAddresses(router, missing),
+                    actions.Announce(router, missing, router.cfg.garp_master_repeat),
+                ]
+        return todo
 
     def _from_guard(self, now: float) -> None:
         for message, fds in self.guard.receive():
@@ -227,6 +251,7 @@ class Daemon:
             ]
         )
         self._renew_wills()
+        self._devices = [router for router in self._routers() if any(address.dev for address in router.addresses)]
         shortest = min((router.cfg.advert_int for router in self._routers()), default=BEAT_MOST)
         self._beat_every = max(BEAT_LEAST, min(BEAT_MOST, shortest))
         del model

@@ -425,3 +425,17 @@ def test_every_python_runs_it(lab: Lab, python: str) -> None:
     lab.wait_owner(VIP, "a", 5)
     assert daemon.stop() == 0
     lab.wait_owner(VIP, "b", 2)
+
+
+def test_an_address_on_another_interface_comes_when_that_interface_does(lab: Lab) -> None:
+    """`dev` names a device that is made later, and made anew; the router itself lives on eth0."""
+    a = lab["a"]
+    a.run(Ours, config(instance((f"{VIP}/24", "10.8.0.1/24 dev eth7"), priority=200)))
+    lab.wait_owner(VIP, "a", 5)
+    assert not lab.held.owners("10.8.0.1")
+    for _ in range(2):
+        a.ip("link add eth7 type veth peer name eth8", "link set eth8 up", "link set eth7 up")
+        lab.wait_owner("10.8.0.1", "a", 2)
+        a.ip("link del eth7")
+        lab.wait_owner("10.8.0.1", "", 2)
+    assert lab.held.owners(VIP) == {"a"}
