@@ -18,7 +18,7 @@ def test_each_node_runs_its_own_python(cluster: Any) -> None:
 
 
 def test_the_peers_were_derived_from_the_addresses_that_ssh_uses(cluster: Any) -> None:
-    assert cluster.routers["router1"].status()["instances"][0]["unicast_peer"] == ["198.18.53.12"]
+    assert cluster.routers["router1"].status()["instances"][0]["unicast_peer"] == ["198.19.53.12"]
 
 
 def test_with_pipelining_nothing_changes(site: Callable[..., Any]) -> None:
@@ -44,7 +44,7 @@ def test_the_node_with_the_oldest_python_takes_over(cluster: Any, engine: str) -
     subprocess.run([engine, "kill", "--signal", "KILL", container], check=True)
     try:
         owner = cluster.one_owner("VI_1", cluster.except_for("router1"))
-        assert cluster.neighbour("198.18.53.100") == owner.mac()
+        assert cluster.neighbour("198.19.53.100") == owner.mac()
     finally:
         subprocess.run([engine, "start", container], check=True)
 
