@@ -82,7 +82,9 @@ class _Peer:
         number = self._number
         self._asked = self._asked or time.monotonic()
         self._waiting[number] = _Request(done, self._timers.later(self._timeout, lambda: self._too_late(number)))
-        self.channel.send({"t": "request", "id": number, **message})
+        if not self.channel.send({"t": "request", "id": number, **message}):
+            self._waiting.pop(number).timer.cancel()
+            done({"ok": False, "error": f"the request did not fit on the way to the {self.name} process"})
 
     def heard(self, message: dict[str, Any]) -> None:
         """One part of an answer. It is whole with the first part that does not announce more."""

@@ -215,12 +215,14 @@ def _child(settings: Settings, batch: list[Mail], pipe: int) -> None:
     try:
         process.default_signals()
         os.setsid()  # a terminal's interrupt is not for us
-        os.dup2(pipe, 3)
-        os.closerange(4, os.sysconf("SC_OPEN_MAX"))  # the daemon's sockets: their peers wait for an end of file
-        os.set_blocking(3, True)
+        for fd in map(int, os.listdir("/proc/self/fd")):  # the daemon's sockets: their peers wait for an end of file
+            if fd > 2 and fd != pipe:
+                with contextlib.suppress(OSError):  # the listing itself
+                    os.close(fd)
+        os.set_blocking(pipe, True)
 
         def report(outcome: Outcome) -> None:
-            os.write(3, json.dumps(outcome).encode() + b"\n")
+            os.write(pipe, json.dumps(outcome).encode() + b"\n")
 
         send(settings, batch, report)
         status = 0

@@ -284,6 +284,7 @@ def test_handover_goes_to_the_vrrp_process(process: Helper) -> None:
         assert json.loads(sock.makefile("rb").readline()) == {"ok": False, "error": "VI_1 is BACKUP, not MASTER"}
     assert (request["cmd"], request["instance"]) == ("handover", "VI_1")
     assert process.ask("handover")["error"] == 'handover needs "instance", the name of one'
+    assert "did not fit" in process.ask("handover", instance="x" * 65490)["error"]
 
 
 def test_results_of_scripts_are_shown(process: Helper) -> None:
