@@ -694,7 +694,7 @@ REASONS = {
     "invalid_authtype": "unknown authentication type",
     "authtype_mismatch": "another authentication type",
     "auth_failure": "wrong password",
-    "advert_interval_err": "another advert_int",
+    "advert_interval_err": "its advert_int is 0, or in VRRPv2 not ours",
     "addr_list_err": "no virtual address in it",
 }
 
