@@ -64,10 +64,10 @@ class Lab:
         self.counter.write_text(f'#!/bin/sh\necho "$*" >>"{self.calls}"\nexec {ENGINE} "$@"\n', encoding="ascii")
         self.counter.chmod(0o755)
 
-    def play(self, playbook: Path, *, check: bool = True, **environment: str) -> str:
+    def play(self, playbook: Path, environment: dict[str, str] | None = None, *, check: bool = True) -> str:
         command = [str(ROOT / ".venv/bin/ansible-playbook"), "-i", str(INVENTORY), str(playbook)]
         done = subprocess.run(
-            command, cwd=ROOT, env={**os.environ, "ANSIBLE_NOCOLOR": "1", **environment},
+            command, cwd=ROOT, env={**os.environ, "ANSIBLE_NOCOLOR": "1", **(environment or {})},
             capture_output=True, text=True, check=False,
         )  # fmt: skip
         if done.returncode and check:
@@ -93,7 +93,7 @@ class Lab:
         if count:
             environment["LAB_ENGINE"] = str(self.counter)
         nodes, children, start = self.node_seconds(), _children_seconds(), time.monotonic()
-        out = self.play(contender.playbook, **environment)
+        out = self.play(contender.playbook, environment)
         wall, controller = time.monotonic() - start, _children_seconds() - children
         nodes = self.node_seconds() - nodes
         changed = sum(int(n) for n in re.findall(r"changed=(\d+)", out))
@@ -134,7 +134,7 @@ def main() -> int:
     with containers() as lab:
         for contender in (OURS, PLAIN):
             print(f"{contender.name}: converging, then {runs} runs with nothing to do", flush=True)
-            lab.play(contender.playbook, ANSIBLE_ROLES_PATH=str(contender.roles))
+            lab.play(contender.playbook, {"ANSIBLE_ROLES_PATH": str(contender.roles)})
             counts[contender.name] = lab.measure(contender, count=True).calls
             results[contender.name] = [lab.measure(contender) for _ in range(runs)]
             if contender is OURS:  # two daemons of one virtual router do not belong on one node
