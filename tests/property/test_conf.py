@@ -63,6 +63,7 @@ def test_any_words(text: str, lenient: bool) -> None:
 @given(PIECES, st.booleans())
 def test_any_words_in_an_instance(text: str, lenient: bool) -> None:
     check(INSTANCE % text, lenient)
+    check(INSTANCE.replace("51", "52").replace("VI_1", "VI_2") % "" + INSTANCE % text, lenient)
 
 
 @settings(max_examples=200, deadline=None)

@@ -123,53 +123,56 @@ class Binder:
         return bound
 
     def _take(self, row: Keyword, statement: Statement, bound: Bound) -> None:
-        kind = row.type
-        form = kind.form
         bound.tried.add(row.field)
-        if statement.broken:
+        if statement.broken or not self._fits(row, statement):
             return
+        if row.type.form == "list":
+            values = bound.values.setdefault(row.field, [])
+            items = bound.items.setdefault(row.field, [])
+            for item in statement.block or ():
+                self._item(row, item, values)
+                items.extend([item] * (len(values) - len(items)))
+            bound.places.setdefault(row.field, statement)
+        elif row.type.form == "block":
+            nested = self.bind(self.blocks[row.type.block], statement)
+            bound.values.setdefault(row.field, []).append(nested)
+            bound.places.setdefault(row.field, statement)
+        else:
+            self._value(row, statement, bound)
+
+    def _fits(self, row: Keyword, statement: Statement) -> bool:
+        """Whether it has the words and the block that its type asks for."""
+        kind = row.type
+        wants_block = kind.form in ("list", "block")
         if row.secret:
             for word in statement.words[1:]:
                 self.problems.mask(word)
         count = len(statement.words) - 1
         if count < kind.least:
             self.problems.error(statement.place(count + 1), f"'{row.name}' needs a value")
-            return
-        if count > kind.most and not (form in ("list", "block") and statement.block is None):
+            return False
+        if wants_block and statement.block is None:
+            hint = f"write {row.name} {{ ... }}"
+            self.problems.survivable(statement.place(), f"'{row.name}' needs a block", hint)
+            return False
+        if count > kind.most:
             what = "the word" if row.secret else f"'{statement.words[kind.most + 1]}'"
-            report = self.problems.survivable if form in ("list", "block") else self.problems.warning
+            report = self.problems.survivable if wants_block else self.problems.warning
             report(statement.place(kind.most + 1), f"{what} after '{row.name}' is ignored")
-        if form in ("list", "block"):
-            if statement.block is None:
-                self.problems.survivable(
-                    statement.place(), f"'{row.name}' needs a block", f"write {row.name} {{ ... }}"
-                )
-                return
-        elif statement.block is not None:
+        if not wants_block and statement.block is not None:
             self.problems.survivable(statement.place(), f"'{row.name}' takes no block")
+            return False
+        return True
+
+    def _value(self, row: Keyword, statement: Statement, bound: Bound) -> None:
+        try:
+            value = row.type.convert(statement)
+        except Invalid as invalid:
+            value = self._refused(row, statement, invalid)
+        if value is MISSING or (row.field in bound.values and not self._repeated(row, statement, bound)):
             return
-        if form == "list":
-            values = bound.values.setdefault(row.field, [])
-            items = bound.items.setdefault(row.field, [])
-            for item in statement.block or ():
-                self._item(row, item, values)
-                items.extend([item] * (len(values) - len(items)))
-        elif form == "block":
-            nested = self.bind(self.blocks[kind.block], statement)
-            bound.values.setdefault(row.field, []).append(nested)
-        else:
-            try:
-                value = kind.convert(statement)
-            except Invalid as invalid:
-                value = self._refused(row, statement, invalid)
-                if value is MISSING:
-                    return
-            if row.field in bound.values and not self._repeated(row, statement, bound):
-                return
-            bound.values[row.field] = value
-        bound.places.setdefault(row.field, statement) if form in ("list", "block") else bound.places.update(
-            {row.field: statement}
-        )
+        bound.values[row.field] = value
+        bound.places[row.field] = statement
 
     def _item(self, row: Keyword, statement: Statement, values: list[Any]) -> None:
         if statement.block is not None:
@@ -178,7 +181,7 @@ class Binder:
             )
             return
         try:
-            values.append(row.type.item(statement))  # type: ignore[attr-defined]
+            values.extend(row.type.items(statement))  # type: ignore[attr-defined]
         except Invalid as invalid:
             value = self._refused(row, statement, invalid)
             if value is not MISSING:

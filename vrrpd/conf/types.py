@@ -174,14 +174,28 @@ class Custom(Type[T]):
 
 
 class ListOf(Type[tuple[T, ...]]):
-    """`keyword { one value a line }`; `item` reads the statement of one line, from word 0 on."""
+    """`keyword { one value a line }`; `items` reads the statement of one line, from word 0 on."""
 
     form = "list"
     least = most = 0
 
     def __init__(self, item: Callable[[Statement], T], type: str) -> None:
-        self.item = item
+        self._item = item
         self.type = type
+
+    def items(self, statement: Statement) -> Sequence[T]:
+        return (self._item(statement),)
+
+
+class WordList(Type[tuple[str, ...]]):
+    """`keyword { word word ... }`: every word is a value, on as many lines as one likes."""
+
+    form = "list"
+    type = "strings"
+    least = most = 0
+
+    def items(self, statement: Statement) -> Sequence[str]:
+        return statement.words
 
 
 class Nested(Type[Any]):

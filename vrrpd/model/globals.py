@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from vrrpd.conf.schema import kw
 from vrrpd.conf.tree import Statement
-from vrrpd.conf.types import Address, Boolean, Custom, Flag, Integer, Invalid, ListOf, Seconds, String, Words, integer
+from vrrpd.conf.types import Address, Boolean, Custom, Flag, Integer, Invalid, Seconds, String, WordList, Words, integer
 
 from .scripts import split_owner
 
@@ -28,10 +28,6 @@ def owner(statement: Statement) -> tuple[str, str]:
     return split_owner(statement.words[1:])
 
 
-def first_word(statement: Statement) -> str:
-    return statement.words[0]
-
-
 def dynamic_interfaces(statement: Statement) -> tuple[str, ...]:
     if statement.words[1:2] not in ([], ["allow_if_changes"]):
         raise Invalid(f"'{statement.words[1]}' is not allow_if_changes")
@@ -43,7 +39,7 @@ class GlobalDefs:
     """Resolved: `router_id` is the host's name unless given, the vrrp_garp_lower_prio pair follows vrrp_garp_master."""
 
     router_id: str = kw(String(), "", "the name of this machine in mails (default: its host name)")
-    notification_email: tuple[str, ...] = kw(ListOf(first_word, "strings"), (), "who gets mail about transitions")
+    notification_email: tuple[str, ...] = kw(WordList(), (), "who gets mail about transitions")
     notification_email_from: str = kw(String(), "", "sender of mails (default: keepalived@<host name>)")
     smtp_server: tuple[str, int] | None = kw(
         Custom(smtp_server, "host port", 1, 2), None, "mail server, HOST [PORT], port 25 by default"

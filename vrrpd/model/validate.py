@@ -290,6 +290,7 @@ def instances(blocks: list[Bound], defs: GlobalDefs, problems: Problems) -> list
         names[bound.name] = bound
         found.append(Instance(bound, defs, problems).resolved())
     _clashes(found, names, problems)
+    _shared_addresses(found, names, problems)
     return found
 
 
@@ -311,6 +312,19 @@ def _clashes(found: list[VrrpInstance], bounds: dict[str, Bound], problems: Prob
                     f"({_ipv(instance.family).split()[1]}) is already that of {other.name}",
                 )
         taken[key].append(instance)
+
+
+def _shared_addresses(found: list[VrrpInstance], bounds: dict[str, Bound], problems: Problems) -> None:
+    """Two routers with one address on one interface: whoever becomes BACKUP takes it from the other."""
+    owners: dict[tuple[bytes, str], str] = {}
+    for instance in found:
+        for field in ("virtual_ipaddress", "virtual_ipaddress_excluded"):
+            for index, item in enumerate(getattr(instance, field)):
+                owner = owners.setdefault((item.address, item.dev or instance.interface), instance.name)
+                if owner != instance.name:
+                    statement = bounds[instance.name].items[field][index]
+                    message = f"{field}: {statement.words[0]} is an address of {owner} too"
+                    problems.warning(statement.place(), message, "the one that leaves MASTER removes it from the other")
 
 
 def scripts(blocks: list[Bound], defs: GlobalDefs, problems: Problems) -> None:
