@@ -66,6 +66,27 @@ def test_scripts_tell_the_life_of_an_instance_in_order(alone: Lab) -> None:
     ]
 
 
+def test_a_removed_instance_says_so_after_the_reload(alone: Lab) -> None:
+    """keepalived 2.2.7: FAULT to notify, notify_fault not run; with notify_deleted DELETED and its command."""
+    a = alone["a"]
+    trace, lines = notify(a.folder, "notify_fault", "notify")
+    deleted = notify(a.folder, "notify_deleted")[1]
+    kept = instance((f"{VIP}/24",), priority=150)
+    plain = instance(("10.0.0.101/24",), *lines, name="PLAIN", vrid=52, priority=150)
+    told = instance(("10.0.0.102/24",), *lines, *deleted, name="TOLD", vrid=53, priority=150)
+    daemon = start(a, config(kept, plain, told))
+    alone.wait(lambda: trace.read_text().count("MASTER") == 2, 5, "both are masters")
+    before = len(trace.read_text())
+    daemon.config.write_text(config(kept))
+    assert vrrpctl(daemon, "reload").stdout == "reloaded; changed: PLAIN, TOLD\n"
+    alone.wait(lambda: trace.read_text()[before:].count("\n") == 3, 5, "the scripts ran")
+    assert sorted(trace.read_text()[before:].splitlines()) == [
+        "notify INSTANCE PLAIN FAULT 150",
+        "notify INSTANCE TOLD DELETED 150",
+        "notify_deleted",
+    ]
+
+
 def test_a_slow_stop_script_delays_the_end_of_the_daemon_not_the_handover(lab: Lab) -> None:
     a, b = lab["a"], lab["b"]
     done = a.folder / "done"
