@@ -526,11 +526,14 @@ def _check_segments(routers: list[Router], nodes: dict[str, Host], findings: _Fi
 
 
 def _states(routers: list[Router]) -> dict[tuple[str, str], str]:
-    """MASTER for the highest priority; BACKUP for the rest and, under nopreempt, for all (keepalived.conf(5))."""
+    """MASTER for the highest priority; BACKUP for the rest and, where a host waits before it takes over, for all.
+
+    keepalived ignores nopreempt and preempt_delay beside state MASTER (keepalived.conf(5)), and vrrpd refuses the pair.
+    """
     states: dict[tuple[str, str], str] = {}
     for group in _by_instance(routers).values():
         highest = max(group, key=lambda router: router.priority)
-        waits = any(_true(router.keywords.get("nopreempt")) for router in group)
+        waits = any(_true(router.keywords.get("nopreempt")) or "preempt_delay" in router.keywords for router in group)
         for router in group:
             states[(router.host, router.name)] = "MASTER" if router is highest and not waits else "BACKUP"
     return states
@@ -646,6 +649,9 @@ def _lines(
             elif form == "bool":
                 lines.append({"keyword": keyword, "form": "value", "words": "on" if _true(value) else "off"})
             elif _true(value):
+                lines.append({"keyword": keyword, "form": "flag"})
+        elif isinstance(value, bool) and row.get("type") != "boolean":
+            if value:  # its argument is optional (dynamic_interfaces [allow_if_changes]); if not, the checker says so
                 lines.append({"keyword": keyword, "form": "flag"})
         else:
             words = _line(value, row)

@@ -71,10 +71,13 @@ def test_a_priority_that_was_said_wins_and_moves_the_master(planned: Planner) ->
     assert states(made) == {"lb1": "BACKUP", "lb2": "BACKUP", "lb3": "MASTER"}
 
 
-def test_nopreempt_makes_every_state_backup(planned: Planner) -> None:
-    made = planned(cluster("lb1", "lb2", vrrpd_instances={"VI_1": {**VI_1, "nopreempt": True}}))
+@pytest.mark.parametrize(("keyword", "value", "written"), [("nopreempt", True, "flag"), ("preempt_delay", 30, "30")])
+def test_who_waits_before_taking_over_starts_as_backup(
+    planned: Planner, keyword: str, value: object, written: str
+) -> None:
+    made = planned(cluster("lb1", "lb2", vrrpd_instances={"VI_1": {**VI_1, keyword: value}}))
     assert states(made) == {"lb1": "BACKUP", "lb2": "BACKUP"}
-    assert words(made, "lb1", "nopreempt") == "flag"
+    assert words(made, "lb1", keyword) == written
 
 
 def test_the_rank_rotates_by_instance_on_request(planned: Planner) -> None:
