@@ -89,15 +89,17 @@ class _Peer:
     def heard(self, message: dict[str, Any]) -> None:
         """One part of an answer. It is whole with the first part that does not announce more."""
         self._asked = 0.0
-        request = self._waiting.get(message.get("id", 0))
-        data = message.get("data")
-        if request is None or not isinstance(data, dict):
+        number, data = message.get("id"), message.get("data")
+        if not isinstance(number, int) or not isinstance(data, dict) or number not in self._waiting:
             return  # too late, or the answer to another helper before us
-        request.head.update(data.pop("head", {}))
-        request.instances += data.pop("instances", [])
+        request = self._waiting[number]
+        head, instances = data.pop("head", {}), data.pop("instances", [])
+        if isinstance(head, dict) and isinstance(instances, list):
+            request.head.update(head)
+            request.instances += instances
         if message.get("more"):
             return
-        del self._waiting[message["id"]]
+        del self._waiting[number]
         request.timer.cancel()
         request.done({**request.head, "instances": request.instances, **data})
 
@@ -187,7 +189,7 @@ class Helper:
     # ------------------------------------------------------------ from the guard
     def _from_guard(self) -> None:
         for message, fds in self.guard.channel.receive():
-            handler = _FROM_GUARD.get(message.get("t", ""))
+            handler = _FROM_GUARD.get(str(message.get("t")))
             if handler is not None:
                 handler(self, message, fds)
             ipc.close_all(fds)
@@ -251,7 +253,7 @@ class Helper:
             for message, fds in peer.channel.receive():
                 ipc.close_all(fds)
                 count += 1
-                handler = _FROM_VRRP.get(message.get("t", ""))
+                handler = _FROM_VRRP.get(str(message.get("t")))
                 if handler is not None:
                     handler(self, message)
             # one helping is enough, unless these are the last words
@@ -268,8 +270,11 @@ class Helper:
             self.finish(ORPHAN_GRACE)
 
     def _transition(self, message: dict[str, Any]) -> None:
+        if not _is_transition(message):
+            self.log.error("the vrrp process sent what is no transition: ignored")
+            return
         name, event, priority = message["instance"], message["event"], message["priority"]
-        self._count(message.get("seq", 0))
+        self._count(message["seq"])
         new = event if event in ("STOP", "DELETED") else message["new"]
         self.log.write(
             "info", f"{name}: {message['old']} -> {new} ({message['reason']}), priority {priority}", message["at"]
@@ -293,7 +298,7 @@ class Helper:
         self._seq = seq
 
     def _rx_lower_pri(self, message: dict[str, Any]) -> None:
-        instance = self._instances.get(message["instance"])
+        instance = self._instances.get(str(message.get("instance")))
         if instance is not None:
             for job in notify.rx_lower_pri_jobs(instance):
                 self.runner.submit(job)
@@ -416,6 +421,20 @@ _COMMANDS: dict[str, Callable[[Helper, dict[str, Any], Reply], None]] = {
     "maintenance": Helper._maintenance,
     "handover": Helper._handover,
 }
+
+
+def _is_transition(message: dict[str, Any]) -> bool:
+    """Its sender has fewer rights than we: what ends up in the arguments of root's scripts has the right type."""
+    texts = [message.get(key) for key in ("instance", "old", "new", "event", "reason")]
+    numbers = [message.get(key) for key in ("priority", "seq")]
+    at = message.get("at")
+    return (
+        all(isinstance(text, str) for text in texts)
+        and all(isinstance(number, int) for number in numbers)
+        and isinstance(at, (int, float))
+        and 0 <= at < 1 << 40
+        and message["event"] in notify.MAIL_TEXT
+    )
 
 
 def mail_settings(defs: Any) -> Settings | None:

@@ -402,8 +402,16 @@ def test_what_is_no_message_is_ignored(process: Helper) -> None:
     process.load(INSTANCE)
     process.vrrp.sock.send(b"not json")
     process.vrrp.send({"t": "unheard of"})
+    process.vrrp.send({"t": ["transition"]})
+    process.vrrp.send({"t": "rx_lower_pri", "instance": ["VI_1"]})
+    process.vrrp.send({"t": "reply", "id": [1], "data": {}})
+    process.vrrp.send({"t": "log", "level": {}, "message": 7})
+    process.transition("EXPLODE")
+    process.transition("MASTER", priority="100; rm -rf /")
+    process.transition("MASTER", at=1e300)
     process.guard.send({"t": "unheard of"})
     assert process.ask("scripts") == {"ok": True, "scripts": []}
+    process.until(lambda: sum("no transition" in line for line in process.lines()) == 3)
 
 
 # ------------------------------------------------------------------------------------------ mail
