@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from .lexer import without_comment
 from .source import Place, Problems, Source
 
-MAX_LINES = 2_000_000  # keepalived.conf(5)'s own largest example makes 65 024 instances of 15 lines
+MAX_LINES = 1_000_000  # keepalived.conf(5)'s own largest example makes 65 024 instances of 15 lines
 MAX_LINE = 65536
 MAX_REPLACEMENTS = 10_000  # in one line
 MAX_DEPTH = 64
