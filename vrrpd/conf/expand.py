@@ -372,19 +372,20 @@ class Reader:
     def _matches(self, argument: str, source: Source, checks: frozenset[str], place: Place) -> list[str]:
         found: list[str] = []
         alternatives = list(_braces(argument))
+        demanding = checks & ({"brace_match"} if len(alternatives) > 1 else {"match", "wildcard_match"})
         for alternative in alternatives:
             pattern = os.path.join(os.path.dirname(source.path), alternative)
-            matches = sorted(glob.glob(pattern)) if glob.has_magic(alternative) else [pattern]
             if glob.has_magic(alternative):
+                matches = sorted(glob.glob(pattern))
                 if not matches and "wildcard_match" in checks:
                     self.problems.survivable(place, f"no file matches '{alternative}'")
-            elif not os.path.lexists(pattern):
-                matches = []
-                if "brace_match" in checks if len(alternatives) > 1 else checks & {"match", "wildcard_match"}:
-                    self.problems.survivable(place, f"'{alternative}' does not exist")
-                elif len(alternatives) == 1:
-                    self.problems.warning(place, f"'{alternative}' does not exist, nothing is included")
-            found += matches
+                found += matches
+            elif os.path.lexists(pattern):
+                found.append(pattern)
+            elif demanding:
+                self.problems.survivable(place, f"'{alternative}' does not exist")
+            elif len(alternatives) == 1:
+                self.problems.warning(place, f"'{alternative}' does not exist, nothing is included")
         return found
 
     def _include_file(self, path: str, checks: frozenset[str], place: Place) -> Iterator[Line]:
