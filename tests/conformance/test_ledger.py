@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ledger import CASES, ELSEWHERE, NOT_APPLICABLE, TESTS, functions, answered_here
+from ledger import CASES, ELSEWHERE, NOT_APPLICABLE, TESTS, answered_here, functions
 
 HERE = answered_here()
 

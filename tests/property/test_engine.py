@@ -102,11 +102,16 @@ class AnyOrder(RuleBasedStateMachine):
         junk = junk[:1] + bytes((router.cfg.virtual_router_id,)) + junk[2:]
         source = packed(SOURCES[router.cfg.family][-1])
         destination = data.draw(st.sampled_from([router.spec.destinations[0], source, b""]))
-        before = (router.state, router.timer.deadline, router.delay_timer.deadline, dict(router.later))
+        before = (router.state, router.timer.deadline, router.delay_timer.deadline, dict(router.duties.pending))
         rcvd = router.advert_rcvd
         self.node.receive(Datagram("A", router.cfg.family, source, destination, ttl, junk))
         if router.advert_rcvd == rcvd:
-            assert (router.state, router.timer.deadline, router.delay_timer.deadline, dict(router.later)) == before
+            assert (
+                router.state,
+                router.timer.deadline,
+                router.delay_timer.deadline,
+                dict(router.duties.pending),
+            ) == before
 
     @rule(up=st.booleans(), address=st.sampled_from(["10.0.0.1/24", "10.0.0.77/24", ""]), usable=st.booleans())
     def change_link(self, up: bool, address: str, usable: bool) -> None:
@@ -160,7 +165,7 @@ class AnyOrder(RuleBasedStateMachine):
                 assert now - 1e-6 <= router.timer.deadline < now + 200
                 assert self.node.engine.next_deadline <= router.timer.deadline
             if router.state is not MASTER:
-                assert not router.later
+                assert not router.duties.pending
                 assert not router.leaving
             snapshot = self.node.engine.snapshot(router, now, 1e9)
             assert snapshot["state"] == router.state.name

@@ -9,7 +9,7 @@ from simulator import packed
 from vrrpd.model.vrrp import AF_INET, AF_INET6
 from vrrpd.vrrp.frames import gratuitous_arp, unsolicited_na
 from vrrpd.vrrp.packet import Advert, AdvertSpec, PacketError, datagrams, decode, encode
-from vrrpd.vrrp.router import COUNTERS
+from vrrpd.vrrp.records import COUNTERS
 
 GROUPS = {AF_INET: packed("224.0.0.18"), AF_INET6: packed("ff02::12")}
 KINDS = st.sampled_from([(2, AF_INET), (3, AF_INET), (3, AF_INET6)])

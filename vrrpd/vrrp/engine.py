@@ -7,11 +7,6 @@ the table of links; the rules of one router are router.py's, system calls the da
 The daemon reads its sockets empty before it calls `expire`, so that an advert which arrived before a
 deadline, or with it, wins over the deadline (a process that was stopped does not depose a live master); and a
 router whose Active_Down_Timer is found more than one interval late listens once more (router.py).
-
-Order of the checks on a received packet (RFC 9568 7.1, RFC 3768 7.1, RFC 2338 7.1); the first that fails names
-the counter: VRID known here, TTL, header complete, version, type, length, checksum, v3 interval 0, v3 count 0;
-multicast or unicast as configured, source; v2 authentication type, password, interval. A differing address list
-and the other v3 IPv4 checksum are accepted, counted and logged once in a while.
 """
 
 from __future__ import annotations
@@ -19,18 +14,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-try:  # what hmac.compare_digest is, without loading OpenSSL into the process for it
-    from _operator import _compare_digest as compare_digest
-except ImportError:  # pragma: no cover
-    from hmac import compare_digest
-
 from vrrpd.model.diff import diff
-from vrrpd.model.vrrp import AF_INET, AF_INET6, VirtualAddress, VrrpInstance
+from vrrpd.model.vrrp import AF_INET, VirtualAddress, VrrpInstance
 from vrrpd.vrrp.actions import Action
 from vrrpd.vrrp.announce import Announcer
-from vrrpd.vrrp.links import InterfaceAddress, Link, is_link_local
-from vrrpd.vrrp.packet import ADDRESS_LENGTH, AUTH_AH, HEADER_LENGTH, Advert, AdvertSpec, Buffer, PacketError, decode
-from vrrpd.vrrp.router import INIT, MASTER, Heard, Memo, State, VirtualRouter, text
+from vrrpd.vrrp.checks import Memo, addressee, lists_our_addresses, other_addresses, other_checksum, validate
+from vrrpd.vrrp.links import InterfaceAddress, Link
+from vrrpd.vrrp.packet import HEADER_LENGTH, AdvertSpec, Buffer, PacketError
+from vrrpd.vrrp.records import text
+from vrrpd.vrrp.router import INIT, MASTER, Heard, State, VirtualRouter
 from vrrpd.vrrp.timers import Timers
 
 __all__ = ["AdvertSpec", "Engine", "InterfaceAddress", "Link", "State", "VirtualRouter"]
@@ -86,22 +78,22 @@ class Engine:
             self.counters["vrid_err" if len(data) >= HEADER_LENGTH else "packet_len_err"] += 1
             return ()
         if router.siblings:
-            router = _addressee(router, source, destination)
+            router = addressee(router, source, destination)
         memo = router.memo
         if data == memo.data and source == memo.source and ttl == memo.ttl and destination == memo.destination:
             router.advert_rcvd += 1
             return router.on_advert(memo.advert, source, now)
         try:
-            advert = _validate(router, source, destination, ttl, data)
+            advert = validate(router, source, destination, ttl, data)
         except PacketError as error:
-            return router.reject(error.reason, source, now)
+            return router.records.reject(error.reason, source, now)
         router.advert_rcvd += 1
         actions = router.on_advert(advert, source, now)
-        if advert.priority and not _lists_our_addresses(router, advert):
-            return [*actions, *_other_addresses(router, advert, source, now)]
+        if not lists_our_addresses(router, advert):
+            return [*actions, *other_addresses(router, advert, source, now)]
         router.memo = Memo(bytes(data), source, destination, ttl, advert)
         if advert.pseudo_header is not router.peer_pseudo_header and router.cfg.version == 3:
-            return [*actions, *_other_checksum(router, advert, source, now)]
+            return [*actions, *other_checksum(router, advert, source, now)]
         return actions
 
     # ---- configuration ---------------------------------------------------------------------------------------
@@ -213,7 +205,7 @@ class Engine:
         for router in self._keepers.get(address, ()):
             for entry in router.addresses:
                 if entry.address == address and entry.prefixlen == prefixlen and self._lives_on(router, entry, ifindex):
-                    actions += router.restore(entry, now)
+                    actions += router.duties.restore(entry, now)
         return actions
 
     def _lives_on(self, router: VirtualRouter, entry: VirtualAddress, ifindex: int) -> bool:
@@ -284,78 +276,6 @@ class Engine:
             "faults": sorted(router.faults),
             "counters": router.counts(),
         }
-
-
-def _validate(router: VirtualRouter, source: bytes, destination: bytes, ttl: int, data: Buffer) -> Advert:
-    """The advert, when this router may act on it; else PacketError."""
-    cfg, spec = router.cfg, router.spec
-    multicast = destination[:1] == b"\xff" if cfg.family == AF_INET6 else b"\xe0" <= destination[:1] < b"\xf0"
-    # RFC 9568 5.1.1.3, 7.1: it was not forwarded. Unicast peers may be further away (keepalived).
-    if ttl != 255 and (multicast or not cfg.unicast_peer):
-        raise PacketError("ip_ttl_err")
-    if not multicast and source in cfg.unicast_peer and cfg.unicast_peer_ttl:
-        least, most = cfg.unicast_peer_ttl[cfg.unicast_peer.index(source)]
-        if not least <= ttl <= most:  # keepalived's min_ttl and max_ttl of a peer
-            raise PacketError("ip_ttl_err")
-    advert = decode(data, cfg.version, cfg.family, source, destination)
-    if multicast is bool(cfg.unicast_peer):
-        raise PacketError("destination_err")
-    if multicast:
-        if len(source) == 16 and not is_link_local(source):  # RFC 9568 5.1.2.1
-            raise PacketError("source_err")
-    elif cfg.check_unicast_src and source not in cfg.unicast_peer:
-        raise PacketError("source_err")
-    if cfg.version == 2:
-        if advert.auth_type > AUTH_AH:
-            raise PacketError("invalid_authtype")
-        if advert.auth_type != spec.auth_type:
-            raise PacketError("authtype_mismatch")
-        # Without authentication the field means nothing (RFC 3768 5.3.10).
-        if spec.auth_type and not compare_digest(advert.auth_data, spec.auth_data):
-            raise PacketError("auth_failure")
-        if advert.adver_int != round(spec.advert_int):  # RFC 3768 7.1: MUST discard; v3 learns it instead
-            raise PacketError("advert_interval_err")
-    return advert
-
-
-def _lists_our_addresses(router: VirtualRouter, advert: Advert) -> bool:
-    if router.cfg.skip_check_adv_addr:
-        return True
-    return _addresses(router, advert) == router.advertised  # sorted: the order means nothing
-
-
-def _addresses(router: VirtualRouter, advert: Advert) -> list[bytes]:
-    width = ADDRESS_LENGTH[router.cfg.family]
-    return sorted(advert.addresses[i : i + width] for i in range(0, len(advert.addresses), width))
-
-
-def _other_addresses(router: VirtualRouter, advert: Advert, source: bytes, now: float) -> Sequence[Action]:
-    """RFC 9568 7.1 lets it pass; RFC 3768 and keepalived before 2.3.3 dropped it, and then both were MASTER."""
-    router.counters["addr_list_err"] += 1
-    if router.hushed("addr_list_err", now):
-        return ()
-    listed = ", ".join(map(text, _addresses(router, advert))) or "none"
-    return router.line("warning", "addr_list_err", f"{text(source)} has other virtual addresses: {listed}")
-
-
-def _other_checksum(router: VirtualRouter, advert: Advert, source: bytes, now: float) -> Sequence[Action]:
-    router.peer_pseudo_header = advert.pseudo_header
-    if advert.pseudo_header is router.spec.pseudo_header or router.hushed("checksum", now):
-        return ()
-    how = "with a pseudo header (keepalived)" if advert.pseudo_header else "without pseudo header (RFC 9568)"
-    return router.line(
-        "warning", "checksum", f"{text(source)} makes its checksums {how}, we do not: v3_checksum_as_v2 changes ours"
-    )
-
-
-def _addressee(router: VirtualRouter, source: bytes, destination: bytes) -> VirtualRouter:
-    """Several routers share VRID and interface: unicast ones with different peers, and one multicast at most."""
-
-    def fit(candidate: VirtualRouter) -> tuple[bool, bool]:
-        peers = candidate.cfg.unicast_peer
-        return source in peers, destination == (candidate.spec.source if peers else candidate.spec.destinations[0])
-
-    return max(router.siblings, key=fit)
 
 
 def _slash(entry: VirtualAddress) -> str:

@@ -1,7 +1,7 @@
-"""What the protocol needs to know of an interface, and what follows from it: our source, or why there is none.
+"""What the protocol needs to know of an interface, and what follows from it: our source and advert, or why none.
 
-In: the full current picture of one interface as net/ sees it. Out: the address we send from and the
-sentences that keep a router in FAULT. Sockets, MACs of VIPs and netlink belong to net/.
+In: the full current picture of one interface as net/ sees it, and a configuration. Out: the address we send from,
+what the advert says, and the sentences that keep a router in FAULT. Sockets and netlink belong to net/.
 """
 
 from __future__ import annotations
@@ -9,12 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from vrrpd.model.vrrp import AF_INET
-from vrrpd.vrrp.packet import ADDRESS_LENGTH
+from vrrpd.vrrp.packet import ADDRESS_LENGTH, AUTH_NONE, AUTH_SIMPLE, AdvertSpec
 
 if TYPE_CHECKING:
     from collections.abc import Container
 
     from vrrpd.model.vrrp import VrrpInstance
+
+
+MCAST_GROUP = {4: b"\xe0\x00\x00\x12", 16: b"\xff\x02" + bytes(13) + b"\x12"}  # 224.0.0.18, ff02::12
 
 
 class InterfaceAddress(NamedTuple):
@@ -77,3 +80,23 @@ def link_faults(cfg: VrrpInstance, link: Link | None, source: bytes | None) -> s
     if cfg.unicast_src_ip and cfg.unicast_peer:
         return {f"interface {cfg.interface} does not have unicast_src_ip, or it is not usable yet"}
     return {f"interface {cfg.interface} has no usable IPv6 link-local address"}
+
+
+def advert_spec(cfg: VrrpInstance, source: bytes) -> AdvertSpec:
+    """The advert that this configuration asks for."""
+    width = ADDRESS_LENGTH[cfg.family]
+    group = cfg.mcast_group if len(cfg.mcast_group) == width else MCAST_GROUP[width]
+    password = cfg.authentication if cfg.version == 2 else None
+    return AdvertSpec(
+        family=cfg.family,
+        version=cfg.version,
+        vrid=cfg.virtual_router_id,
+        advert_int=cfg.advert_int,
+        addresses=tuple(entry.address for entry in cfg.virtual_ipaddress),
+        source=source or bytes(width),
+        destinations=cfg.unicast_peer or (group,),
+        ttl=cfg.unicast_ttl if cfg.unicast_peer else 255,
+        auth_type=AUTH_SIMPLE if password else AUTH_NONE,
+        auth_data=password.auth_pass.ljust(8, b"\0")[:8] if password else b"",
+        pseudo_header=cfg.family != AF_INET or not cfg.v3_checksum_as_v2,
+    )

@@ -26,15 +26,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import Enum
-from ipaddress import ip_address
 from math import inf
 from typing import NamedTuple
 
-from vrrpd.model.vrrp import AF_INET, VirtualAddress, VrrpInstance
-from vrrpd.vrrp.actions import Action, AddAddresses, DelAddresses, Log, RxLowerPriority, SendAdvert, Transition
+from vrrpd.model.vrrp import VirtualAddress, VrrpInstance
+from vrrpd.vrrp.actions import Action, AddAddresses, DelAddresses, RxLowerPriority, SendAdvert, Transition
 from vrrpd.vrrp.announce import Announcer
-from vrrpd.vrrp.links import Link, link_faults, source_address
-from vrrpd.vrrp.packet import ADDRESS_LENGTH, AUTH_NONE, AUTH_SIMPLE, Advert, AdvertSpec, datagrams
+from vrrpd.vrrp.checks import NO_MEMO
+from vrrpd.vrrp.duties import Duties
+from vrrpd.vrrp.links import Link, advert_spec, link_faults, source_address
+from vrrpd.vrrp.packet import Advert, datagrams
+from vrrpd.vrrp.records import Records, duration, text
 from vrrpd.vrrp.timers import Timer, Timers
 
 
@@ -62,23 +64,7 @@ LEGAL: dict[State, frozenset[State]] = {
 }
 
 OWNER = 255
-MCAST_GROUP = {4: b"\xe0\x00\x00\x12", 16: b"\xff\x02" + bytes(13) + b"\x12"}  # 224.0.0.18, ff02::12
 MAINTENANCE = "maintenance"
-
-COUNTERS = (  # keepalived's names where its JSON has one; in the order of the checks
-    "advert_rcvd", "advert_sent", "become_master", "release_master", "pri_zero_rcvd", "pri_zero_sent",
-    "packet_len_err", "ip_ttl_err", "version_err", "invalid_type_rcvd", "checksum_err", "destination_err",
-    "source_err", "invalid_authtype", "authtype_mismatch", "auth_failure", "advert_interval_err",
-    "addr_list_err", "own_advert", "lower_priority_rcvd", "master_changes",
-)  # fmt: skip
-
-# What a MASTER has yet to do, by the name of the keyword that asks for it.
-REPEAT, REFRESH, LOWER, ANSWER, RESTORE = "garp_master_delay", "refresh", "garp_lower_prio_delay", "answer", "restore"
-
-LOG_GAP = 60.0  # the same complaint of one router is logged once in this time
-ANSWER_GAP = 0.02  # lower adverts are answered at once, then at growing gaps up to ANSWER_GAP_MAX
-ANSWER_GAP_MAX = 1.0
-RESTORE_GAP = 0.1
 
 
 class LastTransition(NamedTuple):
@@ -99,61 +85,34 @@ class Heard(NamedTuple):
     at: float
 
 
-class Memo(NamedTuple):
-    """A datagram that passed every check: the same one again needs none."""
-
-    data: bytes
-    source: bytes
-    destination: bytes
-    ttl: int
-    advert: Advert
-
-
-NO_MEMO = Memo(b"", b"", b"", 0, Advert(0, 0, 0, 0.0, b""))
-
-
-def text(address: bytes) -> str:
-    """A packed address for people."""
-    return str(ip_address(address))
-
-
-def duration(seconds: float) -> str:
-    """A time for people."""
-    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds:.3f} s"
-
-
 class VirtualRouter:
     """One vrrp_instance at work. The engine owns it; the executor reads name, cfg, spec, link and datagrams."""
 
     __slots__ = (
-        "_announcer", "_datagrams", "_log_after", "_steady", "_timers",
-        "addresses", "advert_rcvd", "advert_sent", "advertised", "answer_at", "answer_gap", "cfg", "counters",
-        "delay_timer", "faults", "heard", "last_transition", "later", "later_timer", "leaving", "link",
-        "master_adver_int", "master_down_interval", "memo", "name", "outbids", "peer_pseudo_header", "priority",
-        "resigned", "restore_at", "siblings", "skew_time", "spec", "state", "timer", "transitions", "yielding_until",
+        "_datagrams", "_steady", "_timers",
+        "addresses", "advert_rcvd", "advert_sent", "advertised", "cfg", "counters", "delay_timer", "duties", "faults",
+        "heard", "last_transition", "leaving", "link", "master_adver_int", "master_down_interval", "memo", "name",
+        "outbids", "peer_pseudo_header", "priority", "records", "resigned", "siblings", "skew_time", "spec", "state",
+        "timer", "transitions", "yielding_until",
     )  # fmt: skip
 
     def __init__(self, cfg: VrrpInstance, timers: Timers, announcer: Announcer) -> None:
         self._timers = timers
-        self._announcer = announcer
         self._datagrams: dict[int, tuple[tuple[bytes, bytes], ...]] = {}
         self._steady: tuple[Action, ...] = ()  # what a MASTER does at each Adver_Timer, made once
-        self._log_after: dict[str, tuple[float, int]] = {}
+        self.records = Records(cfg.name)
+        self.counters = self.records.counters
         self.state = INIT
         self.faults: set[str] = set()
         self.link: Link | None = None
         self.timer = Timer(self._on_timer)  # Adver_Timer as MASTER, Active_Down_Timer as BACKUP
         self.delay_timer = Timer(self._on_preempt_delay)
-        self.later_timer = Timer(self._on_later)
-        self.later: dict[str, float] = {}
+        self.duties = Duties(self, timers, announcer)
         self.leaving = ""  # a planned leave under way: the event it ends with
         self.heard: Heard | None = None
         self.outbids = False  # BACKUP: the last advert was a lower one that we do not accept
         self.resigned = False  # BACKUP: the timer runs for Skew_Time after priority 0
         self.yielding_until = 0.0  # BACKUP after a handover: no preemption before
-        self.answer_at = 0.0
-        self.answer_gap = ANSWER_GAP
-        self.restore_at = 0.0
         self.peer_pseudo_header: bool | None = None  # v3 IPv4: which checksum the peer makes
         self.memo = NO_MEMO
         self.siblings: tuple[VirtualRouter, ...] = ()  # others with our VRID on our interface (unicast)
@@ -161,7 +120,6 @@ class VirtualRouter:
         self.transitions = 0
         self.advert_rcvd = 0
         self.advert_sent = 0
-        self.counters = dict.fromkeys(COUNTERS, 0)
         self._configure(cfg, b"")
 
     def __repr__(self) -> str:
@@ -171,11 +129,11 @@ class VirtualRouter:
 
     def _configure(self, cfg: VrrpInstance, source: bytes, learned: bool = False) -> None:
         self.cfg = cfg
-        self.name = cfg.name
+        self.name = self.records.name = cfg.name
         self.priority = cfg.priority
         self.addresses = cfg.virtual_ipaddress + cfg.virtual_ipaddress_excluded
         self.advertised = sorted(entry.address for entry in cfg.virtual_ipaddress)
-        self.spec = make_spec(cfg, source)
+        self.spec = advert_spec(cfg, source)
         self._spec_changed()
         if not learned or cfg.version == 2:
             self.master_adver_int = cfg.advert_int
@@ -221,7 +179,7 @@ class VirtualRouter:
             faults.add(MAINTENANCE)
         actions = self._set_faults(faults, now)
         if former and link and former.mac != link.mac and self.state is MASTER:
-            return [*actions, *self._announce(self.addresses, self.cfg.garp_master_repeat, now)]
+            return [*actions, *self.duties.announce_all(now)]
         return actions
 
     def reconfigure(self, cfg: VrrpInstance, now: float) -> list[Action]:
@@ -241,19 +199,15 @@ class VirtualRouter:
         if self.leaving:
             return [DelAddresses(self, gone)] if gone else []
         if self.spec != old_spec or self.priority != old_priority:
-            actions += self._advertise(now)
+            actions += self.advertise()
             self._timers.set(self.timer, now + cfg.advert_int)
         if gone:
             actions.append(DelAddresses(self, gone))
         if new:
             actions.append(AddAddresses(self, new))
-            actions += self._announce(new, cfg.garp_master_repeat, now)
-            if cfg.garp_master_delay > 0:
-                self._do_later(REPEAT, now + cfg.garp_master_delay)
+            actions += self.duties.begin(new, now)
         if cfg.garp_master_refresh != old.garp_master_refresh:
-            self.later.pop(REFRESH, None)
-            if cfg.garp_master_refresh > 0:
-                self._do_later(REFRESH, now + cfg.garp_master_refresh)
+            self.duties.set_refresh(now)
         return actions
 
     # ---- start, faults, leaving ------------------------------------------------------------------------------
@@ -342,8 +296,7 @@ class VirtualRouter:
         is for what is slow.
         """
         self.leaving = event
-        self.later.clear()
-        self._timers.clear(self.later_timer)
+        self.duties.end()
         longest_skew = self.cfg.advert_int if self.cfg.version == 3 else 1.0
         self._timers.set(self.timer, now + longest_skew + self.cfg.advert_int / 2)
         return self._resign()
@@ -414,9 +367,9 @@ class VirtualRouter:
         self._recompute()
         if advert.adver_int == self.cfg.advert_int:
             return ()
-        if self.hushed("interval", now):
+        if self.records.hushed("interval", now):
             return ()
-        return self.line(
+        return self.records.line(
             "warning" if advert.adver_int > 10 * self.cfg.advert_int else "info",
             "interval",
             f"{text(source)} adverts every {advert.adver_int:g} s, ours is {self.cfg.advert_int:g} s: "
@@ -424,19 +377,20 @@ class VirtualRouter:
         )
 
     def _new_master(self, advert: Advert, source: bytes, now: float) -> Sequence[Action]:
+        self.yielding_until = 0.0
         if self.heard is not None:
             self.counters["master_changes"] += 1
-        if self.hushed("master", now, gap=1.0):
+        if self.records.hushed("master", now, gap=1.0):
             return ()
-        return self.line("info", "master", f"master is {text(source)}, priority {advert.priority}")
+        return self.records.line("info", "master", f"master is {text(source)}, priority {advert.priority}")
 
     def _heard_as_master(self, advert: Advert, source: bytes, now: float) -> Sequence[Action]:
         """RFC 9568 6.4.3."""
         if source == self.spec.source:
             self.counters["own_advert"] += 1
-            if self.hushed("own_advert", now):
+            if self.records.hushed("own_advert", now):
                 return ()
-            return self.line(
+            return self.records.line(
                 "warning",
                 "own_advert",
                 f"heard an advert with our own address {text(source)}: it was looped back, or another host has it too",
@@ -448,11 +402,10 @@ class VirtualRouter:
             return self._finish_leaving(now, f"{text(source)} took over", Heard(source, advert.priority, now))
         if advert.priority == 0:
             self.counters["pri_zero_rcvd"] += 1
-            if now < self.answer_at:  # a flood of them does not make one of ours
+            if not self.duties.may_answer(now):
                 return ()
-            self.answer_at = now + ANSWER_GAP
             self._timers.set(self.timer, now + self.cfg.advert_int)
-            return self._advertise(now)
+            return self.advertise()
         if advert.priority > self.priority or (advert.priority == self.priority and source > self.spec.source):
             return self._outbid(advert, source, now)
         return self._lower_heard(advert, source, now)
@@ -467,44 +420,26 @@ class VirtualRouter:
             )
         # keepalived only with higher_prio_send_advert. Always here: after a healed partition the winner may
         # never have heard of us, while the neighbours' caches point at us; our last advert makes it announce.
-        actions = [*self._advertise(now), DelAddresses(self, self.addresses)]
-        if advert.priority == self.priority == OWNER and not self.hushed("owner", now):
-            actions += self.line("error", "owner", f"{text(source)} claims priority 255 as we do")
+        actions = [*self.advertise(), DelAddresses(self, self.addresses)]
+        if advert.priority == self.priority == OWNER and not self.records.hushed("owner", now):
+            actions += self.records.line("error", "owner", f"{text(source)} claims priority 255 as we do")
         actions += self._become_backup(reason, now, Heard(source, advert.priority, now), advert.adver_int)
         return actions
 
     def _lower_heard(self, advert: Advert, source: bytes, now: float) -> Sequence[Action]:
-        """Two masters, and we are the better one: say so to the other, and tell the segment where we are.
-
-        RFC 9568 6.4.3 answers at once, keepalived in v2 too, with garp_lower_prio_*. The first one is answered
-        at once, more in a row at growing gaps, and the last one always: no storm, and never a stale cache.
-        """
+        """Two masters, and we are the better one."""
         self.counters["lower_priority_rcvd"] += 1
-        if now < self.answer_at:
-            if ANSWER not in self.later:
-                self._do_later(ANSWER, self.answer_at)
+        answer = self.duties.answer(now)
+        if answer is None:
             return ()
-        if now - self.answer_at > ANSWER_GAP_MAX:
-            self.answer_gap = ANSWER_GAP
-        actions: list[Action] = [RxLowerPriority(self, source, advert.priority), *self._answer(now)]
-        if not self.hushed("lower", now):
+        actions: list[Action] = [RxLowerPriority(self, source, advert.priority), *answer]
+        if not self.records.hushed("lower", now):
             how = "lower" if advert.priority < self.priority else "equal"
             level = "error" if advert.priority == OWNER else "info"  # an owner is the only one (erratum 8298)
-            actions += self.line(
+            actions += self.records.line(
                 level, "lower", f"heard {how} priority {advert.priority} from {text(source)}, answered"
             )
         return actions
-
-    def _answer(self, now: float) -> list[Action]:
-        self.answer_at = now + self.answer_gap
-        self.answer_gap = min(2 * self.answer_gap, ANSWER_GAP_MAX)
-        again = now + self.cfg.garp_lower_prio_delay
-        if again > now and LOWER not in self.later and self.later.get(REPEAT, now) <= now + ANSWER_GAP_MAX:
-            self._do_later(LOWER, again)  # unless the second block of becoming MASTER is still to come
-        return [
-            *(() if self.cfg.lower_prio_no_advert else self._advertise(now)),
-            *self._announce(self.addresses, self.cfg.garp_lower_prio_repeat, now),
-        ]
 
     # ---- timers ----------------------------------------------------------------------------------------------
 
@@ -514,8 +449,7 @@ class VirtualRouter:
                 return self._finish_leaving(now, "nobody took over")
             following = due + self.cfg.advert_int  # from the deadline: no drift; after a stall: no burst
             self._timers.set(self.timer, following if following > now else now + self.cfg.advert_int)
-            self.advert_sent += 1
-            return self._steady
+            return self.advertise()
         if self.state is BACKUP:
             return self._master_down(now, due)
         return ()
@@ -524,9 +458,9 @@ class VirtualRouter:
         if now - due > self.master_adver_int:
             # We slept: the silence may be ours. A live master is heard within one interval; only then take over.
             self._timers.set(self.timer, now + self.master_adver_int + self.skew_time)
-            if self.hushed("stall", now):
+            if self.records.hushed("stall", now):
                 return ()
-            return self.line("warning", "stall", f"woke up {duration(now - due)} late, listening once more")
+            return self.records.line("warning", "stall", f"woke up {duration(now - due)} late, listening once more")
         if now < self.yielding_until:
             self._timers.set(self.timer, self.yielding_until)
             return ()
@@ -551,35 +485,6 @@ class VirtualRouter:
             now,
         )
 
-    def _do_later(self, what: str, when: float) -> None:
-        self.later[what] = when
-        self._timers.set(self.later_timer, min(self.later.values()))
-
-    def _on_later(self, now: float, due: float) -> Sequence[Action]:
-        """The announcements of a MASTER that have come due; several at once are one."""
-        ripe = {what for what, when in self.later.items() if when <= now}
-        for what in ripe:
-            del self.later[what]
-        cfg = self.cfg
-        actions: list[Action] = []
-        rounds = 0
-        if RESTORE in ripe:
-            actions.append(AddAddresses(self, self.addresses))
-            rounds = cfg.garp_master_repeat
-        if ANSWER in ripe:
-            actions += self._answer(now)
-        if REPEAT in ripe:
-            rounds = max(rounds, cfg.garp_master_repeat)
-        if LOWER in ripe:
-            rounds = max(rounds, cfg.garp_lower_prio_repeat)
-        if REFRESH in ripe:
-            rounds = max(rounds, cfg.garp_master_refresh_repeat)
-            self.later[REFRESH] = now + cfg.garp_master_refresh
-        actions += self._announce(self.addresses, rounds, now)
-        if self.later:
-            self._timers.set(self.later_timer, min(self.later.values()))
-        return actions
-
     # ---- entering and leaving states -------------------------------------------------------------------------
 
     def _become_master(self, reason: str, now: float) -> list[Action]:
@@ -590,14 +495,10 @@ class VirtualRouter:
         self._recompute()
         self.counters["become_master"] += 1
         self._timers.set(self.timer, now + cfg.advert_int)
-        actions = self._advertise(now)
+        actions = [*self.advertise()]
         if self.addresses:
             actions.append(AddAddresses(self, self.addresses))
-            actions += self._announce(self.addresses, cfg.garp_master_repeat, now)
-            if cfg.garp_master_delay > 0:
-                self._do_later(REPEAT, now + cfg.garp_master_delay)
-            if cfg.garp_master_refresh > 0:
-                self._do_later(REFRESH, now + cfg.garp_master_refresh)
+            actions += self.duties.begin(self.addresses, now)
         actions.append(entered)
         return actions
 
@@ -618,13 +519,12 @@ class VirtualRouter:
         assert new in LEGAL[old], f"{self.name}: {old.name} -> {new.name}"
         if old is MASTER:
             self.counters["release_master"] += 1
-        for timer in (self.timer, self.delay_timer, self.later_timer):
-            self._timers.clear(timer)
-        self.later.clear()
+        self._timers.clear(self.timer)
+        self._timers.clear(self.delay_timer)
+        self.duties.end()
         self.leaving = ""
         self.heard = None
         self.outbids = self.resigned = False
-        self.answer_at, self.answer_gap = 0.0, ANSWER_GAP
         self.master_adver_int = self.cfg.advert_int
         self.state = new
         self.transitions += 1
@@ -632,88 +532,11 @@ class VirtualRouter:
         self.last_transition = LastTransition(old, new, event, reason, now)
         return Transition(self, old, new, event, self.priority, reason)
 
-    # ---- small effects ---------------------------------------------------------------------------------------
-
-    def _advertise(self, now: float) -> list[Action]:
+    def advertise(self) -> Sequence[Action]:
+        """An advert now, made once for each priority and source."""
         self.advert_sent += 1
-        return [self._steady[0]]
-
-    def _announce(self, addresses: Sequence[VirtualAddress], rounds: int, now: float) -> list[Action]:
-        return self._announcer.announce(self, addresses, rounds, now)
-
-    def restore(self, address: VirtualAddress, now: float) -> Sequence[Action]:
-        """Somebody took one of our addresses off: put it back and announce it; in a fight, ten times a second."""
-        if not self.owns(address) or address.no_track:
-            return ()
-        if now < self.restore_at:
-            self._do_later(RESTORE, self.restore_at)
-            return ()
-        self.restore_at = now + RESTORE_GAP
-        actions: list[Action] = [AddAddresses(self, (address,))]
-        actions += self._announce((address,), self.cfg.garp_master_repeat, now)
-        if not self.hushed("restore", now):
-            actions += self.line("warning", "restore", f"somebody removed {text(address.address)}, put back")
-        return actions
-
-    def reject(self, reason: str, source: bytes, now: float) -> Sequence[Action]:
-        """A packet for our VRID that is not a valid advert: counted, logged once in a while, nothing else."""
-        self.counters[reason] += 1
-        if self.hushed(reason, now):
-            return ()
-        return self.line("warning", reason, f"ignored a packet from {text(source)}: {REASONS[reason]}")
-
-    def hushed(self, cause: str, now: float, gap: float = LOG_GAP) -> bool:
-        """Was this said within `gap` seconds? Then it is only counted. Asked before a line is formatted."""
-        after, missed = self._log_after.get(cause, (0.0, 0))
-        if now < after:
-            self._log_after[cause] = (after, missed + 1)
-            return True
-        self._log_after[cause] = (now + gap, missed)
-        return False
-
-    def line(self, level: str, cause: str, message: str) -> list[Action]:
-        """The line that `hushed` let pass."""
-        after, missed = self._log_after[cause]
-        self._log_after[cause] = (after, 0)
-        more = f" ({missed} more since the last such line)" if missed else ""
-        return [Log(level, f"{self.name}: {message}{more}")]
+        return self._steady
 
     def counts(self) -> dict[str, int]:
         """All counters, the two hot ones included."""
         return {**self.counters, "advert_rcvd": self.advert_rcvd, "advert_sent": self.advert_sent}
-
-
-REASONS = {
-    "packet_len_err": "wrong length",
-    "ip_ttl_err": "its TTL is not 255, so it was forwarded",
-    "version_err": "another VRRP version",
-    "invalid_type_rcvd": "not an advertisement",
-    "checksum_err": "wrong checksum",
-    "destination_err": "multicast where unicast is configured, or the reverse",
-    "source_err": "unexpected source address",
-    "invalid_authtype": "unknown authentication type",
-    "authtype_mismatch": "another authentication type",
-    "auth_failure": "wrong password",
-    "advert_interval_err": "its advert_int is 0, or in VRRPv2 not ours",
-    "addr_list_err": "no virtual address in it",
-}
-
-
-def make_spec(cfg: VrrpInstance, source: bytes) -> AdvertSpec:
-    """The advert that this configuration asks for."""
-    width = ADDRESS_LENGTH[cfg.family]
-    group = cfg.mcast_group if len(cfg.mcast_group) == width else MCAST_GROUP[width]
-    password = cfg.authentication if cfg.version == 2 else None
-    return AdvertSpec(
-        family=cfg.family,
-        version=cfg.version,
-        vrid=cfg.virtual_router_id,
-        advert_int=cfg.advert_int,
-        addresses=tuple(entry.address for entry in cfg.virtual_ipaddress),
-        source=source or bytes(width),
-        destinations=cfg.unicast_peer or (group,),
-        ttl=cfg.unicast_ttl if cfg.unicast_peer else 255,
-        auth_type=AUTH_SIMPLE if password else AUTH_NONE,
-        auth_data=password.auth_pass.ljust(8, b"\0")[:8] if password else b"",
-        pseudo_header=cfg.family != AF_INET or not cfg.v3_checksum_as_v2,
-    )

@@ -7,7 +7,7 @@ import json
 from simulator import World, instance, packed, vip
 
 from vrrpd.model.vrrp import Authentication
-from vrrpd.vrrp.router import COUNTERS
+from vrrpd.vrrp.records import COUNTERS
 
 
 def test_a_master_and_who_hears_it() -> None:

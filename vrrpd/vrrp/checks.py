@@ -1,0 +1,114 @@
+"""May this router act on that packet? What the bytes decide is packet.py's; here its configuration has a say.
+
+Order of the checks (RFC 9568 7.1, RFC 3768 7.1, RFC 2338 7.1); the first that fails names the counter: VRID known
+here (engine.py), TTL, header complete, version, type, length, checksum, v3 interval 0, v3 count 0; multicast or
+unicast as configured, source; v2 authentication type, password, interval. A differing address list and the other
+v3 IPv4 checksum are accepted, counted and told once in a while.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+try:  # what hmac.compare_digest is, without loading OpenSSL into the process for it
+    from _operator import _compare_digest as compare_digest
+except ImportError:  # pragma: no cover
+    from hmac import compare_digest
+
+from vrrpd.model.vrrp import AF_INET6
+from vrrpd.vrrp.actions import Action
+from vrrpd.vrrp.links import is_link_local
+from vrrpd.vrrp.packet import ADDRESS_LENGTH, AUTH_AH, Advert, Buffer, PacketError, decode
+from vrrpd.vrrp.records import text
+
+if TYPE_CHECKING:
+    from vrrpd.vrrp.router import VirtualRouter
+
+
+class Memo(NamedTuple):
+    """A datagram that passed every check: the same one again needs none."""
+
+    data: bytes
+    source: bytes
+    destination: bytes
+    ttl: int
+    advert: Advert
+
+
+NO_MEMO = Memo(b"", b"", b"", 0, Advert(0, 0, 0, 0.0, b""))
+
+
+def validate(router: VirtualRouter, source: bytes, destination: bytes, ttl: int, data: Buffer) -> Advert:
+    """The advert, when this router may act on it; else PacketError."""
+    cfg, spec = router.cfg, router.spec
+    multicast = destination[:1] == b"\xff" if cfg.family == AF_INET6 else b"\xe0" <= destination[:1] < b"\xf0"
+    # RFC 9568 5.1.1.3, 7.1: it was not forwarded. Unicast peers may be further away (keepalived).
+    if ttl != 255 and (multicast or not cfg.unicast_peer):
+        raise PacketError("ip_ttl_err")
+    if not multicast and source in cfg.unicast_peer and cfg.unicast_peer_ttl:
+        least, most = cfg.unicast_peer_ttl[cfg.unicast_peer.index(source)]
+        if not least <= ttl <= most:  # keepalived's min_ttl and max_ttl of a peer
+            raise PacketError("ip_ttl_err")
+    advert = decode(data, cfg.version, cfg.family, source, destination)
+    if multicast is bool(cfg.unicast_peer):
+        raise PacketError("destination_err")
+    if multicast:
+        if len(source) == 16 and not is_link_local(source):  # RFC 9568 5.1.2.1
+            raise PacketError("source_err")
+    elif cfg.check_unicast_src and source not in cfg.unicast_peer:
+        raise PacketError("source_err")
+    if cfg.version == 2:
+        if advert.auth_type > AUTH_AH:
+            raise PacketError("invalid_authtype")
+        if advert.auth_type != spec.auth_type:
+            raise PacketError("authtype_mismatch")
+        # Without authentication the field means nothing (RFC 3768 5.3.10).
+        if spec.auth_type and not compare_digest(advert.auth_data, spec.auth_data):
+            raise PacketError("auth_failure")
+        if advert.adver_int != round(spec.advert_int):  # RFC 3768 7.1: MUST discard; v3 learns it instead
+            raise PacketError("advert_interval_err")
+    return advert
+
+
+def addressee(router: VirtualRouter, source: bytes, destination: bytes) -> VirtualRouter:
+    """Several routers share VRID and interface: unicast ones with different peers, and one multicast at most."""
+
+    def fit(candidate: VirtualRouter) -> tuple[bool, bool]:
+        peers = candidate.cfg.unicast_peer
+        return source in peers, destination == (candidate.spec.source if peers else candidate.spec.destinations[0])
+
+    return max(router.siblings, key=fit)
+
+
+def lists_our_addresses(router: VirtualRouter, advert: Advert) -> bool:
+    """In any order; a router that resigns need not say what it resigns from."""
+    if router.cfg.skip_check_adv_addr or not advert.priority:
+        return True
+    return _addresses(router, advert) == router.advertised
+
+
+def _addresses(router: VirtualRouter, advert: Advert) -> list[bytes]:
+    width = ADDRESS_LENGTH[router.cfg.family]
+    return sorted(advert.addresses[i : i + width] for i in range(0, len(advert.addresses), width))
+
+
+def other_addresses(router: VirtualRouter, advert: Advert, source: bytes, now: float) -> Sequence[Action]:
+    """RFC 9568 7.1 lets it pass; RFC 3768 and keepalived before 2.3.3 dropped it, and then both were MASTER."""
+    records = router.records
+    records.counters["addr_list_err"] += 1
+    if records.hushed("addr_list_err", now):
+        return ()
+    listed = ", ".join(map(text, _addresses(router, advert))) or "none"
+    return records.line("warning", "addr_list_err", f"{text(source)} has other virtual addresses: {listed}")
+
+
+def other_checksum(router: VirtualRouter, advert: Advert, source: bytes, now: float) -> Sequence[Action]:
+    """The peer reads RFC 5798 5.2.8 the other way: understood, but does it understand us?"""
+    router.peer_pseudo_header = advert.pseudo_header
+    if advert.pseudo_header is router.spec.pseudo_header or router.records.hushed("checksum", now):
+        return ()
+    how = "with a pseudo header (keepalived)" if advert.pseudo_header else "without pseudo header (RFC 9568)"
+    return router.records.line(
+        "warning", "checksum", f"{text(source)} makes its checksums {how}, we do not: v3_checksum_as_v2 changes ours"
+    )

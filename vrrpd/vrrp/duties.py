@@ -1,0 +1,144 @@
+"""What a MASTER owes its segment besides adverts: announcements in time, answers to lesser masters, lost addresses.
+
+keepalived's garp_master_delay, garp_master_refresh and garp_lower_prio_*; at most one timer. In: the moments when
+the router becomes MASTER, hears a lower advert, loses an address. Out: actions. When to be MASTER is router.py's,
+the pace of single frames announce.py's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from vrrpd.vrrp.actions import Action, AddAddresses
+from vrrpd.vrrp.records import text
+from vrrpd.vrrp.timers import Timer, Timers
+
+if TYPE_CHECKING:
+    from vrrpd.model.vrrp import VirtualAddress
+    from vrrpd.vrrp.announce import Announcer
+    from vrrpd.vrrp.router import VirtualRouter
+
+# What is still to be done, by the keyword that asks for it or by the deed.
+REPEAT, REFRESH, LOWER, ANSWER, RESTORE = "garp_master_delay", "refresh", "garp_lower_prio_delay", "answer", "restore"
+
+ANSWER_GAP, ANSWER_GAP_MAX = 0.02, 1.0
+RESTORE_GAP = 0.1
+
+
+class Duties:
+    """Those of one router; idle unless it is MASTER."""
+
+    __slots__ = ("_announcer", "_answer_at", "_answer_gap", "_restore_at", "_router", "_timers", "pending", "timer")
+
+    def __init__(self, router: VirtualRouter, timers: Timers, announcer: Announcer) -> None:
+        self._router = router
+        self._timers = timers
+        self._announcer = announcer
+        self.timer = Timer(self._fire)
+        self.pending: dict[str, float] = {}
+        self._answer_at = 0.0
+        self._answer_gap = ANSWER_GAP
+        self._restore_at = 0.0
+
+    def begin(self, addresses: Sequence[VirtualAddress], now: float) -> list[Action]:
+        """These addresses are ours from now on: announce them, and all of ours again after garp_master_delay."""
+        cfg = self._router.cfg
+        if cfg.garp_master_delay > 0:
+            self._later(REPEAT, now + cfg.garp_master_delay)
+        if REFRESH not in self.pending:
+            self.set_refresh(now)
+        return self._announce(addresses, cfg.garp_master_repeat, now)
+
+    def end(self) -> None:
+        """No longer MASTER, or leaving: nothing is owed, and whatever was queued is not announced any more."""
+        self.pending.clear()
+        self._timers.clear(self.timer)
+        self._answer_at, self._answer_gap = 0.0, ANSWER_GAP
+
+    def announce_all(self, now: float) -> list[Action]:
+        """Something about us changed that the neighbours must know."""
+        return self._announce(self._router.addresses, self._router.cfg.garp_master_repeat, now)
+
+    def set_refresh(self, now: float) -> None:
+        """garp_master_refresh as it is configured now."""
+        self.pending.pop(REFRESH, None)
+        if self._router.cfg.garp_master_refresh > 0:
+            self._later(REFRESH, now + self._router.cfg.garp_master_refresh)
+
+    def may_answer(self, now: float) -> bool:
+        """To priority 0 with an advert: not when one has just left, a flood must not make one of ours."""
+        if now < self._answer_at:
+            return False
+        self._answer_at = now + ANSWER_GAP
+        return True
+
+    def answer(self, now: float) -> list[Action] | None:
+        """To a lower advert: tell it, and the segment; None when that will be done a little later.
+
+        RFC 9568 6.4.3 answers at once, keepalived in v2 too. The first one is answered at once, more in a row at
+        growing gaps, and the last one always: no storm, and never a cache that points at the other.
+        """
+        if now < self._answer_at:
+            if ANSWER not in self.pending:
+                self._later(ANSWER, self._answer_at)
+            return None
+        if now - self._answer_at > ANSWER_GAP_MAX:
+            self._answer_gap = ANSWER_GAP
+        return self._answer(now)
+
+    def _answer(self, now: float) -> list[Action]:
+        cfg = self._router.cfg
+        self._answer_at = now + self._answer_gap
+        self._answer_gap = min(2 * self._answer_gap, ANSWER_GAP_MAX)
+        again = now + cfg.garp_lower_prio_delay
+        if again > now and LOWER not in self.pending and self.pending.get(REPEAT, now) <= now + ANSWER_GAP_MAX:
+            self._later(LOWER, again)  # unless the second block of becoming MASTER is still to come
+        advert = () if cfg.lower_prio_no_advert else self._router.advertise()
+        return [*advert, *self._announce(self._router.addresses, cfg.garp_lower_prio_repeat, now)]
+
+    def restore(self, address: VirtualAddress, now: float) -> Sequence[Action]:
+        """Somebody took one of our addresses off: put it back and announce it; in a fight, ten times a second."""
+        router = self._router
+        if not router.owns(address) or address.no_track:
+            return ()
+        if now < self._restore_at:
+            self._later(RESTORE, self._restore_at)
+            return ()
+        self._restore_at = now + RESTORE_GAP
+        actions: list[Action] = [AddAddresses(router, (address,))]
+        actions += self._announce((address,), router.cfg.garp_master_repeat, now)
+        if not router.records.hushed("restore", now):
+            actions += router.records.line("warning", "restore", f"somebody removed {text(address.address)}, put back")
+        return actions
+
+    def _later(self, what: str, when: float) -> None:
+        self.pending[what] = when
+        self._timers.set(self.timer, min(self.pending.values()))
+
+    def _fire(self, now: float, due: float) -> Sequence[Action]:
+        """Whatever has come due; several announcements at once are one."""
+        ripe = {what for what, when in self.pending.items() if when <= now}
+        for what in ripe:
+            del self.pending[what]
+        cfg, addresses = self._router.cfg, self._router.addresses
+        actions: list[Action] = []
+        if RESTORE in ripe:
+            actions.append(AddAddresses(self._router, addresses))
+        if ANSWER in ripe:
+            actions += self._answer(now)
+        rounds = {
+            RESTORE: cfg.garp_master_repeat,
+            REPEAT: cfg.garp_master_repeat,
+            LOWER: cfg.garp_lower_prio_repeat,
+            REFRESH: cfg.garp_master_refresh_repeat,
+        }
+        actions += self._announce(addresses, max((rounds.get(what, 0) for what in ripe), default=0), now)
+        if REFRESH in ripe:
+            self.pending[REFRESH] = now + cfg.garp_master_refresh
+        if self.pending:
+            self._timers.set(self.timer, min(self.pending.values()))
+        return actions
+
+    def _announce(self, addresses: Sequence[VirtualAddress], rounds: int, now: float) -> list[Action]:
+        return self._announcer.announce(self._router, addresses, rounds, now)

@@ -1,0 +1,80 @@
+"""What one router counts and what it says about packets: the counters, and lines that no flood can multiply.
+
+A cause is logged once in LOG_GAP seconds; the next line says how many it stands for. Nothing is formatted before
+that is decided: `hushed` first, then `line`. Where lines go is the daemon's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import ip_address
+
+from vrrpd.vrrp.actions import Action, Log
+
+COUNTERS = (  # keepalived's names where its JSON has one; the errors in the order of the checks
+    "advert_rcvd", "advert_sent", "become_master", "release_master", "pri_zero_rcvd", "pri_zero_sent",
+    "packet_len_err", "ip_ttl_err", "version_err", "invalid_type_rcvd", "checksum_err", "destination_err",
+    "source_err", "invalid_authtype", "authtype_mismatch", "auth_failure", "advert_interval_err",
+    "addr_list_err", "own_advert", "lower_priority_rcvd", "master_changes",
+)  # fmt: skip
+
+REASONS = {
+    "packet_len_err": "wrong length",
+    "ip_ttl_err": "its TTL is not 255, so it was forwarded",
+    "version_err": "another VRRP version",
+    "invalid_type_rcvd": "not an advertisement",
+    "checksum_err": "wrong checksum",
+    "destination_err": "multicast where unicast is configured, or the reverse",
+    "source_err": "unexpected source address",
+    "invalid_authtype": "unknown authentication type",
+    "authtype_mismatch": "another authentication type",
+    "auth_failure": "wrong password",
+    "advert_interval_err": "its advert_int is 0, or in VRRPv2 not ours",
+    "addr_list_err": "no virtual address in it",
+}
+
+LOG_GAP = 60.0
+
+
+def text(address: bytes) -> str:
+    """A packed address for people."""
+    return str(ip_address(address))
+
+
+def duration(seconds: float) -> str:
+    """A time for people."""
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds:.3f} s"
+
+
+class Records:
+    """The counters and the voice of one router."""
+
+    __slots__ = ("_said", "counters", "name")
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.counters = dict.fromkeys(COUNTERS, 0)
+        self._said: dict[str, tuple[float, int]] = {}  # cause -> (silent until, left out since)
+
+    def hushed(self, cause: str, now: float, gap: float = LOG_GAP) -> bool:
+        """Was this said within `gap` seconds? Then it is only counted. Asked before a line is formatted."""
+        until, missed = self._said.get(cause, (0.0, 0))
+        if now < until:
+            self._said[cause] = (until, missed + 1)
+            return True
+        self._said[cause] = (now + gap, missed)
+        return False
+
+    def line(self, level: str, cause: str, message: str) -> list[Action]:
+        """The line that `hushed` let pass."""
+        until, missed = self._said[cause]
+        self._said[cause] = (until, 0)
+        more = f" ({missed} more since the last such line)" if missed else ""
+        return [Log(level, f"{self.name}: {message}{more}")]
+
+    def reject(self, reason: str, source: bytes, now: float) -> Sequence[Action]:
+        """A packet for our VRID that is not a valid advert: counted, told once in a while, nothing else."""
+        self.counters[reason] += 1
+        if self.hushed(reason, now):
+            return ()
+        return self.line("warning", reason, f"ignored a packet from {text(source)}: {REASONS[reason]}")
