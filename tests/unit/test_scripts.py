@@ -335,7 +335,7 @@ def test_what_a_killed_helper_had_queued_is_run_and_what_ran_is_not_doubled(lab:
     trace, gate, journal = tmp_path / "trace", tmp_path / "gate", tmp_path / "guard" / "scripts"
     first = f"echo start >>{trace}; until [ -e {gate} ]; do sleep 0.01; done; echo end >>{trace}"
     pid = helper_in_a_child(journal, shell("true"), shell(first), shell(f"echo second >>{trace}"))
-    lab.until(lambda: trace.exists() and trace.read_text() == "start\n")
+    lab.until(lambda: trace.exists() and trace.read_text() == "start\n" and '"run":2' in journal.read_text())
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     runner = resumed(lab, journal)
@@ -350,7 +350,7 @@ def test_what_a_killed_helper_had_queued_is_run_and_what_ran_is_not_doubled(lab:
 def test_an_inherited_script_has_a_time_limit_too(lab: Lab, tmp_path: Path) -> None:
     mark, journal = tmp_path / "mark", tmp_path / "guard" / "scripts"
     pid = helper_in_a_child(journal, shell(f"touch {mark}; sleep 1000"))
-    lab.until(mark.exists)
+    lab.until(lambda: mark.exists() and '"run":1' in journal.read_text())
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     runner = resumed(lab, journal, timeout=0.2)
