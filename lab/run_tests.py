@@ -21,6 +21,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import yaml
+
 ROOT = Path(__file__).resolve().parent.parent
 BIN = ROOT / ".venv/bin"
 LOGS = ROOT / ".lab/log"
@@ -88,20 +90,23 @@ def junit_count(section: Section, _output: str, ok: bool) -> Count:
     return count
 
 
-def molecule_count(_section: Section, output: str, ok: bool) -> Count:
+def molecule_count(section: Section, output: str, ok: bool) -> Count:
     """Molecule's steps and the tests inside of them.
 
-    Molecule skips a side effect whose playbook it misses and a verify that finds no test, and calls both success: its
-    summary's `missing=` and its own words give them away.
+    Molecule skips a side effect whose playbook it misses and a verify that finds no test, and calls both success. Each
+    step of the scenario's sequence must have been executed, and none may speak of skipping.
     """
     plain = re.sub(r"\x1b\[[0-9;]*m", "", output)
-    steps = len(re.findall(r"Executed: Successful", plain))
+    scenario = yaml.safe_load(
+        (ROOT / "molecule" / section.name.split()[1] / "molecule.yml").read_text(encoding="utf-8")
+    )
+    steps = len(re.findall(r"\] Executed: Successful", plain))
     tests = sum(map(int, re.findall(r"=+ .*?(\d+) passed", plain)))
-    skipped = sum(map(int, re.findall(r"\bmissing=([1-9]\d*)", plain)))
-    skipped += len(re.findall(r"Skipping, |Executed: Missing|Missing playbook", plain))
-    skipped += sum(map(int, re.findall(r"=+ .*?(\d+) skipped", plain)))
     failed = sum(map(int, re.findall(r"=+ .*?(\d+) (?:failed|errors?)\b", plain)))
-    return Count(steps + tests, failed or int(not ok or not steps), skipped)
+    skipped = len(scenario["scenario"]["test_sequence"]) - steps
+    skipped += sum(map(int, re.findall(r"\bmissing=([1-9]\d*)", plain))) + len(re.findall(r"Skipping, ", plain))
+    skipped += sum(map(int, re.findall(r"=+ .*?(\d+) skipped", plain)))
+    return Count(steps + tests, failed or int(not ok), skipped)
 
 
 def pytest(section: str, python: Sequence[str], *args: str) -> Section:
@@ -157,17 +162,32 @@ def molecule(scenario: str) -> Section:
     )
 
 
+def files(pattern: str) -> list[str]:
+    return sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(pattern) if path.is_file())
+
+
+def scripts(pattern: str) -> list[str]:
+    """The shell scripts among these files."""
+    return [path for path in files(pattern) if re.match(rb"#!/bin/(ba)?sh\n", (ROOT / path).read_bytes())]
+
+
 def lanes(full: bool) -> list[list[Section]]:
     """What runs beside each other: one lane mostly computes, the other mostly waits.
 
     The namespace tests measure times, so that they come last, when the other lane is done or nearly so.
     """
-    shell = ["demo", "run-tests", ".ci/run", "lab/setup", "lab/image", "lab/labns", "lab/validate-modules"]
+    shell = ["demo", "run-tests", ".ci/run", *scripts("lab/*"), *scripts("bench/*")]
     computing = [
         Section("ruff", (tool("ruff", "check"), tool("ruff", "format", "--check"))),
         Section(
             "mypy strict",
-            (tool("mypy"), tool("mypy", "--python-version=3.11", "lab/demo.py", "lab/probe.py", "lab/run_tests.py")),
+            (
+                tool("mypy"),
+                tool("mypy", "--python-version=3.11", "lab/demo.py", "lab/probe.py", "lab/run_tests.py"),
+                tool("mypy", "--python-version=3.11", "--ignore-missing-imports", "molecule/conftest.py"),
+                tool("mypy", "--python-version=3.11", *files("bench/*.py")),
+            ),
+            env={"MYPYPATH": "tests/netns"},  # where bench/ has its laboratory from
         ),
         Section("shellcheck", (["shellcheck", *shell],)),
         Section("yamllint", (tool("yamllint", "--strict", "."),)),
