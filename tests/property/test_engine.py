@@ -53,6 +53,11 @@ def configurations(draw: st.DrawFn, family: int, name: str = "VI_1", vrid: int =
     )
 
 
+def timers_of(router: VirtualRouter) -> tuple[object, ...]:
+    """All that a rejected packet must not touch."""
+    return router.state, router.timer.deadline, router.delay_timer.deadline, dict(router.duties.pending)
+
+
 class AnyOrder(RuleBasedStateMachine):
     """One engine; whatever may happen to it, in any order."""
 
@@ -102,16 +107,10 @@ class AnyOrder(RuleBasedStateMachine):
         junk = junk[:1] + bytes((router.cfg.virtual_router_id,)) + junk[2:]
         source = packed(SOURCES[router.cfg.family][-1])
         destination = data.draw(st.sampled_from([router.spec.destinations[0], source, b""]))
-        before = (router.state, router.timer.deadline, router.delay_timer.deadline, dict(router.duties.pending))
-        rcvd = router.advert_rcvd
+        before, rcvd = timers_of(router), router.advert_rcvd
         self.node.receive(Datagram("A", router.cfg.family, source, destination, ttl, junk))
         if router.advert_rcvd == rcvd:
-            assert (
-                router.state,
-                router.timer.deadline,
-                router.delay_timer.deadline,
-                dict(router.duties.pending),
-            ) == before
+            assert timers_of(router) == before
 
     @rule(up=st.booleans(), address=st.sampled_from(["10.0.0.1/24", "10.0.0.77/24", ""]), usable=st.booleans())
     def change_link(self, up: bool, address: str, usable: bool) -> None:

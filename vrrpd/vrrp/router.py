@@ -1,23 +1,27 @@
 """A virtual router: the state machine of RFC 9568 6.4 with keepalived's fourth state and options.
 
-In: adverts that passed engine.py's checks, its own timers, faults, configuration, operator's wishes; each
-with `now`. Out: actions. Which advert is whose, and what is a valid one, is engine.py's and packet.py's.
+In: adverts that passed checks.py, its own timers, faults, configuration, operator's wishes; each with `now`. Out:
+actions. Whose advert it is says engine.py; what a MASTER owes its segment besides adverts is duties.py's.
 
 Names: configuration, states and events carry keepalived's words, intervals and timers the RFC's. RFC 9568
-renamed two of them; everywhere else in the code it is the left column:
+renamed some of them; everywhere else in the code it is the left column:
 
     MASTER, master_down_interval, master_adver_int   Active, Active_Down_Interval, Active_Adver_Interval
     BACKUP                                           Backup
     INIT                                             Initialize
     FAULT                                            Initialize, for as long as `faults` is not empty
 
-              start, owner                      no advert heard, or preempt_delay passed
-      INIT ------------------> MASTER <------------------------- BACKUP
-       |  \\                     |  \\-------- outbid, handover ----->  ^  |
-       |   \\---------------------------------- start ---------------/  |
-       |                         | a fault                             | a fault
-       +-------- a fault ------> FAULT <-------------------------------+      and every state goes to INIT when
-                                 | cleared: as a start                        the daemon stops or the instance goes
+    from     to      because
+    INIT     BACKUP  start
+    INIT     MASTER  start of an address owner
+    INIT     FAULT   start with a fault
+    BACKUP   MASTER  no advert heard, or preempt_delay is over
+    MASTER   BACKUP  outbid, or handed over
+    BACKUP   FAULT   a fault
+    MASTER   FAULT   a fault
+    FAULT    BACKUP  the last fault is cleared: as a start
+    FAULT    MASTER  the same of an address owner
+    any      INIT    the daemon stops, or the instance is removed
 
 State changes in `_enter` only. A rejected packet never comes here, so it can touch no timer.
 """
@@ -49,12 +53,8 @@ class State(Enum):
     FAULT = 3
 
 
-INIT, BACKUP, MASTER, FAULT = (
-    State.INIT,
-    State.BACKUP,
-    State.MASTER,
-    State.FAULT,
-)  # a global is cheaper than Enum access
+# A global is cheaper than the access to a member on the hot path (0.1-0.3 us on 3.9 to 3.11).
+INIT, BACKUP, MASTER, FAULT = State.INIT, State.BACKUP, State.MASTER, State.FAULT
 
 LEGAL: dict[State, frozenset[State]] = {
     INIT: frozenset({BACKUP, MASTER, FAULT}),
@@ -188,8 +188,10 @@ class VirtualRouter:
         old_priority, old_addresses = self.priority, self.addresses
         self._configure(cfg, old_spec.source, self.state is BACKUP and self.master_adver_int != old.advert_int)
         if self.state is BACKUP:
-            if self.timer.deadline != inf and not self.resigned:  # keepalived shifts the running timer
+            if not self.resigned:  # keepalived shifts the running timer
                 self._timers.set(self.timer, max(now, self.timer.deadline + self.master_down_interval - old_down))
+            if (cfg.preempt, cfg.preempt_delay) != (old.preempt, old.preempt_delay):
+                self._timers.clear(self.delay_timer)
             return []
         if self.state is not MASTER:
             return []
