@@ -53,6 +53,12 @@ options:
     type: list
     elements: str
     default: []
+  partial:
+    description: >-
+      Not all hosts of the cluster take part in this run, so what would make RV(kind) V(barrier) is refused before
+      anything is written.
+    type: bool
+    default: false
   named:
     description: Hosts that left and that the plan has named already, so that no warning repeats it.
     type: list
@@ -268,6 +274,12 @@ class Deploy:
             unit = read(os.path.join(code, "vrrpd", "vrrpd.service"))
             if unit is None:
                 raise HostError(f"release {self.wants['version']} has no vrrpd/vrrpd.service")
+        if self.wants["partial"] and self._action(running, sha)[1] == "barrier":
+            raise HostError(
+                "this run changes what the nodes of a cluster must agree on (router id, version, interval,"
+                " authentication or transport), which is safe on all of them at once only, and not all of them take"
+                " part: run without --limit. Nothing was replaced."
+            )
         self._user()
         reload_units, restart = self._files(unit)
         previous = self._switch(target)
@@ -607,6 +619,7 @@ def main() -> None:
             "cluster": {"type": "str", "default": ""},
             "members": {"type": "list", "elements": "str", "default": []},
             "retired": {"type": "list", "elements": "str", "default": []},
+            "partial": {"type": "bool", "default": False},
             "named": {"type": "list", "elements": "str", "default": []},
             "sysctls": {"type": "dict", "default": {}},
             "firewall": {"type": "bool", "default": False},
