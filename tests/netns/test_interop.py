@@ -9,7 +9,6 @@ keepalived against itself (marked full) proves that the laboratory tells the tru
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from concurrent.futures import Future
 from typing import NamedTuple
 
@@ -150,7 +149,7 @@ class Run:
         phase, other, since = f"planned stop of {name}", "b" if name == "a" else "a", now()
         self.lab[name].daemon.terminate()
         self.until(phase, {v: (c, other) for (c, _), v in self.routers.items()}, 5)
-        self.lab[name].daemon.process.wait(10)
+        self.lab[name].daemon.wait(10)
         for (cell, master), vrid in self.routers.items():
             if master != name:
                 continue
@@ -183,7 +182,7 @@ class Run:
 
 
 @pytest.fixture(scope="module")
-def runs(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Run]]]:
+def runs(request: pytest.FixtureRequest) -> dict[str, Future[Run]]:
     return side_by_side(request, "pair", Run)
 
 
@@ -193,7 +192,7 @@ CONTROL = [pytest.param("keepalived-keepalived", cell, marks=pytest.mark.full) f
 
 
 @pytest.mark.parametrize("master", [pytest.param("a", id="first_is_master"), pytest.param("b", id="second_is_master")])
-@pytest.mark.parametrize(("pair", "cell"), BOTH_KINDS + OURS_ALONE + CONTROL, ids=str)
+@pytest.mark.parametrize(("pair", "cell"), [*BOTH_KINDS, *OURS_ALONE, *CONTROL], ids=str)
 def test_m10_the_pair_hands_over_in_both_directions(
     runs: dict[str, Future[Run]], pair: str, cell: Cell, master: str
 ) -> None:

@@ -90,7 +90,7 @@ def test_frr_is_master_and_ours_takes_over(lab: Lab, cell: Cell) -> None:
     b.run(Frr, frr(cell, 200))
     only_adverts(lab, "b", cell)
     assert not a.addresses().keys() & {cell.address}
-    wrong = {k: v for k, v in a.daemon.counters().items() if k.endswith(("_err", "mismatch")) and v}
+    wrong = {k: v for k, v in a.ours.counters().items() if k.endswith(("_err", "mismatch")) and v}
     assert not wrong
     last = lab.adverts("b", 51, 0, cell.family)[-1].at
     b.daemon.kill()

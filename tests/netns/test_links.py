@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import signal
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -25,10 +26,12 @@ def pair(lab: Lab, peer: type = Ours, *lines: str) -> None:
     lab.wait(lambda: "BACKUP" in lab["b"].daemon.log(), 5, "b is backup")
 
 
+def more_adverts(lab: Lab, host: str, since: float, number: int) -> Callable[[], bool]:
+    return lambda: len(lab.adverts(host, since=since)) > number
+
+
 def state(lab: Lab, host: str = "a") -> str:
-    daemon = lab[host].daemon
-    assert isinstance(daemon, Ours)
-    return str(daemon.instance()["state"])
+    return str(lab[host].ours.instance()["state"])
 
 
 @PEERS
@@ -42,7 +45,7 @@ def test_i01_i03_link_down_is_fault_and_up_is_a_new_start(lab: Lab, peer: type, 
     taken = lab.adverts("b", since=last)[0].at
     assert taken - lab.adverts("a")[-1].at <= master_down(100, 0.1) + 0.3
     assert state(lab) == "FAULT"
-    assert any("eth0" in fault for fault in a.daemon.instance()["faults"])
+    assert any("eth0" in fault for fault in a.ours.instance()["faults"])
     since = now()
     lab.plug("a") if how == "carrier" else a.ip("link set eth0 up")
     lab.wait_owner(VIP, "a", 3)
@@ -60,7 +63,7 @@ def test_i04_a_new_primary_address_is_the_source_of_the_next_advert(lab: Lab) ->
     a.ip("addr add 10.0.0.222/24 dev eth0", f"addr del {a.address}/24 dev eth0")
     lab.wait(lambda: lab.adverts("a")[-1].source == "10.0.0.222", 2, "adverts come from the new address")
     lab.steady(lambda: lab.held.owners(VIP) == {"a"}, 0.5, "b hears a")
-    assert a.daemon.instance()["source"] == "10.0.0.222"
+    assert a.ours.instance()["source"] == "10.0.0.222"
     assert not lab.adverts("b", since=since)
 
 
@@ -70,7 +73,7 @@ def test_i04_a_master_whose_addresses_go_with_their_primary_starts_again(lab: La
     a = lab["a"]
     a.ip("addr add 10.0.0.222/24 dev eth0", f"addr del {a.address}/24 dev eth0")
     lab.wait_owner(VIP, "b", 3)
-    assert a.daemon.instance()["faults"] == ["interface eth0 has no IPv4 address"]
+    assert a.ours.instance()["faults"] == ["interface eth0 has no IPv4 address"]
     a.ip("addr add 10.0.0.222/24 dev eth0")
     lab.wait_owner(VIP, "a", 3)
     assert lab.adverts("a")[-1].source == "10.0.0.222"
@@ -108,7 +111,7 @@ def test_i06_no_advert_from_a_tentative_link_local_address(lab: Lab) -> None:
     a.ip(f"addr add {a.link_local}/64 dev eth0")
     since = now()
     a.run(Ours, config(instance(SIX)))
-    lab.wait(lambda: a.daemon.answers(), 5, "it runs")
+    lab.wait(lambda: a.ours.answers(), 5, "it runs")
     assert "tentative" in a.addresses()[a.link_local], "the test came too late"
     lab.wait_owner(VIP6, "a", 5)
     assert "tentative" not in a.addresses()[a.link_local]
@@ -172,7 +175,7 @@ def test_t07_a_backup_that_was_stopped_reads_what_waits_before_it_decides(lab: L
     for _ in range(3):
         b.signal(signal.SIGSTOP, pids)
         heard = lab.adverts("a")[-1].at
-        lab.wait(lambda heard=heard: len(lab.adverts("a", since=heard)) > 6, 3, "adverts wait in the socket")
+        lab.wait(more_adverts(lab, "a", heard, 6), 3, "adverts wait in the socket")
         b.signal(signal.SIGCONT, pids)
         resumed = now()
         lab.steady(lambda: lab.held.owners(VIP) == {"a"}, 0.5, "b stays backup")
