@@ -45,8 +45,10 @@ def interface_address(value: str, usable: bool = True) -> InterfaceAddress:
 
 
 def vip(value: str) -> VirtualAddress:
+    """ADDRESS/LENGTH, with @DEVICE behind it when it lives on another interface."""
+    value, _, dev = value.partition("@")
     parsed = ip_interface(value)
-    return VirtualAddress(parsed.ip.packed, parsed.network.prefixlen)
+    return VirtualAddress(parsed.ip.packed, parsed.network.prefixlen, dev)
 
 
 def instance(name: str = "VI_1", **changes: object) -> VrrpInstance:

@@ -7,7 +7,7 @@ one. Lines that begin with # say which sentence of RFC 9568 or which option of k
     start A [ADDRESS..] [KEY=VALUE..]    a node with eth0 and vrrp_instance VI_1 (also: node A, apply A + lines)
     advance T                            let time pass until T seconds
     advert A from=ADDRESS [priority= interval= vips= auth= to= ttl= vrid= version= checksum= raw=]
-    link A eth0 [up=no addresses= tentative= mac= arp=no ifindex=] · unlink A eth0 · removed A ADDRESS/LEN
+    link A eth0 [up=no addresses= tentative= mac= arp=no ifindex=] · unlink A eth0 · removed A ADDRESS/LEN [eth1]
     stop A · kill A · maintenance A on · handover A VI_1 · sleep A · wake A
     cut A B (both ways) · deaf A B (A no longer hears B) · heal
     state A · counters A · owners ADDRESS
@@ -165,11 +165,11 @@ class Interpreter:
     def do_unlink(self, name: str, interface: str) -> None:
         self.world.nodes[name].unlink(interface)
 
-    def do_removed(self, name: str, address: str) -> None:
+    def do_removed(self, name: str, address: str, interface: str = "eth0") -> None:
         node = self.world.nodes[name]
         entry = vip(address)
         node.held.pop(entry.address, None)
-        ifindex = node.links["eth0"].ifindex
+        ifindex = node.links[interface].ifindex
         node.do(node.engine.address_removed(ifindex, entry.address, entry.prefixlen, self.world.now))
 
     def do_stop(self, name: str) -> None:
