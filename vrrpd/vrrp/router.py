@@ -93,7 +93,7 @@ class VirtualRouter:
         "addresses", "advert_rcvd", "advert_sent", "advertised", "cfg", "counters", "delay_timer", "duties", "faults",
         "heard", "last_transition", "leaving", "link", "master_adver_int", "master_down_interval", "memo", "name",
         "outbids", "peer_pseudo_header", "priority", "records", "resigned", "siblings", "skew_time", "spec", "state",
-        "timer", "transitions", "yielding_until",
+        "timer", "yielding_until",
     )  # fmt: skip
 
     def __init__(self, cfg: VrrpInstance, timers: Timers, announcer: Announcer) -> None:
@@ -117,7 +117,6 @@ class VirtualRouter:
         self.memo = NO_MEMO
         self.siblings: tuple[VirtualRouter, ...] = ()  # others with our VRID on our interface (unicast)
         self.last_transition: LastTransition | None = None
-        self.transitions = 0
         self.advert_rcvd = 0
         self.advert_sent = 0
         self._configure(cfg, b"")
@@ -529,7 +528,6 @@ class VirtualRouter:
         self.outbids = self.resigned = False
         self.master_adver_int = self.cfg.advert_int
         self.state = new
-        self.transitions += 1
         event = event or new.name
         self.last_transition = LastTransition(old, new, event, reason, now)
         return Transition(self, old, new, event, self.priority, reason)
