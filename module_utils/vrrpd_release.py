@@ -96,7 +96,8 @@ def compile_all(folder: str, target: str, python: str) -> None:
     command = [python, "-I", "-S", "-m", "compileall", "-q", "-s", folder, "-p", target, folder]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     if done.returncode:
-        raise ArchiveError(f"{' '.join(command)}: {done.stdout.decode('utf-8', 'replace').strip()[-500:]}")
+        said = done.stdout.decode("utf-8", "replace").strip()[-500:]
+        raise ArchiveError(f"{python} cannot compile the release (vrrpd_python has to be Python 3.9 or newer): {said}")
 
 
 def prune(releases: str, kept: int, needed: list[str]) -> list[str]:

@@ -74,7 +74,7 @@ def test_what_does_not_compile_is_not_installed(tmp_path: Path) -> None:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         archive.addfile(broken, io.BytesIO(b"("))
-    with pytest.raises(ArchiveError, match="compileall"):
+    with pytest.raises(ArchiveError, match=r"cannot compile the release .vrrpd_python has to be Python 3.9 or newer."):
         unpack(packed.getvalue(), str(tmp_path / "1"), sys.executable)
     assert list(tmp_path.iterdir()) == []
 
