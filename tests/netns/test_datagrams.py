@@ -16,6 +16,7 @@ from vrrpd.net import netlink
 from vrrpd.net.links import Links
 from vrrpd.net.sockets import Receiver
 
+SOL_PACKET, PACKET_QDISC_BYPASS = 263, 20
 GROUP = packed("224.0.0.18")
 SENDER = "10.0.0.9"
 MESSAGE = vrrp3(51, 200, ("10.0.0.100",), SENDER)
@@ -40,6 +41,8 @@ def wire(inside: None) -> Iterator[tuple[Receiver, socket.socket]]:
     receiver = Receiver(socket.if_nametoindex("here"), socket.AF_INET)
     receiver.listen([GROUP], [51])
     sender = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    # The queue of an interface drops everything until the kernel's link watch has come round: pass by it.
+    sender.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)
     sender.bind(("there", 0))
     yield receiver, sender
     receiver.close()
