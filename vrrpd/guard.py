@@ -250,6 +250,7 @@ class Guard:
         self._asked: list[int] = []
         self._again: list[int] | None = None
         self._applying: list[int] | None = None
+        self._candidate: Loaded | None = None  # what the vrrp process is applying; ours once it says so
         self._model_id = 0
         # A planned stop: first the vrrp process has until _stop_by, then the helper until _helper_by.
         self.stopping = False
@@ -310,14 +311,21 @@ class Guard:
         self.loop.watch(child.fd, self._vrrp_ended)
         self.loop.watch(ours.fileno(), self._from_vrrp)
         self._ready, self._missed, self._next_look = False, 0, 0.0
-        self._send_model()
+        self._send_model(self.loaded)
         if self.helper_channel is not None:
             self.helper_channel.send({"t": "vrrp"}, [helper_end.fileno()])
 
-    def _send_model(self) -> None:
+    def _send_model(self, loaded: Loaded) -> None:
         if self.vrrp_channel is not None:
             self._model_id += 1
-            self.vrrp_channel.send({"t": "model", "id": self._model_id}, [self.loaded.model])
+            self.vrrp_channel.send({"t": "model", "id": self._model_id}, [loaded.model])
+
+    def _adopt(self, loaded: Loaded) -> None:
+        """From now on this is the configuration: for a successor of the vrrp process, and for scripts and mail."""
+        os.close(self.loaded.model)
+        self.loaded = loaded
+        if self.helper_channel is not None:
+            self.helper_channel.send({"t": "model"}, [loaded.model])
 
     def _start_helper(self) -> None:
         assert self._helper_end is not None
@@ -453,8 +461,9 @@ class Guard:
         asked, self._applying = self._applying, None
         if asked is None:
             return  # the first one of a new process
-        if self.helper_channel is not None:
-            self.helper_channel.send({"t": "model"}, [self.loaded.model])
+        if self._candidate is not None:
+            self._adopt(self._candidate)
+            self._candidate = None
         what = f"changed: {', '.join(changed)}" if changed else "nothing changed"
         self.tell("info", f"reloaded {self.setting.config}, {what}")
         process.notify(f"STATUS=running, reloaded at {time.strftime('%H:%M:%S')}, {what}")
@@ -522,8 +531,13 @@ class Guard:
         self.tell("error", f"the vrrp process has ended ({ended}); started {again}")
         process.notify(f"STATUS=vrrp process ended ({ended})")
         if self._applying is not None:
+            # Its successor runs what was proven to run.
             asked, self._applying = self._applying, None
-            self._answer(asked, {"ok": False, "error": f"the vrrp process ended while reloading ({ended})"})
+            if self._candidate is not None:
+                os.close(self._candidate.model)
+                self._candidate = None
+            error = f"the vrrp process ended while reloading ({ended}), the former configuration goes on"
+            self._answer(asked, {"ok": False, "error": error})
             self._next_reload()
 
     def _vrrp_gone(self, now: float) -> None:
@@ -611,14 +625,13 @@ class Guard:
             return
         for line in loaded.text.splitlines():
             self.tell("warning", line)
-        os.close(self.loaded.model)
-        self.loaded = loaded
         if self.vrrp_channel is None:  # between a death and a new start, which will take this model
+            self._adopt(loaded)
             self._answer(asked, {"ok": True, "diagnostics": loaded.diagnostics, "changed": []})
             self._next_reload()
             return
-        self._applying = asked
-        self._send_model()
+        self._applying, self._candidate = asked, loaded
+        self._send_model(loaded)
 
     def _answer(self, asked: list[int], data: dict[str, Any]) -> None:
         for number in asked:

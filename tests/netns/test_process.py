@@ -349,6 +349,21 @@ def test_a_broken_file_is_told_to_the_log_and_to_who_asked_and_changes_nothing(l
     assert not [f for f in lab.adverts("a", since=since) if f.priority != 200]
 
 
+def test_a_configuration_that_the_vrrp_process_dies_of_is_not_given_to_its_successor(lab: Lab) -> None:
+    former = config(instance(interval=1, version=2))  # silent for 2.5 s before it is fenced: time for the reader
+    daemon = lab["a"].run(Ours, former)
+    assert isinstance(daemon, Ours)
+    lab.wait(daemon.answers, 5, "the control socket answers")
+    daemon.config.write_text(config(instance(interval=1, version=2, priority=77)))
+    victim = daemon.vrrp_pid()
+    os.kill(victim, signal.SIGSTOP)
+    reply = daemon.ask("reload")
+    assert not reply["ok"]
+    assert "ended while reloading" in reply["error"]
+    lab.wait(lambda: ended(victim) and daemon.answers(), 10, "the successor answers")
+    assert daemon.instance()["base_priority"] == 100
+
+
 def test_after_a_crash_the_reloaded_configuration_is_the_one_that_runs(lab: Lab, master: Ours) -> None:
     master.config.write_text(config(instance((f"{VIP}/24", f"{SECOND}/24"), priority=200)))
     assert master.ask("reload")["ok"]
