@@ -1,0 +1,353 @@
+"""What the engine asks of the world, carried out: a dictionary of functions by the type of action.
+
+In: the actions of one engine call. Out, in this order: adverts at once, one netlink batch for all addresses, then
+gratuitous ARP and neighbour advertisements, then notices to the helper. Before an address is added the guard gets
+the record that undoes it (will.py). It knows where each address lies, and removes nothing that it did not put
+there, but for what an earlier process of ours left behind. It decides nothing about VRRP and never blocks.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from vrrpd import ipc, will
+from vrrpd.net import addresses, netlink
+from vrrpd.net.links import Links
+from vrrpd.net.sockets import Frames, Sender
+from vrrpd.vrrp import actions, frames
+from vrrpd.vrrp.router import State
+
+if TYPE_CHECKING:
+    from vrrpd.model.vrrp import VirtualAddress
+    from vrrpd.vrrp.router import VirtualRouter
+
+RECORD_ADDRESSES = 200  # in one record of the will
+WILL_BYTES = 32768  # in one message
+
+MASTER = State.MASTER
+
+Place = tuple[int, bytes, int]  # interface index, address, prefix length
+
+
+class Executor:
+    def __init__(self, links: Links, requests: netlink.Requests, guard: ipc.Channel, helper: ipc.Channel) -> None:
+        self._links, self._requests = links, requests
+        self._guard, self._helper = guard, helper
+        self._senders: dict[tuple[int, int], Sender] = {}  # by interface index and family
+        self._frames: dict[int, Frames] = {}
+        self._seq = 0
+        # What is queued in one turn, and whose addresses lie where.
+        self._batch: list[tuple[VirtualRouter, VirtualAddress, Place, bool]] = []  # true: add
+        self._announce: list[tuple[VirtualRouter, Sequence[VirtualAddress], int]] = []
+        self._notices: list[ipc.Message] = []
+        self._held: dict[VirtualRouter, dict[tuple[bytes, int], tuple[Place, str]]] = {}
+        self._places: dict[Place, VirtualRouter] = {}
+        self._fresh: set[Place] = set()  # what nobody held before this batch
+        self._foreign: set[Place] = set()  # an owner's address that was on the interface before us
+        self._declarations: dict[VirtualRouter, None] = {}  # to be looked at when the batch is through
+        self._keys: dict[VirtualRouter, tuple[str, ...]] = {}  # of the records that the guard has
+        self._specs: dict[VirtualRouter, object] = {}  # whose adverts they hold
+        self._next_key = 0
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            actions.SendAdvert: self._send_advert,
+            actions.AddAddresses: self._add_addresses,
+            actions.DelAddresses: self._del_addresses,
+            actions.Announce: self._queue_announce,
+            actions.Transition: self._transition,
+            actions.RxLowerPriority: self._rx_lower_priority,
+            actions.Log: self._log,
+        }
+
+    @property
+    def places(self) -> Collection[Place]:
+        """Where addresses of ours lie: their echo from the kernel is no news."""
+        return self._places
+
+    @property
+    def send_errors(self) -> int:
+        return sum(sender.errors for sender in self._senders.values())
+
+    def close(self, ifindex: int) -> None:
+        """The interface is gone, its sockets with it."""
+        for key in [key for key in self._senders if key[0] == ifindex]:
+            self._senders.pop(key).close()
+        if ifindex in self._frames:
+            self._frames.pop(ifindex).close()
+
+    def run(self, todo: Sequence[actions.Action]) -> None:
+        """Adverts at once; then addresses in one batch, then announcements, then everything that only tells."""
+        if not todo:
+            return
+        handlers = self._handlers
+        for action in todo:
+            handlers[type(action)](action)
+        if self._batch:
+            self._flush_batch()
+        if self._declarations:
+            self._declare(self._declarations)
+            self._declarations.clear()
+        if self._announce:
+            self._flush_announcements()
+        if self._notices:
+            self._flush_notices()
+
+    def _send_advert(self, action: actions.SendAdvert) -> None:
+        router = action.router
+        sender = self._senders.get((router.ifindex, router.cfg.family)) or self._sender(router)
+        if sender is None:
+            return
+        spec = router.spec
+        for destination, datagram in router.datagrams(action.priority):
+            sender.send(destination, datagram, spec.source, spec.ttl)
+
+    def _sender(self, router: VirtualRouter) -> Sender | None:
+        """Opened at the first advert; none where there is no interface (any more)."""
+        if router.ifindex not in self._links:
+            return None
+        try:
+            sender = Sender(router.ifindex, router.cfg.family)
+        except OSError as error:
+            self.tell("debug", f"{router.name}: cannot send on {router.cfg.interface}: {error.strerror}")
+            return None
+        self._senders[router.ifindex, router.cfg.family] = sender
+        return sender
+
+    def _place(self, router: VirtualRouter, address: VirtualAddress) -> Place | None:
+        ifindex = self._links.find(address.dev) if address.dev else router.ifindex
+        return (ifindex, address.address, address.prefixlen) if ifindex in self._links else None
+
+    def _add_addresses(self, action: actions.AddAddresses) -> None:
+        router = action.router
+        held = self._held.setdefault(router, {})
+        for address in action.addresses:
+            place = self._place(router, address)
+            if place is None:
+                self.tell("error", f"{router.name}: no interface {address.dev} for {_show(address)}")
+                continue
+            held[place[1:]] = place, address.dev or router.cfg.interface
+            self._batch.append((router, address, place, True))
+
+    def _del_addresses(self, action: actions.DelAddresses) -> None:
+        router = action.router
+        held = self._held.get(router, {})
+        for address in action.addresses:
+            # Where we put it, should the interface have another name by now.
+            place, _ = held.pop((address.address, address.prefixlen), (None, ""))
+            if place is not None or (place := self._stale(router, address)) is not None:
+                self._batch.append((router, address, place, False))
+        self._declarations[router] = None
+
+    def _flush_batch(self) -> None:
+        batch, self._batch = self._batch, []
+        wanted: list[tuple[VirtualRouter, VirtualAddress, Place, bool]] = []
+        for entry in batch:
+            router, _, place, adding = entry
+            if adding:
+                if place not in self._places:
+                    self._fresh.add(place)
+                self._places[place] = router
+            elif self._places.get(place) is not router:
+                continue  # taken over by another router in this very turn
+            else:
+                del self._places[place]
+                if place in self._foreign:
+                    self._foreign.discard(place)
+                    continue
+            wanted.append(entry)
+        self._declare(dict.fromkeys(router for router, _, _, adding in wanted if adding))
+        results = self._requests.run([_request(address, place, adding) for _, address, place, adding in wanted])
+        for (router, address, place, adding), code in zip(wanted, results):
+            if adding and code in addresses.PRESENT:
+                if place in self._fresh and router.cfg.priority == 255:
+                    self._foreign.add(place)  # an owner's own address: what we did not add we do not remove
+                    self._declarations[router] = None
+            elif code and code not in addresses.ABSENT:
+                verb = "add" if adding else "remove"
+                self.tell("error", f"{router.name}: cannot {verb} {_show(address)}: {os.strerror(code)}")
+        self._fresh.clear()
+
+    def _queue_announce(self, action: actions.Announce) -> None:
+        self._announce.append((action.router, action.addresses, action.rounds))
+
+    def _flush_announcements(self) -> None:
+        queue, self._announce = self._announce, []
+        for router, announced, rounds in queue:
+            ready: list[tuple[Frames, bytes]] = []
+            for address in announced:
+                place = self._place(router, address)
+                frame = self._frame(place) if place else None
+                if frame:
+                    ready.append(frame)
+            for _ in range(rounds):
+                for out, data in ready:
+                    out.send(data)
+
+    def _frame(self, place: Place) -> tuple[Frames, bytes] | None:
+        name, mac, arp = self._links.hardware(place[0])
+        if not arp or len(mac) != 6:
+            return None
+        out = self._frames.get(place[0])
+        if out is None:
+            try:
+                out = self._frames[place[0]] = Frames(place[0])
+            except OSError:
+                return None
+        if len(place[1]) == 4:
+            return out, frames.gratuitous_arp(mac, place[1])
+        return out, frames.unsolicited_na(mac, place[1], _forwards(name))
+
+    def settle(self, routers: Iterable[VirtualRouter]) -> None:
+        """Add what belongs on an interface of its own (`dev`) that was not there, or is another one by now."""
+        todo: list[actions.Action] = []
+        for router in routers:
+            if router.state is not MASTER or router.leaving:
+                continue
+            held = self._held.get(router, {})
+            missing = tuple(
+                address
+                for address in router.addresses
+                if address.dev
+                and (place := self._place(router, address)) is not None
+                and place != held.get(place[1:], (None, ""))[0]
+            )
+            if missing:
+                todo += [
+                    actions.AddAddresses(router, missing),
+                    actions.Announce(router, missing, router.cfg.garp_master_repeat),
+                ]
+        self.run(todo)
+
+    # -- what only tells
+    def _transition(self, action: actions.Transition) -> None:
+        self._seq += 1
+        self._notices.append(
+            {
+                "t": "transition",
+                "instance": action.router.name,
+                "old": action.old.name,
+                "new": action.new.name,
+                "event": action.event,
+                "priority": action.priority,
+                "reason": action.reason,
+                "seq": self._seq,
+                "at": time.time(),
+            }
+        )
+        if MASTER in (action.old, action.new):
+            self._declarations[action.router] = None
+
+    def _rx_lower_priority(self, action: actions.RxLowerPriority) -> None:
+        self._notices.append(
+            {
+                "t": "rx_lower_pri",
+                "instance": action.router.name,
+                "source": _text(action.source),
+                "priority": action.priority,
+                "at": time.time(),
+            }
+        )
+
+    def _log(self, action: actions.Log) -> None:
+        self._notices.append({"t": "log", "level": action.level, "message": action.message})
+
+    def tell(self, level: str, message: str) -> None:
+        self._helper.send({"t": "log", "level": level, "message": message})
+
+    def _flush_notices(self) -> None:
+        notices, self._notices = self._notices, []
+        for notice in notices:
+            self._helper.send(notice)
+
+    # --------------------------------------------------------------------- will
+    def _declare(self, routers: Iterable[VirtualRouter]) -> None:
+        """Tell the guard what undoes these routers now; where there is nothing to undo, that."""
+        sets: list[dict[str, Any]] = []
+        drops: list[str] = []
+        size = 0
+        for router in routers:
+            records = self._records(router)
+            keys = tuple(record.key for record in records)
+            drops += [key for key in self._keys.pop(router, ()) if key not in keys]
+            if not records:
+                self._held.pop(router, None)
+                self._specs.pop(router, None)
+                continue
+            self._keys[router], self._specs[router] = keys, router.spec
+            for record in records:
+                sets.append(will.encode(record))
+                size += 256 + 64 * len(record.addresses) + 40 * len(record.advert.addresses)
+                if size >= WILL_BYTES:
+                    self._guard.send({"t": "will", "set": sets, "drop": []})
+                    sets, size = [], 0
+        for start in range(0, max(len(drops), 1), 512):
+            if sets or drops:
+                self._guard.send({"t": "will", "set": sets, "drop": drops[start : start + 512]})
+                sets = []
+
+    def _records(self, router: VirtualRouter) -> list[will.Record]:
+        """One for every RECORD_ADDRESSES addresses, because a message has a limit; none for who holds nothing."""
+        held = self._held.get(router, {}).values()
+        if not held and router.state is not MASTER:
+            return []
+        own = [will.Held(place[1], place[2], place[0], name) for place, name in held if place not in self._foreign]
+        if router in self._keys:
+            stem = self._keys[router][0].rpartition("/")[0]
+        else:
+            self._next_key += 1
+            stem = f"{router.name}#{self._next_key}"
+        return [
+            will.Record(
+                f"{stem}/{start}",
+                router.ifindex,
+                router.cfg.interface,
+                tuple(own[start : start + RECORD_ADDRESSES]),
+                router.spec,
+            )
+            for start in range(0, max(len(own), 1), RECORD_ADDRESSES)
+        ]
+
+    def renew_wills(self) -> None:
+        """After a reload or a change of our source address the advert of a record may be another one."""
+        self._declare([router for router in self._keys if self._specs.get(router) is not router.spec])
+
+    def _stale(self, router: VirtualRouter, address: VirtualAddress) -> Place | None:
+        """Where an address of ours lies that we did not add: a crash left it, and a BACKUP must not answer for it."""
+        place = self._place(router, address)
+        if place is None or place in self._places or not self._links.holds(*place):
+            return None
+        interface = self._links.get(place[0])
+        same = [a for a in interface.addresses if len(a.address) == len(place[1])] if interface else []
+        where = self._links.hardware(place[0])[0]
+        if len(same) == 1:  # rather a mistake in the configuration: without it the interface has none at all
+            self.tell("warning", f"{router.name}: {_show(address)} is the only address of {where}: left alone")
+            return None
+        self._places[place] = router
+        self.tell("warning", f"{router.name}: removed {_show(address)}, left on {where} by an earlier process")
+        return place
+
+
+def _request(address: VirtualAddress, place: Place, adding: bool) -> addresses.Request:
+    if not adding:
+        return addresses.delete(*place)
+    return addresses.add(*place, address.broadcast, address.scope, address.label, address.dad)
+
+
+def _show(address: VirtualAddress) -> str:
+    return f"{_text(address.address)}/{address.prefixlen}"
+
+
+def _text(address: bytes) -> str:
+    return socket.inet_ntop(socket.AF_INET if len(address) == 4 else socket.AF_INET6, address)
+
+
+def _forwards(interface: str) -> bool:
+    """The R flag of a neighbour advertisement says whether we route (RFC 4861 4.4)."""
+    try:
+        with open(f"/proc/sys/net/ipv6/conf/{interface}/forwarding", encoding="ascii") as file:
+            return file.read(1) != "0"
+    except OSError:
+        return False
