@@ -10,35 +10,30 @@ is followed by its will and by a new one; a helper by a new helper. Root, standa
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import gc
-import json
 import os
 import select
 import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from vrrpd import helper, ipc, process, vrrp_daemon, will
+from vrrpd.children import EXIT_CANNOT_RUN, Backoff, Child, Loaded, Loader, fork
 from vrrpd.log import open_log
 from vrrpd.loop import INFINITY, Loop
+from vrrpd.pidfile import Running, lock_pid_file, write_pid
 
 EXIT_RUNNING = 1
-EXIT_CANNOT_RUN = 4
 
-LOAD_TIMEOUT = 60.0
 FENCE_LEAST, FENCE_ADVERTS = 1.0, 2.5  # silence that gets a vrrp process killed
 LOOKS = 5  # within that silence
 KILL_WAIT = 0.02  # after SIGKILL; longer only when the kernel holds it, and then the will does not wait either
 PREDECESSOR_WAIT = 10.0  # for a vrrp process whose guard has died to leave in the planned way
 HELPER_GRACE = 5.0
-BACKOFF = (0.0, 0.0, 0.5, 1.0, 2.0, 5.0, 10.0)  # before a restart, by the number of deaths within BACKOFF_WINDOW
-BACKOFF_WINDOW = 60.0
 RETRY = 1.0  # when there is no process or no memory to be had
-_SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL
 HANDLED = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -60,168 +55,6 @@ class Setting(NamedTuple):
     user: str = "vrrpd"
 
 
-class Loaded(NamedTuple):
-    """What the loader child found. `model` is a memfd, or -1 when there are errors."""
-
-    exit_code: int
-    diagnostics: list[dict[str, Any]]
-    text: str  # the diagnostics as people read them
-    model: int
-    shortest: float  # advert interval
-    longest: float
-
-
-class Child:
-    """A forked process: its pid, and a descriptor that cannot mean another one."""
-
-    def __init__(self, pid: int) -> None:
-        self.pid = pid
-        self.fd = process.pidfd_open(pid)
-
-    def reap(self) -> str:
-        """How it ended; to be called when the descriptor is readable."""
-        _, status = os.waitpid(self.pid, 0)
-        os.close(self.fd)
-        if os.WIFSIGNALED(status):
-            return f"killed by {signal.Signals(os.WTERMSIG(status)).name}"
-        return f"exit status {os.WEXITSTATUS(status)}"
-
-
-class _Backoff:
-    """How long to wait before the next start of something that keeps dying."""
-
-    def __init__(self) -> None:
-        self._deaths: list[float] = []
-
-    def after_death(self, now: float) -> float:
-        self._deaths = [at for at in self._deaths if now - at < BACKOFF_WINDOW] + [now]
-        return BACKOFF[min(len(self._deaths), len(BACKOFF)) - 1]
-
-
-# ------------------------------------------------------------------------- the loader child
-def load_in_child(setting: Setting, result: int, model: int) -> int:
-    """Read and check the configuration; leave a JSON object in `result` and the pickled model in `model`."""
-    import pickle
-
-    from vrrpd.check_config import exit_status
-    from vrrpd.model.load import load
-
-    loaded = load(setting.config, config_id=setting.config_id, lenient=setting.lenient)
-    text = "".join(diagnostic.render() for diagnostic in loaded.diagnostics)
-    intervals = [1.0]
-    if loaded.model is not None:
-        intervals = [instance.advert_int for instance in loaded.model.vrrp_instances] or intervals
-        with os.fdopen(model, "wb", closefd=False) as file:
-            pickle.dump(loaded.model, file, protocol=4)
-    answer = {
-        "exit_code": 0 if loaded.model is not None else exit_status(loaded),
-        "diagnostics": [diagnostic.as_dict() for diagnostic in loaded.diagnostics],
-        "text": text,
-        "shortest": min(intervals),
-        "longest": max(intervals),
-    }
-    with os.fdopen(result, "w", closefd=False) as file:
-        json.dump(answer, file)
-    return 0
-
-
-class Loader:
-    """A loader child under way."""
-
-    def __init__(self, setting: Setting) -> None:
-        self._result = os.memfd_create("diagnostics")
-        self._model = os.memfd_create("model", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        self.deadline = time.monotonic() + LOAD_TIMEOUT
-        keep = {self._result, self._model}
-        self.child = _fork(keep, lambda: load_in_child(setting, self._result, self._model))
-
-    def kill(self) -> None:
-        process.pidfd_kill(self.child.fd, signal.SIGKILL)
-
-    def finish(self) -> Loaded:
-        """The outcome, once the child has ended."""
-        ended = self.child.reap()
-        data = ipc.read_all(self._result)
-        # The vrrp process gets this descriptor, and a root process unpickles what is in it.
-        fcntl.fcntl(self._model, fcntl.F_ADD_SEALS, _SEALS)
-        try:
-            answer = json.loads(data)
-        except ValueError:
-            text = f"the configuration could not be read: the loader ended with {ended}"
-            answer = {"exit_code": EXIT_CANNOT_RUN, "diagnostics": [], "text": text, "shortest": 1.0, "longest": 1.0}
-        model = self._model
-        if answer["exit_code"]:
-            os.close(model)
-            model = -1
-        return Loaded(model=model, **answer)
-
-
-def _fork(keep: Collection[int], work: Callable[[], int]) -> Child:
-    """Run `work` in a forked child, which ends with its result.
-
-    Of the guard's descriptors only the standard streams and `keep` stay open in it. They are closed under the feet
-    of objects that the child has inherited too; those stay referenced by the frames above, and os._exit runs no
-    finalizers, so that none of them closes a number that has a new owner.
-    """
-    pid = os.fork()
-    if pid:
-        return Child(pid)
-    code = 70  # EX_SOFTWARE
-    try:
-        process.default_signals()
-        for fd in map(int, os.listdir("/proc/self/fd")):
-            if fd > 2 and fd not in keep:
-                with contextlib.suppress(OSError):
-                    os.close(fd)
-        code = work()
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
-    finally:
-        with contextlib.suppress(Exception):
-            sys.stderr.flush()
-        os._exit(code)
-
-
-# ------------------------------------------------------------------------------- pid files
-class Running(Exception):
-    """Another daemon has the pid file locked."""
-
-
-def lock_pid_file(path: str, wait: float = 0.0) -> int:
-    """Open and lock; wait for the holder at most so long. The lock lives as long as the descriptor and its copies."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-    until = time.monotonic() + wait
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            if time.monotonic() < until:
-                time.sleep(0.02)
-                continue
-            holder = os.pread(fd, 32, 0).decode(errors="replace").strip()
-            os.close(fd)
-            raise Running(f"already running: process {holder} holds {path}") from None
-        if _same_file(fd, path):
-            return fd
-        os.close(fd)  # its last owner removed it between our open and our lock
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-
-
-def _same_file(fd: int, path: str) -> bool:
-    try:
-        return os.path.samestat(os.fstat(fd), os.stat(path))
-    except FileNotFoundError:
-        return False
-
-
-def write_pid(fd: int, pid: int) -> None:
-    """Readable at any moment: the former pid, the new one, or the new one with line ends behind it."""
-    data = b"%d\n" % pid
-    os.pwrite(fd, data.ljust(16, b"\n"), 0)
-    os.ftruncate(fd, len(data))
-
-
-# -------------------------------------------------------------------------------- the guard
 class Guard:
     def __init__(self, setting: Setting, loaded: Loaded) -> None:
         self.setting = setting
@@ -239,7 +72,7 @@ class Guard:
         self.helper_channel: ipc.Channel | None = None
         self._helper_end: socket.socket | None = None  # the helper's end of vrrp <-> helper, for its successors
         self._pid_files: list[int] = []
-        self._vrrp_backoff, self._helper_backoff = _Backoff(), _Backoff()
+        self._vrrp_backoff, self._helper_backoff = Backoff(), Backoff()
         self._vrrp_start, self._helper_start = INFINITY, INFINITY  # when to try again
         # Life signs. Counted in looks of ours, not in seconds: when all of us were stopped, nobody is late.
         self._missed = 0
@@ -299,7 +132,7 @@ class Guard:
             os.path.exists(os.path.join(self.setting.state_dir, helper.MAINTENANCE)),
         )
         keep = {theirs.fileno(), to_helper.fileno(), lock}
-        child = _fork(keep, lambda: vrrp_daemon.run(theirs, to_helper, setting))
+        child = fork(keep, lambda: vrrp_daemon.run(theirs, to_helper, setting))
         theirs.close()
         to_helper.close()
         write_pid(lock, child.pid)
@@ -338,7 +171,7 @@ class Guard:
             self.setting.detailed,
             self.setting.release,
         )
-        child = _fork({end.fileno(), theirs.fileno()}, lambda: helper.run(end, theirs, setting))
+        child = fork({end.fileno(), theirs.fileno()}, lambda: helper.run(end, theirs, setting))
         theirs.close()
         self.helper, self.helper_channel = child, ipc.Channel(ours)
         self.loop.watch(child.fd, self._helper_ended)
@@ -594,7 +427,7 @@ class Guard:
             self._again = [*(self._again or ()), number]
         else:
             try:
-                self._loader = Loader(self.setting)
+                self._loader = Loader(self.setting.config, self.setting.config_id, self.setting.lenient)
             except OSError as error:
                 self.tell("error", f"cannot start a process to read the configuration: {error}")
                 self._answer([number], {"ok": False, "error": f"cannot start a process: {error}"})
@@ -677,7 +510,7 @@ def execute_will(setting: Setting) -> int:
 
 def main(setting: Setting, foreground: bool) -> int:
     """Load, then run; returns the exit status. Nothing is started when the configuration has errors."""
-    loaded = Loader(setting).finish()
+    loaded = Loader(setting.config, setting.config_id, setting.lenient).finish()
     if loaded.text:
         print(loaded.text.rstrip("\n"), file=sys.stderr, flush=True)
     if loaded.exit_code:
