@@ -65,7 +65,7 @@ def broken_advert(**changes: Any) -> dict[str, Any]:
     ],
 )
 def test_what_is_not_a_record_is_refused(data: object) -> None:
-    with pytest.raises(ValueError, match="^record: "):
+    with pytest.raises(ValueError, match=r"^record: "):
         will.decode(data)
 
 
