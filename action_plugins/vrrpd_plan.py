@@ -155,7 +155,7 @@ def shown(made: Plan) -> str:
     """The priorities as a table; `was` only where it is not the same."""
     if not made.table:
         return "no instances"
-    rows = [("cluster", "instance", "host", "interface", "priority", "from", "state", "")]
+    rows: list[tuple[str, ...]] = [("cluster", "instance", "host", "interface", "priority", "from", "state", "")]
     for row in made.table:
         was = f"was {row['before']}" if row["changed"] else ""
         rows.append(
