@@ -36,7 +36,8 @@ PURE = "not netns and not full"
 ELSEWHERE = ["tests/netns", "tests/unit/toolkit", "tests/conf/test_oracle.py", "tests/conf/test_samples.py"]
 NODES = ["-m", PURE, *(f"--ignore={path}" for path in ELSEWHERE)]
 COMPILE = (
-    "from glob import glob; [compile(open(f).read(), f, 'exec') for f in glob('library/*.py') + glob('module_*/*.py')]"
+    "import glob; "
+    "[compile(open(f).read(), f, 'exec') for d in ('library', 'module_utils') for f in glob.glob(f'{d}/*.py')]"
 )
 HEARTBEAT = 8.0
 
