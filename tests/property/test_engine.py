@@ -38,7 +38,7 @@ def configurations(draw: st.DrawFn, family: int, name: str = "VI_1", vrid: int =
         state=draw(st.sampled_from(["MASTER", "BACKUP"])),
         priority=draw(PRIORITIES),
         advert_int=draw(st.sampled_from([1.0, 2.0])) if version == 2 else draw(st.sampled_from([0.01, 0.1, 1.0])),
-        virtual_ipaddress=tuple(vip(f"{prefix}{n}") for n in draw(st.sets(st.integers(100, 104), max_size=4))),
+        virtual_ipaddress=tuple(vip(f"{prefix}{vrid + n}") for n in draw(st.sets(st.integers(0, 3), max_size=4))),
         preempt=draw(st.booleans()),
         preempt_delay=draw(st.sampled_from([0.0, 0.5, 30.0])),
         garp_master_delay=draw(st.sampled_from([0.0, 0.3, 5.0])),
@@ -76,7 +76,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(data=st.data(), family=st.sampled_from([AF_INET, AF_INET6]), count=st.integers(0, 3))
     def reload(self, data: st.DataObject, family: int, count: int) -> None:
         self.family = family
-        self.node.apply(*(data.draw(configurations(family, f"VI_{n}", 50 + n)) for n in range(count)))
+        self.node.apply(*(data.draw(configurations(family, f"VI_{n}", 100 + 4 * n)) for n in range(count)))
 
     @rule(seconds=st.sampled_from([0.0, 0.005, 0.02, 0.3, 1.0, 3.0, 10.0, 100.0]))
     def pass_time(self, seconds: float) -> None:
