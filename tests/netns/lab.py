@@ -555,6 +555,10 @@ class Ours(Daemon):
         return parsed
 
     def status(self) -> dict[str, Any]:
+        """What it says of itself; one that has just been started gets the time to listen."""
+        end = now() + PATIENCE
+        while not os.path.exists(self.socket_path) and self.running() and now() < end:
+            time.sleep(0.02)
         reply = self.ask("status")
         assert reply["ok"], reply
         status: dict[str, Any] = reply["status"]
