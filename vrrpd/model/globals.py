@@ -91,7 +91,9 @@ class GlobalDefs:
     vrrp_min_garp: bool = kw(Boolean(), False, "one gratuitous ARP instead of two blocks of five")
     vrrp_down_timer_adverts: int = kw(Integer(1, 100), 3, "missed adverts before a takeover")
     vrrp_lower_prio_no_advert: bool = kw(Boolean(), False, "do not answer a lower advert with one of ours")
-    vrrp_higher_prio_send_advert: bool = kw(Boolean(), False, "send a last advert before yielding to a higher one")
+    vrrp_higher_prio_send_advert: bool = kw(
+        Boolean(), False, "accepted: a last advert before yielding is sent in any case"
+    )
     v3_checksum_as_v2: bool = kw(Boolean(), False, "VRRPv3 over IPv4: checksum without the pseudo-header")
     vrrp_check_unicast_src: bool = kw(Flag(True), False, "unicast adverts must come from a unicast_peer")
     vrrp_skip_check_adv_addr: bool = kw(

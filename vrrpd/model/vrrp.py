@@ -243,7 +243,10 @@ class VrrpInstance:
         Boolean(), False, "do not answer a lower advert with one of ours", inherits="vrrp_lower_prio_no_advert"
     )
     higher_prio_send_advert: bool = kw(
-        Boolean(), False, "send a last advert before yielding", inherits="vrrp_higher_prio_send_advert"
+        Boolean(),
+        False,
+        "accepted: a last advert before yielding is sent in any case",
+        inherits="vrrp_higher_prio_send_advert",
     )
     v3_checksum_as_v2: bool = kw(
         Boolean(), False, "VRRPv3 over IPv4: checksum without the pseudo-header", inherits="v3_checksum_as_v2"
