@@ -212,9 +212,7 @@ def lanes(full: bool) -> list[list[Section]]:
         python39(),
         *other_pythons(),
     ]
-    waiting = [molecule("default")]
-    if full:
-        waiting.append(molecule("ssh"))
+    waiting = [molecule("default"), molecule("ssh")]
     last = [pytest("namespace tests", tool("python"), "-m", "netns" if full else "netns and not full")]
     if full:
         last.append(pytest("long tests", tool("python"), "-m", "full and not netns"))
