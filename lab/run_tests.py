@@ -208,14 +208,12 @@ def lanes(full: bool) -> list[list[Section]]:
         Section("yamllint", (tool("yamllint", "--strict", "."),)),
         Section("ansible-lint, production profile", (tool("ansible-lint", "--offline", "--strict"),)),
         Section("validate-modules", ([str(ROOT / "lab/validate-modules")],)),
-        pytest(f"unit tests, Python {sys.version_info[0]}.{sys.version_info[1]}", tool("python"), "-m", PURE),
+        pytest(f"unit tests, Python {sys.version_info[0]}.{sys.version_info[1]}", tool("python"), "-m", "not netns" if full else PURE),
         python39(),
         *other_pythons(),
     ]
     waiting = [molecule("default"), molecule("ssh")]
     last = [pytest("namespace tests", tool("python"), "-m", "netns" if full else "netns and not full")]
-    if full:
-        last.append(pytest("long tests", tool("python"), "-m", "full and not netns"))
     return [computing, waiting, last]
 
 
