@@ -208,7 +208,12 @@ def lanes(full: bool) -> list[list[Section]]:
         Section("yamllint", (tool("yamllint", "--strict", "."),)),
         Section("ansible-lint, production profile", (tool("ansible-lint", "--offline", "--strict"),)),
         Section("validate-modules", ([str(ROOT / "lab/validate-modules")],)),
-        pytest(f"unit tests, Python {sys.version_info[0]}.{sys.version_info[1]}", tool("python"), "-m", "not netns" if full else PURE),
+        pytest(
+            f"unit tests, Python {sys.version_info[0]}.{sys.version_info[1]}",
+            tool("python"),
+            "-m",
+            "not netns" if full else PURE,
+        ),
         python39(),
         *other_pythons(),
     ]
