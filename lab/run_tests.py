@@ -347,7 +347,8 @@ def main() -> int:
         total += result
         print(f"{section.name:48} {result.passed:7} {result.failed:7} {result.skipped:8}")
     seconds = time.monotonic() - runner.began
-    print(f"\n{total.passed} passed, {total.failed} failed, {total.skipped} skipped in {seconds / 60:.1f} minutes")
+    print(f"\n{seconds / 60:.1f} minutes")
+    print(f"{total.passed} passed, {total.failed} failed, {total.skipped} skipped", flush=True)
     return int(bool(total.failed or total.skipped or not total.passed))
 
 
