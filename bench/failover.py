@@ -1,10 +1,11 @@
 """The outage that a client sees when its router stops, fails, is cut off, reloads: this daemon beside keepalived.
 
-bench/failover [--runs N] [--advert-int S]: two routers (priorities 150 and 100) and a client in network namespaces
+bench/failover [--full]: two routers (priorities 150 and 100) and a client in network namespaces
 (tests/netns/lab.py); the client pings the virtual address every millisecond (bench/probe.py). The outage is the time
-from the last answered ping before a gap to the first one after it. `excess` is what the outage has beyond the moment
-at which RFC 9568 lets the backup take over (three adverts and the skew time after the last advert of a dead master,
-the skew time after a resignation, nothing for the rest). The daemons take turns, so that both see the same machine.
+from the last answered ping before a gap to the first one after it. `late` is what the outage has beyond the moment at
+which RFC 9568 lets the backup take over (three adverts and the skew time after the last advert of a dead master, the
+skew time after a resignation). `two owners` is how long both routers had the address. The daemons take turns within
+every run, so that both see the same machine.
 """
 
 from __future__ import annotations
@@ -13,30 +14,169 @@ import argparse
 import json
 import random
 import signal
-import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-from tabulate import tabulate
+import report
+from report import Row
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests/netns"))
 
-from lab import Daemon, Keepalived, Lab, Ours, config, instance, master_down, now, skew  # noqa: E402
+from lab import AddressEvent, Daemon, Keepalived, Lab, Ours, config, instance, master_down, now, skew  # noqa: E402
 
-VIP = "10.0.0.100"
+VIP, SECOND = "10.0.0.100", "10.0.0.109"
 PRIORITY = {"a": 150, "b": 100}
+KINDS: dict[str, type[Daemon]] = {"vrrpd": Ours, "keepalived": Keepalived}
 
 
-class Row(NamedTuple):
-    scenario: str
-    daemon: str
-    outage: float
-    excess: float
+# ---------------------------------------------------------------------------------------------- what happens
+@dataclass(frozen=True)
+class Event:
+    """Something that happens to a, the master, and what is to be seen then."""
+
+    name: str
+    act: Callable[[Pair], object]
+    until: str = ""  # "a", "b": it alone has the address; "+b": b has it, whoever else does; "": whatever comes
+    allowed: str = ""  # what the RFC costs: "dead": what a silent master costs, "skew": what a resignation costs
+    seconds: float = 0.3  # of watching after that,
+    intervals: float = 2  # and as many adverts more
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Events in a row. It begins, and ends, with a as the only owner."""
+
+    key: str
+    events: tuple[Event, ...]
+    before: Callable[[Pair], object] = lambda pair: None
+    after: Callable[[Pair], object] = lambda pair: None
+    lines: tuple[str, ...] = ()  # of the configuration of both routers
+    kinds: tuple[str, ...] = tuple(KINDS)
+
+
+class Pair:
+    """Two routers that run one kind of daemon."""
+
+    def __init__(self, kind: str, interval: float, lines: tuple[str, ...]) -> None:
+        self.kind, self.interval, self.lines = kind, interval, lines
+        self.version = 2 if interval >= 1 else 3
+        self.lab = Lab("ab")
+        for name in "ab":
+            # A router that forwarded would pass the pings on to its successor and hide a part of the outage.
+            self.lab[name].sysctl(net__ipv4__ip_forward=0)
+            self.lab[name].run(KINDS[kind], self.configuration(name))
+
+    @property
+    def master(self) -> Daemon:
+        return self.lab["a"].daemon
+
+    def configuration(self, name: str, *more: str) -> str:
+        state = "MASTER" if name == "a" else "BACKUP"
+        vips = (f"{VIP}/24", *more)
+        return config(
+            instance(
+                vips, *self.lines, priority=PRIORITY[name], interval=self.interval, version=self.version, state=state
+            )
+        )
+
+    # -- what the scenarios do to the master
+    def start(self) -> None:
+        self.master.wait()
+        self.master.start()
+
+    def restart(self) -> None:
+        self.master.stop()
+        self.master.start()
+
+    def fresh(self) -> None:
+        """A new daemon: it has not crashed yet, so that no back-off is measured."""
+        self.restart()
+        self.steady()
+
+    def kill(self) -> None:
+        """What is left of it, and its pid files."""
+        self.master.signal(signal.SIGCONT)
+        self.master.kill()
+
+    def signal_vrrp(self, number: int) -> None:
+        self.master.signal(number, [self.master.vrrp_pid()])
+
+    def kill_guard(self) -> None:
+        self.master.signal(signal.SIGKILL, [self.master.pid])
+
+    def hang_vrrp(self) -> None:
+        self.hung = self.master.vrrp_pid()
+        self.master.signal(signal.SIGSTOP, [self.hung])
+
+    def unhang_vrrp(self) -> None:
+        self.master.signal(signal.SIGCONT, [self.hung])
+
+    def reload(self, *more: str) -> None:
+        self.master.reload(self.configuration("a", *more))
+
+    # -- measuring
+    def owners(self) -> set[str]:
+        return self.lab.held.owners(VIP)
+
+    def reached(self, until: str) -> bool:
+        return until[1:] in self.owners() if until.startswith("+") else self.owners() == set(until)
+
+    def steady(self) -> None:
+        """a is the only owner and stays it; the client knows."""
+        for host in self.lab.hosts.values():
+            if host.daemons and not host.daemon.running():
+                host.daemon.kill()
+                host.daemon.start()
+        limit = 3 * master_down(PRIORITY["b"], self.interval, self.version) + 20
+        self.lab.wait(lambda: self.reached("a"), limit, f"{self.kind}: {VIP} at a alone")
+        time.sleep(max(0.3, 1.2 * self.interval))
+        self.lab.wait(lambda: self.reached("a"), limit, f"{self.kind}: {VIP} at a alone")
+        self.lab["c"].ip("neigh flush dev eth0", check=False)  # what the scenario before left there does not count
+        self.lab.wait(lambda: self.lab.ping(VIP), 5, f"{self.kind}: the address answers")
+
+    def measure(self, event: Event) -> Row:
+        """The event with a probe around it."""
+        probe = Probe(self.lab)
+        time.sleep(0.2 + random.random() * self.interval)  # a random phase between two adverts
+        last = next((advert.at for advert in reversed(self.lab.adverts("a"))), now())
+        before = self.owners()
+        with self.lab.changed:
+            self.lab.frames.clear()
+            self.lab.events.clear()
+        start = now()
+        event.act(self)
+        settled = None
+        if event.until:
+            limit = 3 * master_down(PRIORITY["b"], self.interval, self.version) + 8
+            self.lab.wait(lambda: self.reached(event.until), limit, f"{self.kind}: {event.name}: {event.until}")
+            settled = now() - start
+        time.sleep(event.seconds + event.intervals * self.interval)
+        end = now()
+        outage = probe.outage(start, end - 0.03)
+        allowed = self.allowed(event, last, start)
+        changes = self.lab.changes(VIP, start)
+        adverts = [last, *(advert.at for advert in self.lab.adverts("a") if advert.at <= end)]
+        return {
+            "outage": outage * 1e3,
+            "late": None if allowed is None else (outage - allowed) * 1e3,
+            "two_owners": two_owners(changes, before, start, end) * 1e3,
+            "two_owners_still": self.owners() == {"a", "b"},
+            "settled": None if settled is None else settled * 1e3,
+            "takeovers": sum(change.host == "b" and change.added for change in changes),
+            "advert_gap": max((b - a for a, b in zip(adverts, adverts[1:], strict=False)), default=0) * 1e3,
+            "announcements": len(self.lab.announcements(VIP, since=start)),
+        }
+
+    def allowed(self, event: Event, last: float, start: float) -> float | None:
+        if event.allowed == "dead":
+            return last + master_down(PRIORITY["b"], self.interval, self.version) - start
+        return skew(PRIORITY["b"], self.interval, self.version) if event.allowed == "skew" else None
 
 
 class Probe:
@@ -46,126 +186,218 @@ class Probe:
                 [sys.executable, "-I", "-S", str(HERE / "probe.py"), VIP], stdin=subprocess.PIPE, stdout=subprocess.PIPE
             )
 
-    def longest_gap(self, start: float, end: float) -> float:
-        """Seconds without an answer within this window, the longest; the probe is over."""
+    def outage(self, start: float, end: float) -> float:
+        """Seconds between two answered probes with lost ones between them, the longest; the probe is over."""
         out, _ = self.process.communicate()
         probes = [(sent, answer) for sent, answer in json.loads(out) if start - 0.05 <= sent <= end]
-        good = [sent for sent, answer in probes if answer]
-        edges = [probes[0][0], *good, probes[-1][0]]
-        worst = max(b - a for a, b in zip(edges, edges[1:], strict=False))
-        return worst if worst > 0.0025 else 0.0  # neighbouring probes are a millisecond apart
+        worst, lost, since = 0.0, False, probes[0][0]
+        for sent, answer in [*probes, (probes[-1][0], 1)]:
+            if not answer:
+                lost = True
+                continue
+            if lost:
+                worst = max(worst, sent - since)
+            lost, since = False, sent
+        return worst
 
 
-class Bench:
-    """One pair of daemons of one kind."""
+def two_owners(changes: Iterable[AddressEvent], before: set[str], start: float, end: float) -> float:
+    """Seconds in which both routers had the address."""
+    owners, since, total = set(before), start, 0.0
+    for at, host, added in [*((c.at, c.host, c.added) for c in changes if c.at <= end), (end, "", False)]:
+        if owners >= {"a", "b"}:
+            total += at - since
+        since = at
+        (owners.add if added else owners.discard)(host)
+    return total
 
-    def __init__(self, kind: type[Daemon], interval: float) -> None:
-        self.kind, self.interval = kind, interval
-        self.version = 2 if interval >= 1 else 3
-        self.lab = Lab("ab")
-        for name in "ab":
-            # A router that forwarded would pass the pings on to its successor and hide a part of the outage.
-            self.lab[name].sysctl(net__ipv4__ip_forward=0)
-            self.lab[name].run(kind, self.configuration(name))
 
-    def configuration(self, name: str, *more: str) -> str:
-        state = "MASTER" if name == "a" else "BACKUP"
-        return config(
-            instance(
-                (f"{VIP}/24", *more), priority=PRIORITY[name], interval=self.interval, version=self.version, state=state
-            )
-        )
+DEAD, SKEW = "dead", "skew"
+SCENARIOS = (
+    Scenario("stop", (
+        Event("planned stop", lambda pair: pair.master.terminate(), "b", SKEW),
+        Event("it returns and preempts", Pair.start, "a"),
+    )),
+    Scenario("restart", (Event("restart", Pair.restart, "a", SKEW),)),
+    Scenario("reload", (
+        Event("reload, nothing changed", Pair.reload, "a", seconds=0.7, intervals=4),
+        Event("reload, one address more", lambda pair: pair.reload(f"{SECOND}/24"), "a", seconds=0.7, intervals=4),
+    ), after=Pair.reload),
+    Scenario("kill-vrrp", (
+        Event("kill -9 of the vrrp process", lambda pair: pair.signal_vrrp(signal.SIGKILL), seconds=0.6, intervals=6),
+    ), before=Pair.fresh),
+    Scenario("kill-guard", (Event("kill -9 of the main process", Pair.kill_guard, "b", SKEW),), after=Pair.kill),
+    Scenario("kill-all", (
+        Event("kill -9 of every process", lambda pair: pair.master.kill(), "+b", seconds=1),
+        Event("it starts again", lambda pair: pair.master.start(), "a"),
+    )),
+    Scenario("hang-vrrp", (
+        Event("the vrrp process hangs", Pair.hang_vrrp, seconds=0.6, intervals=6),
+    ), before=Pair.fresh, after=Pair.unhang_vrrp),
+    Scenario("hang-all", (
+        Event("every process hangs", lambda pair: pair.master.signal(signal.SIGSTOP), "+b", seconds=0.5),
+        Event("they go on", lambda pair: pair.master.signal(signal.SIGCONT), "a"),
+    )),
+    Scenario("link", (
+        Event("link down", lambda pair: pair.lab["a"].ip("link set eth0 down"), "b", DEAD),
+        Event("link up again", lambda pair: pair.lab["a"].ip("link set eth0 up"), "a"),
+    )),
+    Scenario("cut", (
+        Event("silent cut", lambda pair: pair.lab.cut("a"), "+b", DEAD),
+        Event("the cut heals", lambda pair: pair.lab.heal("a"), "a", seconds=4),
+    )),
+    Scenario("vmac", (
+        Event("planned stop, virtual MAC", lambda pair: pair.master.terminate(), "b", SKEW),
+        Event("return and preemption, virtual MAC", Pair.start, "a"),
+    ), lines=("use_vmac",), kinds=("keepalived",)),
+)  # fmt: skip
 
-    def owned_by(self, owner: str) -> Callable[[], bool]:
-        return lambda: self.lab.held.owners(VIP) == set(owner)
 
-    def scenarios(self) -> list[tuple[str, Callable[[], object], str, float | None]]:
-        """(what happens, how, who has the address then, seconds the RFC allows: None for what a dead master costs)."""
-        a, lab = self.lab["a"], self.lab
-        least = skew(PRIORITY["b"], self.interval, self.version)
-        same, more = self.configuration("a"), self.configuration("a", "10.0.0.109/24")
-        return [
-            ("planned stop of the master", lambda: a.daemon.terminate(), "b", least),
-            ("it returns and preempts", self.start, "a", 0),
-            ("its link goes down", lambda: a.ip("link set eth0 down"), "b", None),
-            ("the link comes back", lambda: a.ip("link set eth0 up"), "a", 0),
-            ("silent loss of its packets", lambda: lab.cut("a"), "ab", None),
-            ("the partition heals", lambda: lab.heal("a"), "a", 0),
-            ("SIGKILL of its vrrp process", self.kill_worker, "a", 0),
-            ("reload, nothing changed", lambda: a.daemon.reload(same), "a", 0),
-            ("reload, one address more", lambda: a.daemon.reload(more), "a", 0),
-        ]
+PLOTS = {"outage": "Outage seen by a client", "two_owners": "Both routers have the address"}
 
-    def start(self) -> None:
-        daemon = self.lab["a"].daemon
-        assert daemon.process is not None
-        daemon.process.wait(10)
-        daemon.start()
 
-    def kill_worker(self) -> None:
-        daemon = self.lab["a"].daemon
-        daemon.signal(signal.SIGKILL, [daemon.vrrp_pid()])
+# ---------------------------------------------------------------------------------------------- the bench
+def measure_run(pair: Pair, scenario: Scenario, say: Callable[[Event, str], None]) -> list[Row]:
+    """One run of one scenario; what fails is a row too, and its pair starts again."""
+    rows: list[Row] = []
+    for event in scenario.events:
+        row: Row = {"scenario": event.name, "key": scenario.key, "daemon": pair.kind, "interval": pair.interval}
+        try:
+            if not rows:
+                scenario.before(pair)
+                pair.steady()
+            row.update(pair.measure(event))
+            say(event, f"{row['outage']:.0f} ms")
+        except AssertionError as error:
+            row["failed"] = str(error)
+            say(event, f"failed: {str(error).splitlines()[0]}")
+            pair.kill()
+        rows.append(row)
+    scenario.after(pair)
+    return rows
 
-    def steady(self, owner: str) -> None:
-        limit = 3 * master_down(PRIORITY["b"], self.interval, self.version) + 5
-        self.lab.wait(self.owned_by(owner), limit, f"{self.kind.name}: {VIP} at {owner}")
 
-    def measure(self, run: int) -> list[Row]:
-        rows = []
-        for what, action, owner, allowed in self.scenarios():
-            before = "".join(sorted(self.lab.held.owners(VIP)))
-            if before == "a":  # a wrong entry left by the scenario before must not count in this one
-                self.lab["c"].ip("neigh flush dev eth0", check=False)
-                self.lab.wait(lambda: self.lab.ping(VIP), 5, "the address answers")
-            probe = Probe(self.lab)
-            time.sleep(0.2 + random.random() * self.interval)  # a random phase between two adverts
-            last = next((f.at for f in reversed(self.lab.adverts("a"))), now())
-            start = now()
-            action()
-            self.steady(owner)
-            time.sleep(0.3 + 2 * self.interval)
-            outage = probe.longest_gap(start, now() - 0.03)
-            if allowed is None:
-                allowed = last + master_down(PRIORITY["b"], self.interval, self.version) - start
-            rows.append(Row(what, self.kind.name, outage * 1e3, max(outage - allowed, -allowed) * 1e3))
-            if what.startswith("SIGKILL"):
-                self.steady("a")
-        self.lab["a"].daemon.reload(self.configuration("a"))
-        return rows
+def bench(kinds: list[str], scenarios: list[Scenario], intervals: list[float], runs: int, rows: list[Row]) -> None:
+    """All runs; scenarios that share a configuration share their pairs of routers."""
+    scenarios = [scenario for scenario in scenarios if set(scenario.kinds) & set(kinds)]
+    steps = sum(len(set(s.kinds) & set(kinds)) * len(s.events) for s in scenarios)
+    progress = report.Progress(steps * runs * len(intervals))
+    for interval in intervals:
+        for lines in dict.fromkeys(scenario.lines for scenario in scenarios):
+            group = [scenario for scenario in scenarios if scenario.lines == lines]
+            pairs = [Pair(kind, interval, lines) for kind in kinds if any(kind in s.kinds for s in group)]
+            try:
+                for run in range(runs):
+                    for scenario in group:
+                        for pair in pairs:
+                            if pair.kind not in scenario.kinds:
+                                continue
+
+                            def say(event: Event, result: str, pair: Pair = pair) -> None:
+                                progress.step(f"{pair.interval:g} s  {event.name}: {pair.kind} {result}")
+
+                            rows += [{**row, "run": run} for row in measure_run(pair, scenario, say)]
+            finally:
+                for pair in pairs:
+                    pair.lab.close()
+
+
+def tables(rows: list[Row]) -> str:
+    daemons = report.distinct(rows, "daemon")
+    columns = ["outage ms", "late ms", "two owners ms"]
+    head = ["median (least..most)", "interval s", *(f"{name}: {column}" for name in daemons for column in columns)]
+    lines = []
+    for interval in report.distinct(rows, "interval"):
+        for scenario in report.distinct(rows, "scenario"):
+            line = [scenario, f"{interval:g}"]
+            for daemon in daemons:
+                mine = [r for r in rows if (r["scenario"], r["interval"], r["daemon"]) == (scenario, interval, daemon)]
+                late = report.values(mine, "late")
+                failed = sum("failed" in row for row in mine)
+                outage = report.spread(report.values(mine, "outage")) + (f", {failed} failed" if failed else "")
+                still = "> " if any(row.get("two_owners_still") for row in mine) else ""
+                line += [
+                    outage,
+                    report.spread(late, "{:+.0f}") if late else "",
+                    still + report.spread(report.values(mine, "two_owners")),
+                ]
+            lines.append(line)
+    return report.table(head, lines)
+
+
+def plot(rows: list[Row], key: str, title: str, path: Path) -> None:
+    """Milliseconds of each scenario, a panel for each interval; median as a mark, the range as a line."""
+    scenarios, intervals = report.distinct(rows, "scenario"), report.distinct(rows, "interval")
+    daemons = report.distinct(rows, "daemon")
+    made, panels = report.figure(len(intervals), 3.2 + 3.3 * len(intervals), 0.9 + 0.36 * len(scenarios), sharey=True)
+    for panel, interval in zip(panels, intervals, strict=True):
+        for number, daemon in enumerate(daemons):
+            offset = (number - (len(daemons) - 1) / 2) * 0.3
+            for y, scenario in enumerate(scenarios):
+                found = report.values(rows, key, scenario=scenario, interval=interval, daemon=daemon)
+                if found:
+                    draw(panel, y + offset, sorted(found), daemon)
+        panel.set_xscale("symlog", linthresh=1, linscale=0.4)
+        panel.set_xlim(-0.35, max(12000, *report.values(rows, key)) * 1.6)
+        ticks = [0, 1, 10, 100, 1000, 10000]
+        panel.set_xticks(ticks, ["0", "1 ms", "10 ms", "0.1 s", "1 s", "10 s"])
+        panel.minorticks_off()
+        panel.set_title(f"advert interval {interval:g} s", fontsize=10)
+    panels[0].set_yticks(range(len(scenarios)), scenarios)
+    panels[0].set_ylim(len(scenarios) - 0.5, -0.5)
+    panels[0].figure.legend(
+        handles=[
+            panels[0].plot([], [], report.MARKERS[d], color=report.COLOURS[d], label=d, linestyle="none")[0]
+            for d in daemons
+        ],
+        loc="outside upper right", ncols=len(daemons), frameon=False,
+    )  # fmt: skip
+    made.suptitle(title, fontsize=12, x=0.02, ha="left")
+    report.save(made, path)
+
+
+def draw(panel: Any, y: float, found: list[float], daemon: str) -> None:
+    colour = report.COLOURS[daemon]
+    middle = found[len(found) // 2]
+    panel.plot([found[0], found[-1]], [y, y], color=colour, linewidth=1.6, alpha=0.5, solid_capstyle="round")
+    panel.plot([middle], [y], report.MARKERS[daemon], color=colour, markersize=5, clip_on=False)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Outage seen by a client: this daemon beside keepalived.")
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--advert-int", type=float, default=0.1, help="seconds; 1 and more is VRRPv2 (default 0.1)")
-    args = parser.parse_args()
-    benches = [Bench(kind, args.advert_int) for kind in (Ours, Keepalived)]
-    rows: list[Row] = []
-    try:
-        for run in range(args.runs):
-            for bench in benches:
-                bench.steady("a")
-                rows += bench.measure(run)
-            print(f"run {run + 1} of {args.runs}", file=sys.stderr)
-    finally:
-        for bench in benches:
-            bench.lab.close()
-    print(table(rows))
-
-
-def table(rows: list[Row]) -> str:
-    lines = []
-    for scenario in dict.fromkeys(row.scenario for row in rows):
-        line = [scenario]
-        for daemon in dict.fromkeys(row.daemon for row in rows):
-            mine = [row for row in rows if (row.scenario, row.daemon) == (scenario, daemon)]
-            outages = [row.outage for row in mine]
-            line += [f"{statistics.median(outages):.0f} ({min(outages):.0f}..{max(outages):.0f})"]
-            line += [f"{round(statistics.median(row.excess for row in mine)):+d}"]
-        lines.append(line)
-    names = list(dict.fromkeys(row.daemon for row in rows))
-    head = ["ms, median (min..max)", *(f"{name}: {what}" for name in names for what in ("outage", "excess"))]
-    return tabulate(lines, headers=head, tablefmt="github", disable_numparse=True)
+    parser = argparse.ArgumentParser(prog="bench/failover", description=(__doc__ or "").split("\n\n")[0])
+    names = [scenario.key for scenario in SCENARIOS]
+    parser.add_argument("--full", action="store_true", help="intervals 1, 0.1 and 0.01 s, 7 runs: takes an hour")
+    parser.add_argument("--advert-int", default="0.1", help="seconds, several with commas; 1 and more is VRRPv2 (0.1)")
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--scenarios", default=",".join(names), help=f"some of {','.join(names)}")
+    parser.add_argument("--output", type=Path, default=report.FOLDER / "failover", help="without .json and .svg")
+    parser.add_argument("--report", type=Path, nargs="+", metavar="JSON", help="table and plot of earlier runs")
+    options = parser.parse_args()
+    wanted = options.scenarios.split(",")
+    if unknown := set(wanted) - set(names):
+        parser.error(f"no such scenario: {', '.join(sorted(unknown))}")
+    if options.full:
+        options.advert_int, options.runs = "1,0.1,0.01", 7
+    if options.report:
+        machines, rows = report.read(options.report)
+    else:
+        kinds = list(KINDS)
+        if not Keepalived.binary:
+            kinds.remove("keepalived")
+            print("keepalived is not installed: this daemon alone is measured", file=sys.stderr)
+        machines, rows = [report.machine(report.versions(Keepalived.binary))], []
+        intervals = [float(word) for word in options.advert_int.split(",")]
+        try:
+            bench(kinds, [s for s in SCENARIOS if s.key in wanted], intervals, options.runs, rows)
+        except KeyboardInterrupt:
+            print("interrupted: this is what there is", file=sys.stderr)
+        report.write(options.output.with_name(options.output.name + ".json"), machines[0], rows)
+    if not rows:
+        sys.exit("nothing was measured")
+    print(*machines, tables(rows), sep="\n\n")
+    for key, title in PLOTS.items():
+        plot(rows, key, title, options.output.with_name(f"{options.output.name}-{key.replace('_', '-')}.svg"))
+    print(f"\nfigures: {options.output}.json, plots: {options.output}-*.svg")
 
 
 if __name__ == "__main__":
