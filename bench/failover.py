@@ -23,16 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import report
+from daemons import HERE, KINDS, PRIORITY, installed  # which makes the laboratory known
 from report import Row
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "tests/netns"))
-
-from lab import AddressEvent, Daemon, Keepalived, Lab, Ours, config, instance, master_down, now, skew  # noqa: E402
+from lab import AddressEvent, Daemon, Keepalived, Lab, config, instance, master_down, now, skew
 
 VIP, SECOND = "10.0.0.100", "10.0.0.109"
-PRIORITY = {"a": 150, "b": 100}
-KINDS: dict[str, type[Daemon]] = {"vrrpd": Ours, "keepalived": Keepalived}
 
 
 # ---------------------------------------------------------------------------------------------- what happens
@@ -381,10 +377,7 @@ def main() -> None:
     if options.report:
         machines, rows = report.read(options.report)
     else:
-        kinds = list(KINDS)
-        if not Keepalived.binary:
-            kinds.remove("keepalived")
-            print("keepalived is not installed: this daemon alone is measured", file=sys.stderr)
+        kinds = installed()
         machines, rows = [report.machine(report.versions(Keepalived.binary))], []
         intervals = [float(word) for word in options.advert_int.split(",")]
         try:
