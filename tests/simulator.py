@@ -21,6 +21,7 @@ from vrrpd.vrrp.actions import (
     Announce,
     DelAddresses,
     Log,
+    RenewAddresses,
     RxLowerPriority,
     SendAdvert,
     Transition,
@@ -235,7 +236,7 @@ def describe(action: Action) -> str:
     """One action as the golden files show it."""
     if isinstance(action, SendAdvert):
         return f"SendAdvert {action.priority}"
-    if isinstance(action, (AddAddresses, DelAddresses)):
+    if isinstance(action, (AddAddresses, DelAddresses, RenewAddresses)):
         listed = " ".join(f"{text(entry.address)}/{entry.prefixlen}" for entry in action.addresses)
         return f"{type(action).__name__} {listed}"
     if isinstance(action, Announce):

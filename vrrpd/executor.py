@@ -42,6 +42,7 @@ class Executor:
         self._seq = 0
         # What is queued in one turn, and whose addresses lie where.
         self._batch: list[tuple[VirtualRouter, VirtualAddress, Place, bool]] = []  # true: add
+        self._renewals: list[tuple[VirtualRouter, VirtualAddress, Place]] = []
         self._announce: list[tuple[VirtualRouter, Sequence[VirtualAddress], int]] = []
         self._notices: list[ipc.Message] = []
         self._held: dict[VirtualRouter, dict[tuple[bytes, int], tuple[Place, str]]] = {}
@@ -56,6 +57,7 @@ class Executor:
             actions.SendAdvert: self._send_advert,
             actions.AddAddresses: self._add_addresses,
             actions.DelAddresses: self._del_addresses,
+            actions.RenewAddresses: self._renew_addresses,
             actions.Announce: self._queue_announce,
             actions.Transition: self._transition,
             actions.RxLowerPriority: self._rx_lower_priority,
@@ -87,6 +89,8 @@ class Executor:
             handlers[type(action)](action)
         if self._batch:
             self._flush_batch()
+        if self._renewals:
+            self._flush_renewals()
         if self._declarations:
             self._declare(self._declarations)
             self._declarations.clear()
@@ -141,6 +145,22 @@ class Executor:
                 self._batch.append((router, address, place, False))
         self._declarations[router] = None
 
+    def _renew_addresses(self, action: actions.RenewAddresses) -> None:
+        held = self._held.get(action.router, {})
+        for address in action.addresses:
+            place, _ = held.get((address.address, address.prefixlen), (None, ""))
+            if place is not None:
+                self._renewals.append((action.router, address, place))
+
+    def _flush_renewals(self) -> None:
+        renewals, self._renewals = self._renewals, []
+        # Not what a batch of this very turn took off (it would come back), nor what is not ours to change.
+        due = [e for e in renewals if self._places.get(e[2]) is e[0] and e[2] not in self._foreign]
+        results = self._requests.run([_request(router, address, place, True, True) for router, address, place in due])
+        for (router, address, _), code in zip(due, results):
+            if code and code not in addresses.ABSENT:
+                self.tell("error", f"{router.name}: cannot renew {_show(address)}: {os.strerror(code)}")
+
     def _flush_batch(self) -> None:
         batch, self._batch = self._batch, []
         wanted: list[tuple[VirtualRouter, VirtualAddress, Place, bool]] = []
@@ -159,9 +179,11 @@ class Executor:
                     continue
             wanted.append(entry)
         self._declare(dict.fromkeys(router for router, _, _, adding in wanted if adding))
-        results = self._requests.run([_request(address, place, adding) for _, address, place, adding in wanted])
+        results = self._requests.run([_request(*entry) for entry in wanted])
         for (router, address, place, adding), code in zip(wanted, results):
             if adding and code in addresses.PRESENT:
+                if router.cfg.vip_lifetime or self._links.mortal(*place):  # as its predecessor left it
+                    self._renewals.append((router, address, place))
                 if place in self._fresh and router.cfg.priority == 255:
                     self._foreign.add(place)  # an owner's own address: what we did not add we do not remove
                     self._declarations[router] = None
@@ -330,10 +352,15 @@ class Executor:
         return place
 
 
-def _request(address: VirtualAddress, place: Place, adding: bool) -> addresses.Request:
+def _request(
+    router: VirtualRouter, address: VirtualAddress, place: Place, adding: bool, renew: bool = False
+) -> addresses.Request:
     if not adding:
         return addresses.delete(*place)
-    return addresses.add(*place, address.broadcast, address.scope, address.label, address.dad)
+    lifetime = router.cfg.vip_lifetime
+    return addresses.add(
+        *place, address.broadcast, address.scope, address.label, address.dad, lifetime=lifetime, renew=renew
+    )
 
 
 def _show(address: VirtualAddress) -> str:

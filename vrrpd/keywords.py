@@ -59,6 +59,8 @@ def _keyword(row: Keyword) -> dict[str, Any]:
         found["default"] = _plain(row.default)
     if row.secret:
         found["secret"] = True
+    if row.ours:
+        found["extension"] = True
     if not row.supported:
         found["verdict"] = row.verdict
     return found
@@ -81,6 +83,8 @@ def _line(row: Keyword) -> str:
         facts.append(f"default {known['default']}")
     if "inherits" in known:
         facts.append(f"from {known['inherits']}")
+    if row.ours:
+        facts.append("keepalived does not know it")
     if not row.supported:
         facts.append("NOT SUPPORTED YET")
     text = f"{row.doc} [{', '.join(facts)}]"

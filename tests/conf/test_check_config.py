@@ -176,6 +176,8 @@ def test_keywords_for_machines() -> None:
         "max": 255,
         "default": 100,
     }
+    extensions = {name for block in blocks.values() for name, word in block["keywords"].items() if "extension" in word}
+    assert extensions == {"vip_lifetime"}
     nested = [word for block in blocks.values() for word in block["keywords"].values() if word["form"] == "block"]
     assert {word["block"] for word in nested} <= set(blocks)
     for block in blocks.values():

@@ -32,6 +32,7 @@ class Keyword:
     inherits: str = ""
     repeated: str = LAST
     secret: bool = False
+    ours: bool = False  # keepalived does not know it
     verdict: str = ""
 
     @property
@@ -49,6 +50,7 @@ def kw(
     inherits: str = "",
     repeated: str = LAST,
     secret: bool = False,
+    ours: bool = False,
     also: Mapping[str, Type[Any]] | None = None,
 ) -> T:
     """A field that the keyword of its name sets. `inherits` names the global_defs keyword that gives the default.
@@ -56,7 +58,7 @@ def kw(
     `also` are further keywords for the same field (nopreempt, preempt). Typed as the field's own type for mypy.
     """
     keywords = [(name, type), *(also or {}).items()]
-    common = {"doc": doc, "unit": unit, "inherits": inherits, "repeated": repeated, "secret": secret}
+    common = {"doc": doc, "unit": unit, "inherits": inherits, "repeated": repeated, "secret": secret, "ours": ours}
     value: T = field(default=default, repr=not secret, metadata={"keywords": keywords, "common": common})
     return value
 

@@ -13,6 +13,7 @@ from .scripts import split_owner
 AF_INET, AF_INET6 = 2, 10
 LONGEST = 4294.967295  # keepalived counts microseconds in 32 bits
 REFRESH = 2.0**32 - 1  # but whole seconds here
+SHORTEST_LIFETIME, LONGEST_LIFETIME = 2, 86400
 
 
 def smtp_server(statement: Statement) -> tuple[str, int]:
@@ -22,6 +23,14 @@ def smtp_server(statement: Statement) -> tuple[str, int]:
     if not 1 <= port <= 65535:
         raise Invalid(f"port {port} is outside 1..65535", 2)
     return host, port
+
+
+def lifetime(statement: Statement) -> int:
+    """Whole seconds, as the kernel counts them; one that ends within a stall of a busy machine would do harm."""
+    value = integer(statement.words[1])
+    if value and not SHORTEST_LIFETIME <= value <= LONGEST_LIFETIME:
+        raise Invalid(f"{value} is outside {SHORTEST_LIFETIME}..{LONGEST_LIFETIME}", hint="0 means for ever")
+    return value
 
 
 def owner(statement: Statement) -> tuple[str, str]:
@@ -98,4 +107,11 @@ class GlobalDefs:
     vrrp_check_unicast_src: bool = kw(Flag(True), False, "unicast adverts must come from a unicast_peer")
     vrrp_skip_check_adv_addr: bool = kw(
         Boolean(), False, "check the addresses of an advert only when the sender changes"
+    )
+    vip_lifetime: int = kw(
+        Custom(lifetime, "integer"),
+        0,
+        "the kernel drops an address that nobody renews for so long (2..86400), 0 for never",
+        unit="s",
+        ours=True,
     )

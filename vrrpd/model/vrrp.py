@@ -25,7 +25,7 @@ from vrrpd.conf.types import (
     interface_name,
 )
 
-from .globals import AF_INET, AF_INET6, LONGEST, REFRESH
+from .globals import AF_INET, AF_INET6, LONGEST, REFRESH, lifetime
 from .scripts import Script, optional_command, script_type
 
 __all__ = ["AF_INET", "AF_INET6", "Authentication", "Script", "UnicastPeer", "VirtualAddress", "VrrpInstance"]
@@ -256,6 +256,14 @@ class VrrpInstance:
         False,
         "do not compare addresses again",
         inherits="vrrp_skip_check_adv_addr",
+    )
+    vip_lifetime: int = kw(
+        Custom(lifetime, "integer"),
+        0,
+        "the kernel drops an address that nobody renews for so long (2..86400), 0 for never",
+        unit="s",
+        inherits="vip_lifetime",
+        ours=True,
     )
     accept: bool = kw(Flag(True), True, "packets to the addresses are accepted")
     notify_master: Script | None = kw(script_type(), None, "run on becoming MASTER", repeated=FIRST)

@@ -12,13 +12,14 @@ import struct
 from vrrpd.net.netlink import (
     NLM_F_CREATE,
     NLM_F_EXCL,
+    NLM_F_REPLACE,
     RTM_DELADDR,
     RTM_NEWADDR,
     attribute,
 )
 
 IFA_ADDRESS, IFA_LOCAL, IFA_LABEL, IFA_BROADCAST, IFA_CACHEINFO = 1, 2, 3, 4, 6
-IFA_F_NODAD, IFA_F_DADFAILED, IFA_F_TENTATIVE = 0x02, 0x08, 0x40
+IFA_F_NODAD, IFA_F_DADFAILED, IFA_F_TENTATIVE, IFA_F_PERMANENT = 0x02, 0x08, 0x40, 0x80
 
 AF_INET, AF_INET6 = 2, 10
 _FOREVER = 0xFFFFFFFF
@@ -40,22 +41,35 @@ def add(
     scope: int = 0,
     label: str = "",
     dad: bool = False,
+    lifetime: int = 0,
+    renew: bool = False,
 ) -> Request:
-    """RTM_NEWADDR that fails with EEXIST rather than changing an address that is there."""
+    """RTM_NEWADDR that fails with EEXIST rather than changing an address that is there.
+
+    `lifetime` in seconds, 0 for ever. With `renew` an address that is there gets this lifetime from now on.
+    """
     if len(address) == 4:
         parts = [attribute(IFA_LOCAL, address), attribute(IFA_ADDRESS, address)]
         if broadcast is not None:
             parts.append(attribute(IFA_BROADCAST, broadcast))
         if label:
             parts.append(attribute(IFA_LABEL, label.encode() + b"\0"))
+        if lifetime or renew:
+            parts.append(_cacheinfo(lifetime or _FOREVER, lifetime or _FOREVER))
         head = _HEADER.pack(AF_INET, prefixlen, 0, scope, ifindex)
     else:
         parts = [attribute(IFA_LOCAL, address), attribute(IFA_ADDRESS, address)]
         if prefixlen == 128:
             # As keepalived: an address without a subnet is never preferred as source of outgoing traffic.
-            parts.append(attribute(IFA_CACHEINFO, _CACHEINFO.pack(0, _FOREVER, 0, 0)))
+            parts.append(_cacheinfo(0, lifetime or _FOREVER))
+        elif lifetime or renew:
+            parts.append(_cacheinfo(lifetime or _FOREVER, lifetime or _FOREVER))
         head = _HEADER.pack(AF_INET6, prefixlen, 0 if dad else IFA_F_NODAD, 0, ifindex)
-    return RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, head + b"".join(parts)
+    return RTM_NEWADDR, NLM_F_CREATE | (NLM_F_REPLACE if renew else NLM_F_EXCL), head + b"".join(parts)
+
+
+def _cacheinfo(preferred: int, valid: int) -> bytes:
+    return attribute(IFA_CACHEINFO, _CACHEINFO.pack(preferred, valid, 0, 0))
 
 
 def delete(ifindex: int, address: bytes, prefixlen: int) -> Request:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from vrrpd.net import netlink
-from vrrpd.net.addresses import IFA_ADDRESS, IFA_F_DADFAILED, IFA_F_TENTATIVE, IFA_LOCAL
+from vrrpd.net.addresses import IFA_ADDRESS, IFA_F_DADFAILED, IFA_F_PERMANENT, IFA_F_TENTATIVE, IFA_LOCAL
 from vrrpd.net.netlink import RTM_DELADDR, RTM_DELLINK, RTM_NEWADDR, RTM_NEWLINK, Event
 
 IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU = 1, 3, 4
@@ -42,7 +42,7 @@ class Interface(NamedTuple):
 
 
 class _Entry:
-    __slots__ = ("addresses", "arp", "ifindex", "mac", "mtu", "name", "up")
+    __slots__ = ("addresses", "arp", "ifindex", "mac", "mortal", "mtu", "name", "up")
 
     def __init__(self, ifindex: int) -> None:
         self.ifindex = ifindex
@@ -52,6 +52,7 @@ class _Entry:
         self.mtu = 0
         self.arp = True
         self.addresses: dict[tuple[bytes, int], bool] = {}
+        self.mortal: set[tuple[bytes, int]] = set()  # those that the kernel will drop one day
 
     def picture(self) -> Interface:
         addresses = tuple(Address(address, length, usable) for (address, length), usable in self.addresses.items())
@@ -94,6 +95,11 @@ class Links:
     def holds(self, ifindex: int, address: bytes, prefixlen: int) -> bool:
         entry = self._entries.get(ifindex)
         return entry is not None and (address, prefixlen) in entry.addresses
+
+    def mortal(self, ifindex: int, address: bytes, prefixlen: int) -> bool:
+        """Has this address a lifetime?"""
+        entry = self._entries.get(ifindex)
+        return entry is not None and (address, prefixlen) in entry.mortal
 
     def load(self) -> Changes:
         """Read everything anew; the answer is the difference to what was known."""
@@ -189,6 +195,10 @@ class Links:
         key = (local or address, prefixlen)
         if entry is None or not key[0]:
             return 0, None
+        if kind == RTM_DELADDR or flags & IFA_F_PERMANENT:
+            entry.mortal.discard(key)
+        else:
+            entry.mortal.add(key)
         if kind == RTM_DELADDR:
             return (ifindex, key) if entry.addresses.pop(key, None) is not None else (0, None)
         usable = not flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)

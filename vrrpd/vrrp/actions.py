@@ -36,6 +36,13 @@ class DelAddresses(NamedTuple):
     addresses: tuple[VirtualAddress, ...]
 
 
+class RenewAddresses(NamedTuple):
+    """Give these addresses, which are ours, the configured vip_lifetime from now on (0: for ever)."""
+
+    router: VirtualRouter
+    addresses: tuple[VirtualAddress, ...]
+
+
 class Announce(NamedTuple):
     """One gratuitous ARP (IPv4) or unsolicited NA (IPv6) per address and round, rounds outermost."""
 
@@ -74,4 +81,4 @@ class Log(NamedTuple):
     message: str
 
 
-Action = Union[SendAdvert, AddAddresses, DelAddresses, Announce, Transition, RxLowerPriority, Log]
+Action = Union[SendAdvert, AddAddresses, DelAddresses, RenewAddresses, Announce, Transition, RxLowerPriority, Log]

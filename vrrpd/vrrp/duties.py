@@ -1,8 +1,8 @@
 """What a MASTER owes its segment besides adverts: announcements in time, answers to lesser masters, lost addresses.
 
-keepalived's garp_master_delay, garp_master_refresh and garp_lower_prio_*; at most one timer. In: the moments when
-the router becomes MASTER, hears a lower advert, loses an address. Out: actions. When to be MASTER is router.py's,
-the pace of single frames announce.py's.
+keepalived's garp_master_delay, garp_master_refresh and garp_lower_prio_*, our vip_lifetime; at most one timer.
+In: the moments when the router becomes MASTER, hears a lower advert, loses an address. Out: actions. When to be
+MASTER is router.py's, the pace of single frames announce.py's.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from vrrpd.vrrp.actions import Action, AddAddresses
+from vrrpd.vrrp.actions import Action, AddAddresses, RenewAddresses
 from vrrpd.vrrp.records import text
 from vrrpd.vrrp.timers import Timer, Timers
 
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
 
 # What is still to be done, by the keyword that asks for it or by the deed.
 REPEAT, REFRESH, LOWER, ANSWER, RESTORE = "garp_master_delay", "refresh", "garp_lower_prio_delay", "answer", "restore"
+RENEW = "vip_lifetime"
 
 ANSWER_GAP, ANSWER_GAP_MAX = 0.02, 1.0
 RESTORE_GAP = 0.1
+RENEWALS = 3  # within one lifetime: one may fail, or come a third late, and nothing is lost
 
 
 class Duties:
@@ -48,6 +50,8 @@ class Duties:
             self._later(REPEAT, now + cfg.garp_master_delay)
         if REFRESH not in self.pending:
             self.set_refresh(now)
+        if RENEW not in self.pending:
+            self._renew_later(now)
         return self._announce(addresses, cfg.garp_master_repeat, now)
 
     def end(self) -> None:
@@ -65,6 +69,19 @@ class Duties:
         self.pending.pop(REFRESH, None)
         if self._router.cfg.garp_master_refresh > 0:
             self._later(REFRESH, now + self._router.cfg.garp_master_refresh)
+
+    def renew(self, now: float) -> list[Action]:
+        """vip_lifetime as it is configured now, for what is there already; from now on in time."""
+        self.pending.pop(RENEW, None)
+        self._renew_later(now)
+        router = self._router
+        return [RenewAddresses(router, router.addresses)] if router.addresses else []
+
+    def _renew_later(self, now: float) -> None:
+        """At the next multiple of the period, which is the same for all routers: one batch for all of them."""
+        if self._router.cfg.vip_lifetime:
+            period = self._router.cfg.vip_lifetime / RENEWALS
+            self._later(RENEW, (now // period + 1) * period)
 
     def may_answer(self, now: float) -> bool:
         """To priority 0 with an advert: not when one has just left, a flood must not make one of ours."""
@@ -134,6 +151,8 @@ class Duties:
             REFRESH: cfg.garp_master_refresh_repeat,
         }
         actions += self._announce(addresses, max((rounds.get(what, 0) for what in ripe), default=0), now)
+        if RENEW in ripe:
+            actions += self.renew(now)
         if REFRESH in ripe:
             self.pending[REFRESH] = now + cfg.garp_master_refresh
         if self.pending:

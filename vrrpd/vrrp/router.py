@@ -207,6 +207,8 @@ class VirtualRouter:
         if new:
             actions.append(AddAddresses(self, new))
             actions += self.duties.begin(new, now)
+        if cfg.vip_lifetime != old.vip_lifetime:
+            actions += self.duties.renew(now)
         if cfg.garp_master_refresh != old.garp_master_refresh:
             self.duties.set_refresh(now)
         return actions
@@ -297,10 +299,11 @@ class VirtualRouter:
         is for what is slow.
         """
         self.leaving = event
+        last = self.duties.renew(now) if self.cfg.vip_lifetime else []  # it must not end before the successor speaks
         self.duties.end()
         longest_skew = self.cfg.advert_int if self.cfg.version == 3 else 1.0
         self._timers.set(self.timer, now + longest_skew + self.cfg.advert_int / 2)
-        return self._resign()
+        return [*self._resign(), *last]
 
     def _finish_leaving(self, now: float, why: str, heard: Heard | None = None) -> Sequence[Action]:
         event, self.leaving = self.leaving, ""
