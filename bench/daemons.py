@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -32,9 +33,12 @@ class Quiet(Keepalived):
 KINDS: dict[str, type[Daemon]] = {"vrrpd": Vrrpd, "keepalived": Quiet}
 
 
-def installed() -> list[str]:
-    """Of the kinds, those that this machine has."""
-    if Keepalived.binary:
-        return list(KINDS)
-    print("keepalived is not installed: this daemon alone is measured", file=sys.stderr)
-    return ["vrrpd"]
+def chosen(parser: argparse.ArgumentParser, wanted: str) -> list[str]:
+    """The kinds of --daemons; keepalived only where it is installed."""
+    kinds = wanted.split(",")
+    if unknown := set(kinds) - set(KINDS):
+        parser.error(f"--daemons: {', '.join(sorted(unknown))}: not one of {', '.join(KINDS)}")
+    if "keepalived" in kinds and not Keepalived.binary:
+        print("keepalived is not installed: this daemon alone is measured", file=sys.stderr)
+        kinds.remove("keepalived")
+    return kinds

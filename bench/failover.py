@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import report
-from daemons import HERE, KINDS, PRIORITY, installed  # which makes the laboratory known
+from daemons import HERE, KINDS, PRIORITY, chosen  # which makes the laboratory known
 from report import Row
 
 from lab import AddressEvent, Daemon, Keepalived, Lab, config, instance, master_down, now, skew
@@ -227,6 +227,10 @@ SCENARIOS = (
         Event("kill -9 of every process", lambda pair: pair.master.kill(), "+b", seconds=1),
         Event("it starts again", lambda pair: pair.master.start(), "a"),
     )),
+    Scenario("lifetime", (
+        Event("kill -9 of every process, vip_lifetime 5", lambda pair: pair.master.kill(), "+b", seconds=5.5),
+        Event("it starts again, vip_lifetime 5", lambda pair: pair.master.start(), "a"),
+    ), lines=("vip_lifetime 5",), kinds=("vrrpd",)),
     Scenario("hang-vrrp", (
         Event("the vrrp process hangs", Pair.hang_vrrp, seconds=0.6, intervals=6),
     ), before=Pair.fresh, after=Pair.unhang_vrrp),
@@ -366,6 +370,7 @@ def main() -> None:
     parser.add_argument("--advert-int", default="0.1", help="seconds, several with commas; 1 and more is VRRPv2 (0.1)")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--scenarios", default=",".join(names), help=f"some of {','.join(names)}")
+    parser.add_argument("--daemons", default=",".join(KINDS), help=f"only some of {','.join(KINDS)}")
     parser.add_argument("--output", type=Path, default=report.FOLDER / "failover", help="without .json and .svg")
     parser.add_argument("--report", type=Path, nargs="+", metavar="JSON", help="table and plot of earlier runs")
     options = parser.parse_args()
@@ -377,7 +382,7 @@ def main() -> None:
     if options.report:
         machines, rows = report.read(options.report)
     else:
-        kinds = installed()
+        kinds = chosen(parser, options.daemons)
         machines, rows = [report.machine(report.versions(Keepalived.binary))], []
         intervals = [float(word) for word in options.advert_int.split(",")]
         try:

@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 
 import report
-from daemons import KINDS, PRIORITY, installed  # which makes the laboratory known
+from daemons import KINDS, PRIORITY, chosen  # which makes the laboratory known
 from report import Row
 
 from lab import (
@@ -347,6 +347,7 @@ def main() -> None:
     parser.add_argument("--advert-int", default="0.1", help="seconds, several with commas; 1 and more is VRRPv2 (0.1)")
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--window", type=float, default=5, help="seconds over which CPU is measured (5)")
+    parser.add_argument("--daemons", default=",".join(KINDS), help=f"only some of {','.join(KINDS)}")
     parser.add_argument("--output", type=Path, default=report.FOLDER / "scale", help="without .json and .svg")
     parser.add_argument("--report", type=Path, nargs="+", metavar="JSON", help="table and plot of earlier runs")
     options = parser.parse_args()
@@ -355,7 +356,7 @@ def main() -> None:
     if options.report:
         machines, rows = report.read(options.report)
     else:
-        kinds = installed()
+        kinds = chosen(parser, options.daemons)
         machines = [report.machine(report.versions(Keepalived.binary))]
         counts = [int(word) for word in options.routers.split(",")]
         rows = bench(kinds, counts, [float(w) for w in options.advert_int.split(",")], options.runs, options.window)
