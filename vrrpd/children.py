@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 from vrrpd import ipc, process
@@ -30,9 +30,9 @@ _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_
 class Child:
     """A forked process: its pid, and a descriptor that cannot mean another one."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, fd: int = -1) -> None:
         self.pid = pid
-        self.fd = process.pidfd_open(pid)
+        self.fd = process.pidfd_open(pid) if fd < 0 else fd
 
     def reap(self) -> str:
         """How it ended; to be called when the descriptor is readable."""
@@ -72,12 +72,12 @@ def fork(keep: Collection[int], work: Callable[[], int]) -> Child:
 class Backoff:
     """How long to wait before the next start of something that keeps dying."""
 
-    def __init__(self) -> None:
-        self._deaths: list[float] = []
+    def __init__(self, deaths: Sequence[float] = ()) -> None:
+        self.deaths = list(deaths)
 
     def after_death(self, now: float) -> float:
-        self._deaths = [at for at in self._deaths if now - at < BACKOFF_WINDOW] + [now]
-        return BACKOFF[min(len(self._deaths), len(BACKOFF)) - 1]
+        self.deaths = [at for at in self.deaths if now - at < BACKOFF_WINDOW] + [now]
+        return BACKOFF[min(len(self.deaths), len(BACKOFF)) - 1]
 
 
 class Loaded(NamedTuple):
@@ -91,7 +91,7 @@ class Loaded(NamedTuple):
     longest: float
 
 
-def _load(config: str, config_id: str | None, lenient: bool, result: int, model: int) -> int:
+def load_into(result: int, model: int, config: str, config_id: str | None, lenient: bool, **more: Any) -> int:
     """Read and check the configuration; leave a JSON object in `result` and the pickled model in `model`."""
     import pickle
 
@@ -111,6 +111,7 @@ def _load(config: str, config_id: str | None, lenient: bool, result: int, model:
         "text": text,
         "shortest": min(intervals),
         "longest": max(intervals),
+        **more,
     }
     with os.fdopen(result, "w", closefd=False) as file:
         json.dump(answer, file)
@@ -121,28 +122,44 @@ class Loader:
     """A loader child under way."""
 
     def __init__(self, config: str, config_id: str | None, lenient: bool) -> None:
+        self.config, self.config_id, self.lenient = config, config_id, lenient
         self._result = os.memfd_create("diagnostics")
         self._model = os.memfd_create("model", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         self.deadline = time.monotonic() + LOAD_TIMEOUT
-        keep = {self._result, self._model}
-        self.child = fork(keep, lambda: _load(config, config_id, lenient, self._result, self._model))
+        self.child = fork(self.descriptors(), self.work)
+
+    def descriptors(self) -> set[int]:
+        """What stays open in the child."""
+        return {self._result, self._model}
+
+    def work(self) -> int:
+        """In the child."""
+        return load_into(self._result, self._model, self.config, self.config_id, self.lenient)
 
     def kill(self) -> None:
         process.pidfd_kill(self.child.fd, signal.SIGKILL)
 
-    def finish(self) -> Loaded:
-        """The outcome, once the child has ended."""
+    def outcome(self) -> tuple[str, dict[str, Any] | None]:
+        """How the child has ended, and what it left, if anything. The model can change no more."""
         ended = self.child.reap()
-        data = ipc.read_all(self._result)
         # The vrrp process gets this descriptor, and a root process unpickles what is in it.
         fcntl.fcntl(self._model, fcntl.F_ADD_SEALS, _SEALS)
         try:
-            answer = json.loads(data)
+            answer = json.loads(ipc.read_all(self._result))
         except ValueError:
+            return ended, None
+        return ended, answer if isinstance(answer, dict) else None
+
+    def loaded(self, answer: dict[str, Any]) -> Loaded:
+        if answer["exit_code"]:
+            os.close(self._model)
+            return Loaded(model=-1, **answer)
+        return Loaded(model=self._model, **answer)
+
+    def finish(self) -> Loaded:
+        """The outcome, once the child has ended."""
+        ended, answer = self.outcome()
+        if answer is None:
             text = f"the configuration could not be read: the loader ended with {ended}"
             answer = {"exit_code": EXIT_CANNOT_RUN, "diagnostics": [], "text": text, "shortest": 1.0, "longest": 1.0}
-        model = self._model
-        if answer["exit_code"]:
-            os.close(model)
-            model = -1
-        return Loaded(model=model, **answer)
+        return self.loaded(answer)

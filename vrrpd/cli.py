@@ -59,6 +59,8 @@ def parser() -> argparse.ArgumentParser:
     add("--json", action="store_true", help="diagnostics as JSON (with -t)")
     add("--run-dir", metavar="DIR", help=f"control socket and will (default: {RUN_DIR}, with -p FILE: FILE.d)")
     add("--state-dir", metavar="DIR", default="/var/lib/vrrpd", help="what survives a reboot (default: %(default)s)")
+    add("--resume", metavar="FD", type=int, help=argparse.SUPPRESS)  # these two: resume.py
+    add("--preflight", metavar="FDS", help=argparse.SUPPRESS)
     add("--execute-will", action="store_true", help="undo what a killed daemon left behind, and exit (ExecStopPost=)")
     return top
 
@@ -76,12 +78,6 @@ def run_dir(options: argparse.Namespace) -> str:
     return f"{os.path.abspath(options.pid)}.d" if options.pid else RUN_DIR
 
 
-def release() -> str:
-    """The name of the release folder that this code runs from."""
-    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    return os.path.basename(root) if os.path.basename(os.path.dirname(root)) == "releases" else "checkout"
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["keywords"]:
@@ -97,6 +93,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         options.file = configuration(options)
         return check_config.main(options)
+    if options.resume is not None:
+        from vrrpd import resume
+
+        return resume.main(options.resume)
+    if options.preflight:
+        from vrrpd import resume
+
+        return resume.preflight(_setting(options), [int(fd) for fd in options.preflight.split(",")])
     if options.execute_will:
         from vrrpd import guard
 
@@ -125,7 +129,7 @@ def _daemon(options: argparse.Namespace) -> int:
 
 
 def _setting(options: argparse.Namespace) -> guard.Setting:
-    from vrrpd import guard
+    from vrrpd import guard, resume
 
     directory = run_dir(options)
     return guard.Setting(
@@ -140,7 +144,7 @@ def _setting(options: argparse.Namespace) -> guard.Setting:
         detailed=options.log_detail,
         release_addresses=not options.dont_release_vrrp,
         core_dumps=options.core_dump,
-        release=release(),
+        release=resume.release_of(resume.own_code()),
     )
 
 

@@ -23,11 +23,12 @@ from vrrpd.timers import Timer, Timers
 MAX_REQUEST = 65536
 MAX_CLIENTS = 16
 KEPT_FOR_ROOT = 2  # of them: readers cannot lock the operator out
+BACKLOG = 128  # while one helper follows another, clients wait here
 IDLE_TIMEOUT = 10.0  # for a request to come complete
 WRITE_TIMEOUT = 5.0  # for a reply to be taken
 GROUP = "vrrpd"
 READING = frozenset({"status", "scripts"})
-CHANGING = frozenset({"reload", "maintenance", "handover"})
+CHANGING = frozenset({"reload", "upgrade", "maintenance", "handover"})
 
 _UCRED = struct.Struct("iII")
 
@@ -57,6 +58,7 @@ class Control:
         path: str,
         handle: Handler,
         *,
+        listener: socket.socket | None = None,
         group: str = GROUP,
         masters: frozenset[int] | None = None,
         idle_timeout: float = IDLE_TIMEOUT,
@@ -71,7 +73,7 @@ class Control:
         self.timers = timers
         self.log = log
         self.clients: set[_Client] = set()
-        self._socket = _listen(path, group)
+        self._socket = listener or listen(path, group)
         self._inode = os.stat(path).st_ino
         loop.watch(self._socket.fileno(), lambda now: self._accept())
 
@@ -87,6 +89,15 @@ class Control:
         if len(self.clients) > limit:
             client.refuse(f"{limit} clients are connected, the most that are served at once; try again")
 
+    @property
+    def busy(self) -> bool:
+        """Somebody waits for an answer, has not read it yet, or has come and is about to ask."""
+        return any(client.busy for client in self.clients)
+
+    def leave(self) -> None:
+        """Take no more clients: they wait for the process that listens after us."""
+        self.loop.forget(self._socket.fileno())
+
     def close(self) -> None:
         """Stop listening, drop the clients and take the socket file away if it is still ours."""
         self.loop.forget(self._socket.fileno())
@@ -100,7 +111,7 @@ class Control:
             pass
 
 
-def _listen(path: str, group: str) -> socket.socket:
+def listen(path: str, group: str = GROUP) -> socket.socket:
     # Bound beside its place and moved there when its permissions are right: a client meets either no socket or
     # a finished one, and what a killed predecessor left is replaced.
     temporary = path + ".new"
@@ -117,7 +128,7 @@ def _listen(path: str, group: str) -> socket.socket:
         os.chmod(temporary, 0o660)
     except (KeyError, PermissionError):
         pass  # no such group here, or we are not root: ours alone
-    sock.listen(MAX_CLIENTS)
+    sock.listen(BACKLOG)
     os.rename(temporary, path)
     return sock
 
@@ -131,6 +142,7 @@ class _Client:
         self._peer = peer
         self._input = bytearray()
         self._output = b""
+        self._new = True  # nothing was asked yet
         self._busy = False  # a request is being answered
         self._ended = False  # the client will send nothing more
         self._closing = False  # close when the output is written
@@ -138,6 +150,10 @@ class _Client:
         control.clients.add(self)
         control.loop.watch(sock.fileno(), lambda now: self._read(), lambda now: self._write())
         self._wait(control.idle_timeout)
+
+    @property
+    def busy(self) -> bool:
+        return self._busy or self._new or bool(self._output)
 
     def close(self) -> None:
         if self in self._control.clients:
@@ -232,6 +248,7 @@ class _Client:
             self._answer(answer)
 
     def _answer(self, answer: dict[str, Any]) -> None:
+        self._new = False
         self._output = json.dumps(answer, separators=(",", ":")).encode() + b"\n"
         self._wait(self._control.write_timeout)
         self._write()

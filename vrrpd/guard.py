@@ -17,10 +17,10 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from vrrpd import helper, ipc, process, vrrp_daemon, will
+from vrrpd import control, helper, ipc, process, resume, vrrp_daemon, will
 from vrrpd.children import EXIT_CANNOT_RUN, Backoff, Child, Loaded, Loader, fork
 from vrrpd.log import open_log
 from vrrpd.loop import INFINITY, Loop
@@ -71,6 +71,8 @@ class Guard:
         self.helper: Child | None = None
         self.helper_channel: ipc.Channel | None = None
         self._helper_end: socket.socket | None = None  # the helper's end of vrrp <-> helper, for its successors
+        self._listener: socket.socket | None = None  # the control socket: clients wait while there is no helper
+        self._retiring = False  # the helper has been asked to make room for one of other code
         self._pid_files: list[int] = []
         self._vrrp_backoff, self._helper_backoff = Backoff(), Backoff()
         self._vrrp_start, self._helper_start = INFINITY, INFINITY  # when to try again
@@ -85,6 +87,10 @@ class Guard:
         self._applying: list[int] | None = None
         self._candidate: Loaded | None = None  # what the vrrp process is applying; ours once it says so
         self._model_id = 0
+        # The upgrade under way: the release on trial, and who asked.
+        self._trial: resume.Trial | None = None
+        self._upgrade_asked: list[int] = []
+        self._upgrades: list[tuple[int, str | None]] = []  # that wait for the end of a reload
         # A planned stop: first the vrrp process has until _stop_by, then the helper until _helper_by.
         self.stopping = False
         self._stop_by = INFINITY
@@ -92,6 +98,7 @@ class Guard:
         self._watchdog = process.watchdog_interval()
         self._next_watchdog = 0.0
         self._dump: list[ipc.Message] | None = None
+        self._inherited: resume.State = {}  # between `inherit` and `resume`
 
     # -------------------------------------------------------------------- start
     def start(self) -> None:
@@ -109,11 +116,14 @@ class Guard:
         will.execute(will.left_behind(self.folder), self.log.write, only_present=True)
 
     def run(self) -> int:
-        self.loop.watch(self.signals.fileno(), self._on_signals)
         gc.collect()
         gc.freeze()  # the children share what is never looked at by a collection
         self._start_vrrp()
         self._start_helper()
+        return self._live()
+
+    def _live(self) -> int:
+        self.loop.watch(self.signals.fileno(), self._on_signals)
         self.loop.run(self._turn)
         for path in (self.setting.vrrp_pid_file, self.setting.pid_file):
             with contextlib.suppress(OSError):
@@ -171,12 +181,26 @@ class Guard:
             self.setting.detailed,
             self.setting.release,
         )
-        child = fork({end.fileno(), theirs.fileno()}, lambda: helper.run(end, theirs, setting))
+        listener = self._listen()
+        keep = {end.fileno(), theirs.fileno(), *([listener.fileno()] if listener else [])}
+        child = fork(keep, lambda: helper.run(end, theirs, setting, listener))
         theirs.close()
         self.helper, self.helper_channel = child, ipc.Channel(ours)
         self.loop.watch(child.fd, self._helper_ended)
         self.loop.watch(ours.fileno(), self._from_helper)
         self.helper_channel.send({"t": "model"}, [self.loaded.model])
+
+    def _listen(self) -> socket.socket | None:
+        """The control socket, made anew where somebody has removed it."""
+        path = os.path.join(self.setting.run_dir, helper.SOCKET)
+        if self._listener is not None and os.path.exists(path):
+            return self._listener
+        try:
+            self._listener = control.listen(path)
+        except OSError as error:
+            self.tell("error", f"control socket {path}: {error.strerror}; vrrpctl will not work")
+            self._listener = None
+        return self._listener
 
     # --------------------------------------------------------------------- turn
     def _turn(self, now: float) -> float:
@@ -186,8 +210,9 @@ class Guard:
             self._vrrp_start = self._attempt(self._start_vrrp, now)
         if now >= self._helper_start:
             self._helper_start = self._attempt(self._start_helper, now)
-        if self._loader is not None and now >= self._loader.deadline:
-            self._loader.kill()
+        for loader in (self._loader, self._trial):
+            if loader is not None and now >= loader.deadline:
+                loader.kill()
         if now >= self._stop_by:
             self._stop_by = INFINITY
             self.tell("error", "the vrrp process does not leave: killed")
@@ -208,6 +233,7 @@ class Guard:
             self._vrrp_start,
             self._helper_start,
             self._loader.deadline if self._loader else INFINITY,
+            self._trial.deadline if self._trial else INFINITY,
             self._stop_by,
             self._helper_by,
             self._next_watchdog,
@@ -244,7 +270,10 @@ class Guard:
 
     # ------------------------------------------------------------------ signals
     def _on_signals(self, now: float) -> None:
-        for number in self.signals.read():
+        self._handle_signals(self.signals.read(), now)
+
+    def _handle_signals(self, numbers: Iterable[int], now: float) -> None:
+        for number in numbers:
             if number in (signal.SIGTERM, signal.SIGINT):
                 self._stop(now)
             elif number == signal.SIGHUP:
@@ -394,6 +423,8 @@ class Guard:
             number = message.get("id")
             if message.get("cmd") == "reload" and isinstance(number, int):
                 self._reload(number)
+            elif message.get("cmd") == "upgrade" and isinstance(number, int):
+                self._upgrade(number, message.get("release"))
             else:
                 channel.send({"t": "reply", "id": number, "data": {"ok": False, "error": "unknown command"}})
         if channel.closed:
@@ -412,6 +443,10 @@ class Guard:
             if self.vrrp is None:
                 self.loop.running = False
             return
+        if self._retiring:
+            self._retiring = False
+            self._helper_start = now
+            return
         delay = self._helper_backoff.after_death(now)
         self._helper_start = now + delay
         again = f"again in {delay:g} s" if delay else "again now"
@@ -423,7 +458,7 @@ class Guard:
         """Asked by a signal (0) or by a request of the helper. One at a time; what comes meanwhile joins the next."""
         if self.stopping:
             self._answer([number], {"ok": False, "error": "the daemon is stopping"})
-        elif self._loader is not None or self._applying is not None:
+        elif self._busy:
             self._again = [*(self._again or ()), number]
         else:
             try:
@@ -435,11 +470,18 @@ class Guard:
             self._asked = [number]
             self.loop.watch(self._loader.child.fd, self._loader_ended)
 
+    @property
+    def _busy(self) -> bool:
+        """A reload or an upgrade is under way."""
+        return self._loader is not None or self._applying is not None or self._trial is not None
+
     def _next_reload(self) -> None:
         again, self._again = self._again, None
         if again:
             self._reload(again[0])
             self._asked += again[1:]
+        elif self._upgrades:
+            self._upgrade(*self._upgrades.pop(0))
 
     def _loader_ended(self, now: float) -> None:
         loader, self._loader = self._loader, None
@@ -466,6 +508,157 @@ class Guard:
         self._applying, self._candidate = asked, loaded
         self._send_model(loaded)
 
+    # ------------------------------------------------------------------ upgrade
+    def _upgrade(self, number: int, wanted: str | None) -> None:
+        """Try the code of another release; `wanted` is its folder, else the one that `current` leads to."""
+        if self.stopping:
+            self._answer([number], {"ok": False, "error": "the daemon is stopping"})
+            return
+        if self._busy:
+            self._upgrades.append((number, wanted))
+            return
+        try:
+            self._trial = resume.Trial(resume.target(wanted), self.setting, self.bequeath(self.loaded))
+        except (OSError, resume.Refused) as error:
+            self._refuse([number], f"not upgraded: {error}")
+            return
+        self._upgrade_asked = [number]
+        self.loop.watch(self._trial.child.fd, self._trial_ended)
+
+    def _trial_ended(self, now: float) -> None:
+        trial, self._trial = self._trial, None
+        asked, self._upgrade_asked = self._upgrade_asked, []
+        assert trial is not None
+        self.loop.forget(trial.child.fd)
+        try:
+            report = trial.report()
+        except resume.Refused as error:
+            self._refuse(asked, f"not upgraded: {error}", restart=error.restart, output=error.output)
+            return
+        loaded = report.loaded
+        if loaded.exit_code:
+            where = resume.name_of(trial.code)
+            why = f"not upgraded: {where} does not load {self.setting.config}: {first_error(loaded)}"
+            self._refuse(asked, why, diagnostics=loaded.diagnostics)
+            return
+        for line in loaded.text.splitlines():
+            self.tell("warning", line)
+        self._become(trial.code, loaded, asked)
+
+    def _refuse(self, asked: list[int], error: str, **more: Any) -> None:
+        """Nothing has changed; the log gets the reason, the client all of it."""
+        self.tell("error", error)
+        process.notify(f"STATUS=running, {error}")
+        self._answer(asked, {"ok": False, "error": error, "diagnostics": [], **more})
+        self._next_reload()
+
+    def _become(self, code: str, loaded: Loaded, asked: list[int]) -> None:
+        """Go on as the code of that release. All that is ours goes with it; what may come meanwhile waits."""
+        self.tell("info", f"going on as {resume.name_of(code)}")
+        self.will.save()
+        process.notify("WATCHDOG=1")
+        process.block_signals(HANDLED)
+        state = {**self.bequeath(loaded), "asked": asked, "signals": self.signals.read()}
+        try:
+            resume.become(code, state)
+        except OSError as error:
+            process.admit_signals(HANDLED)
+            os.close(loaded.model)
+            self._refuse(asked, f"not upgraded: {code}: {error.strerror}")
+            self._handle_signals(state["signals"], time.monotonic())
+
+    def bequeath(self, loaded: Loaded) -> resume.State:
+        """All that a guard of other code needs in order to go on, with `loaded` as its configuration."""
+        assert self._helper_end is not None
+        return {
+            "version": resume.VERSION,
+            "setting": self.setting._asdict(),
+            "loaded": _plain(loaded),
+            "former": {"code": resume.own_code(), "loaded": _plain(self.loaded)},
+            "vrrp": _process(self.vrrp, self.vrrp_channel),
+            "helper": _process(self.helper, self.helper_channel),
+            "helper_end_fd": self._helper_end.fileno(),
+            "listener_fd": self._listener.fileno() if self._listener else -1,
+            "pid_file_fd": self._pid_files[0],
+            "will": [will.encode(record) for record in self.will.records.values()],
+            "deaths": [self._vrrp_backoff.deaths, self._helper_backoff.deaths],
+            "starts": [self._vrrp_start, self._helper_start],
+            "ready": self._ready,
+            "model_id": self._model_id,
+            "asked": [],
+            "again": self._again,
+            "upgrades": self._upgrades,
+            "signals": [],
+        }
+
+    @staticmethod
+    def understand(state: resume.State) -> tuple[Setting, Loaded, list[will.Record]]:
+        """The parts of a state that can be looked at without the descriptors; raises where this code does not fit."""
+        # One that was refused by other code comes back to the code that made it.
+        loaded = state["former"]["loaded"] if "refused" in state else state["loaded"]
+        known = {name: value for name, value in state["setting"].items() if name in Setting._fields}
+        setting = Setting(**known)._replace(release=resume.release_of(resume.own_code()))
+        return setting, _loaded(loaded), [will.decode(record) for record in state["will"]]
+
+    @classmethod
+    def inherit(cls, state: resume.State) -> Guard:
+        """The guard that the former code has been in this process."""
+        setting, loaded, records = cls.understand(state)
+        guard = cls(setting, loaded)
+        guard.will.records = {record.key: record for record in records}
+        guard._pid_files = [state["pid_file_fd"]]
+        guard._helper_end = socket.socket(fileno=state["helper_end_fd"])
+        if state["listener_fd"] >= 0:
+            guard._listener = socket.socket(fileno=state["listener_fd"])
+        guard.vrrp, guard.vrrp_channel = _resumed(state["vrrp"])
+        guard.helper, guard.helper_channel = _resumed(state["helper"])
+        guard._vrrp_backoff, guard._helper_backoff = map(Backoff, state["deaths"])
+        guard._vrrp_start, guard._helper_start = state["starts"]
+        guard._ready, guard._model_id, guard._again = state["ready"], state["model_id"], state["again"]
+        guard._upgrades = [(number, wanted) for number, wanted in state["upgrades"]]
+        guard._next_look = 0.0
+        guard._inherited = state
+        return guard
+
+    def resume(self) -> int:
+        """After `inherit`: watch what we have got, and have a vrrp process of this code take over."""
+        state, self._inherited = self._inherited, {}
+        for fd in resume.descriptors(state):
+            if fd >= 0:
+                os.set_inheritable(fd, False)
+        gc.collect()
+        gc.freeze()
+        for child, channel, ended, read in (
+            (self.vrrp, self.vrrp_channel, self._vrrp_ended, self._from_vrrp),
+            (self.helper, self.helper_channel, self._helper_ended, self._from_helper),
+        ):
+            if child is not None:
+                self.loop.watch(child.fd, ended)
+            if channel is not None:
+                self.loop.watch(channel.fileno(), read)
+        process.admit_signals(HANDLED)
+        os.close((state if "refused" in state else state["former"])["loaded"]["model_fd"])
+        if "refused" in state:
+            self._refuse(state["asked"], f"not upgraded: {state['refused']}")
+        else:
+            self._upgraded(state["asked"], state["former"]["code"])
+        self._handle_signals(state["signals"], time.monotonic())
+        return self._live()
+
+    def _upgraded(self, asked: list[int], former: str) -> None:
+        names = [resume.name_of(former), resume.name_of(resume.own_code())]
+        self.tell("info", f"upgraded from {names[0]} to {names[1]}")
+        process.notify(f"MAINPID={os.getpid()}\nSTATUS=running, upgraded at {time.strftime('%H:%M:%S')} to {names[1]}")
+        answer = {"ok": True, "from": names[0], "to": names[1], "diagnostics": self.loaded.diagnostics, "changed": []}
+        self._retire_helper()
+        self._answer(asked, answer)
+        self._next_reload()
+
+    def _retire_helper(self) -> None:
+        """The helper is of the former code still. It takes no more clients and goes when those it has are answered."""
+        if self.helper_channel is not None:
+            self._retiring = self.helper_channel.send({"t": "retire"})
+
     def _answer(self, asked: list[int], data: dict[str, Any]) -> None:
         for number in asked:
             if number and self.helper_channel is not None:
@@ -481,6 +674,29 @@ _FROM_VRRP: dict[str, Callable[[Guard, ipc.Message], None]] = {
     "status": Guard._on_status,
     # ready, beat and stopped say no more than that it lives; how it ends is told by its pidfd
 }
+
+
+def _plain(loaded: Loaded) -> dict[str, Any]:
+    facts = loaded._asdict()
+    return {"model_fd": facts.pop("model"), **facts}
+
+
+def _loaded(facts: dict[str, Any]) -> Loaded:
+    known = {name: value for name, value in facts.items() if name in Loaded._fields}
+    return Loaded(model=facts["model_fd"], **known)
+
+
+def _process(child: Child | None, channel: ipc.Channel | None) -> dict[str, Any] | None:
+    if child is None or channel is None:
+        return None
+    return {"pid": child.pid, "fd": child.fd, "channel_fd": channel.fileno(), "waiting": channel.waiting}
+
+
+def _resumed(facts: dict[str, Any] | None) -> tuple[Child | None, ipc.Channel | None]:
+    if facts is None:
+        return None, None
+    sock = socket.socket(fileno=facts["channel_fd"])
+    return Child(facts["pid"], facts["fd"]), ipc.Channel(sock, waiting=facts["waiting"])
 
 
 def first_error(loaded: Loaded) -> str:

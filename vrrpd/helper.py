@@ -36,6 +36,8 @@ VRRP_TIMEOUT = 2.0
 GUARD_TIMEOUT = 60.0  # a reload reads and checks a configuration of any size
 ORPHAN_TIMEOUT = 15.0  # for the vrrp process to leave in the planned way when the guard has died
 ORPHAN_GRACE = 5.0
+RETIRE_LOOK = 0.01
+RETIRE_GRACE = 2.0  # for what runs and what is being answered, before a helper of other code takes over
 KILL_RESERVE = 0.5  # of the grace, for what does not end on SIGTERM
 
 Reply = Callable[[dict[str, Any]], None]
@@ -118,8 +120,16 @@ class _Peer:
 
 
 class Helper:
-    def __init__(self, vrrp_sock: socket.socket, guard_sock: socket.socket, setting: Setting, log: Log) -> None:
+    def __init__(
+        self,
+        vrrp_sock: socket.socket,
+        guard_sock: socket.socket,
+        setting: Setting,
+        log: Log,
+        listener: socket.socket | None = None,
+    ) -> None:
         self.setting = setting
+        self._listener = listener
         self.log = log
         self.loop = Loop()
         self.timers = Timers()
@@ -128,6 +138,7 @@ class Helper:
         self.runner = Runner(self.loop, self.timers, log)
         self.mail = MailQueue(self.loop, self.timers, log)
         self.runner.on_idle = self.mail.on_idle = self._idle
+        self._retiring = False
         self.control: Control | None = None
         self.started = time.time()
         self.config: dict[str, Any] = {}
@@ -145,7 +156,7 @@ class Helper:
         self._watch(self.guard, self._from_guard)
         path = os.path.join(self.setting.run_dir, SOCKET)
         try:
-            self.control = Control(self.loop, self.timers, self.log, path, self._handle)
+            self.control = Control(self.loop, self.timers, self.log, path, self._handle, listener=self._listener)
         except OSError as error:
             self.log.error(f"control socket {path}: {error.strerror}; vrrpctl will not work")
         if self._maintenance_on():
@@ -176,6 +187,29 @@ class Helper:
         self.timers.later(max(0.0, grace - KILL_RESERVE), lambda: self.runner.end("the daemon is ending"))
         self.timers.later(grace, self._leave)
         self.timers.later(0, self._idle)
+
+    def retire(self) -> None:
+        """Make room for a helper of other code: end what runs, leave the rest to it.
+
+        What waits is in the journal and in the sockets, which the successor has too.
+        """
+        if self._retiring or self._finishing:
+            return
+        self._retiring = True
+        self.runner.hold()
+        if self.control is not None:
+            self.control.leave()
+        self.timers.later(RETIRE_GRACE, self._retired)
+        self._retire_when_done()
+
+    def _retire_when_done(self) -> None:
+        if self.runner.running or (self.control is not None and self.control.busy):
+            self.timers.later(RETIRE_LOOK, self._retire_when_done)
+        else:
+            self._retired()
+
+    def _retired(self) -> None:
+        self.loop.running = False
 
     def _idle(self) -> None:
         if self._finishing and not self.runner.busy and not self.mail.busy:
@@ -308,6 +342,9 @@ class Helper:
 
     # ---------------------------------------------------------------- the control
     def _handle(self, request: dict[str, Any], peer: Peer, reply: Reply) -> None:
+        if "release" in request and peer.uid:
+            reply({"ok": False, "error": f"only root chooses what code runs, not uid {peer.uid}"})
+            return
         _COMMANDS[request["cmd"]](self, request, reply)
 
     def _status(self, request: dict[str, Any], reply: Reply) -> None:
@@ -351,6 +388,18 @@ class Helper:
             reply(answer)
 
         self.guard.request({"cmd": "reload"}, done)
+
+    def _upgrade(self, request: dict[str, Any], reply: Reply) -> None:
+        release = request.get("release")
+        if release is not None and not (isinstance(release, str) and os.path.isabs(release)):
+            reply({"ok": False, "error": 'upgrade takes "release", the whole path of a folder'})
+            return
+
+        def done(answer: dict[str, Any]) -> None:
+            answer.pop("instances", None)
+            reply(answer)
+
+        self.guard.request({"cmd": "upgrade", "release": release}, done)
 
     def _maintenance(self, request: dict[str, Any], reply: Reply) -> None:
         on = request.get("on")
@@ -404,6 +453,7 @@ _FROM_GUARD: dict[str, Callable[[Helper, dict[str, Any], list[int]], None]] = {
     "vrrp": Helper._vrrp,  # + socket
     "log": lambda helper, message, fds: helper._log(message),
     "reply": lambda helper, message, fds: helper.guard.heard(message),
+    "retire": lambda helper, message, fds: helper.retire(),
     "finish": Helper._finish,  # grace
 }
 
@@ -418,6 +468,7 @@ _COMMANDS: dict[str, Callable[[Helper, dict[str, Any], Reply], None]] = {
     "status": Helper._status,
     "scripts": Helper._scripts,
     "reload": Helper._reload,
+    "upgrade": Helper._upgrade,
     "maintenance": Helper._maintenance,
     "handover": Helper._handover,
 }
@@ -451,7 +502,9 @@ def mail_settings(defs: Any) -> Settings | None:
     )
 
 
-def run(vrrp_sock: socket.socket, guard_sock: socket.socket, setting: Setting) -> int:
+def run(
+    vrrp_sock: socket.socket, guard_sock: socket.socket, setting: Setting, listener: socket.socket | None = None
+) -> int:
     """The life of the forked helper process; returns its exit status."""
     process.default_signals()
     # The end comes from the guard: a terminal's interrupt or systemd's SIGTERM reaches all of us, and the scripts of
@@ -459,4 +512,5 @@ def run(vrrp_sock: socket.socket, guard_sock: socket.socket, setting: Setting) -
     for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(sig, lambda number, frame: None)
     process.set_name("vrrpd-helper")
-    return Helper(vrrp_sock, guard_sock, setting, open_log(setting.to_stderr, setting.detailed)).run()
+    log = open_log(setting.to_stderr, setting.detailed)
+    return Helper(vrrp_sock, guard_sock, setting, log, listener).run()

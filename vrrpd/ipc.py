@@ -34,13 +34,13 @@ def pair() -> tuple[socket.socket, socket.socket]:
 class Channel:
     """One end of a pair. `closed` turns true when the peer has gone."""
 
-    def __init__(self, sock: socket.socket, limit: int = MAX_QUEUE) -> None:
+    def __init__(self, sock: socket.socket, limit: int = MAX_QUEUE, waiting: Sequence[str] = ()) -> None:
         self.sock = sock
         self.limit = limit
         self.closed = False
         self.dropped = 0  # messages that the queue did not take
         self.malformed = 0
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[bytes] = deque(text.encode() for text in waiting)
 
     def fileno(self) -> int:
         return self.sock.fileno()
@@ -49,6 +49,11 @@ class Channel:
     def congested(self) -> bool:
         """Messages are waiting; call `flush` when the socket is writable again."""
         return bool(self._queue)
+
+    @property
+    def waiting(self) -> list[str]:
+        """What is queued, for another `Channel` on the same socket."""
+        return [data.decode() for data in self._queue]
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> bool:
         """Send or queue; False when it was dropped. Descriptors go at once or not at all."""

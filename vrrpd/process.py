@@ -157,6 +157,15 @@ class SignalPipe:
         self._write.close()
 
 
+def block_signals(signals: Iterable[int]) -> None:
+    """They wait, also across an execve(2), until `admit_signals`."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+
+
+def admit_signals(signals: Iterable[int]) -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, signals)
+
+
 def notify(text: str) -> None:
     """sd_notify(3); without systemd nothing happens."""
     address = os.environ.get("NOTIFY_SOCKET", "")

@@ -185,6 +185,14 @@ class Runner:
             return
         self._watch(run)
 
+    @property
+    def running(self) -> bool:
+        return bool(self._running)
+
+    def hold(self) -> None:
+        """Start nothing more: what waits is for the next helper."""
+        self._parallel = 0
+
     def end(self, reason: str) -> None:
         """Drop what waits, and TERM, then KILL what runs."""
         for queue in self._queues.values():

@@ -24,7 +24,7 @@ from vrrpd.log import escape
 SOCKET = "/run/vrrpd/control.sock"
 OK, REFUSED, USAGE, UNREACHABLE, BAD_CONFIG = 0, 1, 2, 3, 5
 TIMEOUT = 10.0
-RELOAD_TIMEOUT = 90.0  # the daemon reads the whole configuration before it answers
+RELOAD_TIMEOUT = 90.0  # also of an upgrade: the daemon reads the whole configuration before it answers
 
 EXIT_STATUS = """\
 exit status:
@@ -32,7 +32,7 @@ exit status:
   1  refused or failed
   2  wrong usage
   3  the daemon cannot be reached
-  5  reload: the configuration has errors, the daemon goes on with the old one
+  5  reload, upgrade: the configuration has errors, the daemon goes on with the old one
 """
 
 COLOURS = {"MASTER": "32;1", "BACKUP": "36", "FAULT": "31;1", "INIT": "33"}
@@ -323,21 +323,35 @@ def _scripts(options: argparse.Namespace) -> int:
 
 
 def _reload(options: argparse.Namespace) -> int:
-    answer = request(options.socket, {"cmd": "reload"}, RELOAD_TIMEOUT)
+    return _loaded(options, "reload", request(options.socket, {"cmd": "reload"}, RELOAD_TIMEOUT), "reloaded")
+
+
+def _upgrade(options: argparse.Namespace) -> int:
+    message = {"cmd": "upgrade"}
+    if options.release:
+        message["release"] = os.path.abspath(options.release)
+    answer = request(options.socket, message, RELOAD_TIMEOUT)
+    return _loaded(options, "upgrade", answer, f"upgraded to {escape(str(answer.get('to', '?')))}")
+
+
+def _loaded(options: argparse.Namespace, command: str, answer: dict[str, Any], done: str) -> int:
+    """What became of a configuration that was read, and of what goes with it."""
+    diagnostics = answer.get("diagnostics", ())
+    bad = any(diagnostic["severity"] != "warning" for diagnostic in diagnostics)
+    code = OK if answer.get("ok") else BAD_CONFIG if bad else REFUSED
     if options.json:
         print(json.dumps(answer, indent=2))
+        return code
+    for diagnostic in diagnostics:
+        print(show_diagnostic(diagnostic), file=sys.stderr)
+    if code == OK:
+        changed = ", ".join(map(escape, answer.get("changed", ())))
+        print(f"{done}; changed: {changed}" if changed else f"{done}; no instance changed")
     else:
-        for diagnostic in answer.get("diagnostics", ()):
-            print(show_diagnostic(diagnostic), file=sys.stderr)
-    if answer.get("ok"):
-        if not options.json:
-            changed = ", ".join(map(escape, answer.get("changed", ())))
-            print(f"reloaded; changed: {changed}" if changed else "reloaded; no instance changed")
-        return OK
-    bad = any(diagnostic["severity"] != "warning" for diagnostic in answer.get("diagnostics", ()))
-    if not options.json:
-        print(f"vrrpctl: reload: {escape(str(answer.get('error', 'refused')))}", file=sys.stderr)
-    return BAD_CONFIG if bad else REFUSED
+        for line in str(answer.get("output", "")).splitlines():
+            print(escape(line), file=sys.stderr)
+        print(f"vrrpctl: {command}: {escape(str(answer.get('error', 'refused')))}", file=sys.stderr)
+    return code
 
 
 def show_diagnostic(diagnostic: dict[str, Any]) -> str:
@@ -403,6 +417,8 @@ def parser() -> argparse.ArgumentParser:
     status.add_argument("name", metavar="NAME", nargs="?")
     command("scripts", _scripts, "the last run of every notify script and how it ended")
     command("reload", _reload, "read the configuration again; a bad one is refused and changes nothing")
+    upgrade = command("upgrade", _upgrade, "go on with the code of another release, without an outage; back likewise")
+    upgrade.add_argument("--release", metavar="DIR", help="its folder (default: what /opt/vrrpd/current leads to)")
     maintenance = command("maintenance", _maintenance, "leave all addresses to other nodes, also after a restart")
     maintenance.add_argument("switch", choices=("on", "off"))
     handover = command("handover", _handover, "give one instance to the next node, without an outage")

@@ -151,7 +151,7 @@ def test_what_is_no_request_is_answered_and_closed(server: Server, request_: byt
 def test_an_unknown_command_names_the_known_ones(server: Server) -> None:
     server.start()
     assert server.ask(b'{"cmd":"explode"}\n')["error"] == (
-        "unknown command 'explode'; known: handover, maintenance, reload, scripts, status"
+        "unknown command 'explode'; known: handover, maintenance, reload, scripts, status, upgrade"
     )
 
 

@@ -1,0 +1,214 @@
+"""`vrrpctl upgrade`: the daemon goes on as the code of another release, and nobody on the wire notices.
+
+The tree under test is copied to folders with another `__version__`; a copy may be broken on purpose.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab import ROOT, Lab, Ours, Prober, config, instance, now
+
+VIP = "10.0.0.100"
+
+
+def release(lab: Lab, version: str, edit: dict[str, tuple[str, str]] | None = None) -> str:
+    """A copy of the tree under another version; `edit`: file -> (pattern, replacement), each found exactly once."""
+    folder = lab.folder / "releases" / version
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(ROOT / "vrrpd", folder / "vrrpd", ignore=ignored)
+    for name, (pattern, text) in {
+        "__init__.py": (r'__version__ = ".*"', f'__version__ = "{version}"'),
+        **(edit or {}),
+    }.items():
+        path = folder / "vrrpd" / name
+        changed, count = re.subn(pattern, text, path.read_text(), flags=re.M)
+        assert count == 1, f"{name}: {pattern} is there {count} times"
+        path.write_text(changed)
+    return str(folder)
+
+
+def upgrade(daemon: Ours, folder: str) -> dict[str, Any]:
+    """The answer of `vrrpctl upgrade --release FOLDER`, however long a busy machine takes to give it."""
+    with daemon.connect(60) as sock:
+        sock.sendall(json.dumps({"cmd": "upgrade", "release": folder}).encode() + b"\n")
+        answer: dict[str, Any] = json.loads(sock.makefile("rb").readline())
+    return answer
+
+
+@pytest.fixture
+def master(lab: Lab) -> Iterator[Ours]:
+    """a is MASTER of VIP, b runs as BACKUP."""
+    daemon = lab["a"].run(Ours, config(instance(priority=200)))
+    lab["b"].run(Ours, config(instance(priority=100)))
+    lab.wait_owner(VIP, "a", 10)
+    assert isinstance(daemon, Ours)
+    lab.wait(daemon.answers, 5, "the control socket answers")
+    return daemon
+
+
+def processes(daemon: Ours) -> dict[str, int]:
+    found: dict[str, int] = daemon.status()["processes"]
+    return found
+
+
+def code_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+
+
+def test_the_guard_goes_on_as_the_new_code_and_back_and_nobody_notices(lab: Lab, master: Ours) -> None:
+    before, since = processes(master), now()
+    first = master.instance()["last_transition"]["at"]
+    prober = Prober(lab, VIP)
+    answer = upgrade(master, release(lab, "2.0"))
+    assert (answer["ok"], answer["to"]) == (True, "release 2.0"), answer
+    assert master.pid == before["guard"] == processes(master)["guard"]
+    assert "releases/2.0" in code_of(master.pid)
+    lab.wait(lambda: processes(master)["helper"] != before["helper"], 5, "a helper of the new code")
+    again = upgrade(master, str(ROOT))
+    assert (again["ok"], again["from"]) == (True, "release 2.0"), again
+    assert "releases/2.0" not in code_of(master.pid)
+    lab.wait(lambda: len(lab.adverts("a", since=now() - 0.5)) > 3, 3, "adverts go on")
+    prober.stop()
+    assert prober.longest_gap() < 0.1
+    quiet(lab, since, 0.1)
+    assert master.instance()["last_transition"]["at"] == pytest.approx(first, abs=0.01)
+    assert "error" not in master.log()
+
+
+def quiet(lab: Lab, since: float, interval: float) -> None:
+    """Since then a was the only master: it adverted in time, announced nothing and kept its address."""
+    times = [f.at for f in lab.adverts("a", since=since)]
+    assert max(b - a for a, b in zip(times, times[1:])) <= 1.5 * interval
+    assert not lab.adverts("b", since=since)
+    assert not lab.announcements(VIP, since=since)
+    assert not lab.changes(VIP, since)
+
+
+FIRST = r"^from __future__ import annotations$"
+BROKEN = {
+    "a syntax error": ({"executor.py": (r"^class Executor:", "class Executor(:")}, "SyntaxError"),
+    "an import that fails": ({"helper.py": (r"^import pickle$", "import pickle, no_such_module")}, "no_such_module"),
+    "a module that is missing": (
+        {"vrrp_daemon.py": (FIRST, "\\g<0>\nraise ImportError('half a release')")},
+        "half a release",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_broken_code_is_refused_with_its_own_words_and_nothing_changes(lab: Lab, master: Ours, how: str) -> None:
+    edit, words = BROKEN[how]
+    before, since = processes(master), now()
+    answer = upgrade(master, release(lab, "2.0", edit))
+    assert not answer["ok"]
+    assert words in answer["error"]
+    assert not answer.get("restart"), "a restart would not help"
+    assert processes(master) == before
+    lab.steady(lambda: lab.held.owners(VIP) == {"a"}, 0.3, "a stays")
+    quiet(lab, since, 0.1)
+
+
+@pytest.mark.parametrize("what", ["resume", "estate"])
+def test_an_unknown_version_of_the_hand_over_is_refused_before_anything_changes(
+    lab: Lab, master: Ours, what: str
+) -> None:
+    constant = {"resume": ("resume.py", r"^VERSION = \d+"), "estate": ESTATE}[what]
+    before = processes(master)
+    newer = release(lab, "2.0", {constant[0]: (constant[1], constant[1].strip("^").replace(r"\d+", "99"))})
+    answer = upgrade(master, newer)
+    assert (answer["ok"], answer["restart"]) == (False, True)
+    assert "99" in answer["error"]
+    assert processes(master) == before
+
+
+ESTATE = ("resume.py", r"^ESTATE_VERSION = \d+")
+
+
+def test_code_that_knows_no_upgrade_says_that_only_a_restart_leads_to_it(lab: Lab, master: Ours) -> None:
+    older = release(lab, "0.0.9", {"cli.py": (r'"--preflight"', '"--something"')})
+    answer = upgrade(master, older)
+    assert (answer["ok"], answer["restart"]) == (False, True)
+    assert "only a restart leads to it" in answer["error"]
+
+
+def test_a_configuration_that_the_new_code_refuses_is_shown_and_nothing_changes(lab: Lab, master: Ours) -> None:
+    before = processes(master)
+    master.config.write_text(config(instance()) + "nonsense\n")
+    answer = upgrade(master, release(lab, "2.0"))
+    assert not answer["ok"]
+    assert [d["message"] for d in answer["diagnostics"] if "nonsense" in d["message"]], answer
+    assert processes(master) == before
+
+
+def test_a_guard_that_cannot_take_over_becomes_the_former_one_again(lab: Lab, master: Ours) -> None:
+    """What no trial finds: the descriptors are there in the real thing only."""
+    broken = release(
+        lab, "2.0", {"guard.py": (r"^        guard = cls\(setting, loaded\)$", "        guard = cls(setting)")}
+    )
+    before, since = processes(master), now()
+    answer = upgrade(master, broken)
+    assert not answer["ok"]
+    assert "the former one goes on" in answer["error"]
+    assert "releases/2.0" not in code_of(master.pid)
+    assert processes(master)["guard"] == before["guard"]
+    lab.steady(lambda: lab.held.owners(VIP) == {"a"}, 0.3, "a stays")
+    quiet(lab, since, 0.1)
+    assert upgrade(master, release(lab, "2.1"))["ok"], "the next one is tried like any other"
+
+
+def test_a_script_that_runs_and_those_that_wait_are_run_once(lab: Lab, master: Ours, tmp_path: Path) -> None:
+    done, go = tmp_path / "done", tmp_path / "go"
+    script = tmp_path / "script"
+    script.write_text(f'#!/bin/sh\necho "$3" >> {done}\nwhile ! test -e {go}; do sleep 0.02; done\n')
+    script.chmod(0o755)
+    master.reload(config(instance((f"{VIP}/24",), f"notify {script}", priority=200)))
+    lab.wait(lambda: "reloaded" in master.log(), 5, "reloaded")
+    lab["a"].ip("link set eth0 down")
+    lab.wait(done.exists, 5, "the first script runs")
+    lab["a"].ip("link set eth0 up")
+    lab["a"].ip(*lab["a"].own_addresses(), check=False)
+    lab.wait_owner(VIP, "a", 5)
+    helper = processes(master)["helper"]
+    assert upgrade(master, release(lab, "2.0"))["ok"]
+    lab.wait(lambda: processes(master)["helper"] != helper, 10, "a helper of the new code")
+    go.touch()
+    lab.wait(lambda: done.read_text().split() == ["FAULT", "BACKUP", "MASTER"], 5, "each state once, in order")
+
+
+def test_signals_and_clients_that_come_meanwhile_are_served(lab: Lab, master: Ours) -> None:
+    """HUP during the upgrade is a reload after it; the control socket never refuses a client."""
+    refused: list[OSError] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        try:
+            while not stop.wait(0.01):
+                master.connect(15).close()
+        except OSError as error:
+            refused.append(error)
+
+    clients = threading.Thread(target=ask)
+    clients.start()
+    try:
+        for folder in (release(lab, "2.0"), str(ROOT)):
+            asked = threading.Timer(0.05, os.kill, (master.pid, signal.SIGHUP))
+            asked.start()
+            assert upgrade(master, folder)["ok"]
+            asked.join()
+        lab.wait(lambda: "reloaded" in master.log(), 5, "the reload is not forgotten")
+    finally:
+        stop.set()
+        clients.join()
+    assert not refused
+    assert master.answers()
