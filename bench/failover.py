@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ import report
 from daemons import HERE, KINDS, PRIORITY, chosen  # which makes the laboratory known
 from report import Row
 
-from lab import AddressEvent, Daemon, Keepalived, Lab, config, instance, master_down, now, skew
+from lab import ROOT, AddressEvent, Daemon, Keepalived, Lab, Ours, config, instance, master_down, now, skew
 
 VIP, SECOND = "10.0.0.100", "10.0.0.109"
 
@@ -62,6 +63,7 @@ class Pair:
     def __init__(self, kind: str, interval: float, lines: tuple[str, ...]) -> None:
         self.kind, self.interval, self.lines = kind, interval, lines
         self.version = 2 if interval >= 1 else 3
+        self.upgrades = 0
         self.lab = Lab("ab")
         for name in "ab":
             # A router that forwarded would pass the pings on to its successor and hide a part of the outage.
@@ -94,6 +96,19 @@ class Pair:
         """A new daemon: it has not crashed yet, so that no back-off is measured."""
         self.restart()
         self.steady()
+
+    def upgrade(self) -> None:
+        """This daemon goes on as another copy of its code, by turns; keepalived knows only the restart."""
+        if not isinstance(self.master, Ours):
+            return self.restart()
+        folder = self.lab.folder / f"release{self.upgrades % 2}"
+        if not folder.exists():
+            shutil.copytree(ROOT / "vrrpd", folder / "vrrpd", ignore=shutil.ignore_patterns("__pycache__"))
+        self.upgrades += 1
+        with self.master.connect(60) as control:
+            control.sendall(json.dumps({"cmd": "upgrade", "release": str(folder)}).encode() + b"\n")
+            answer = json.loads(control.makefile("rb").readline())
+        assert answer["ok"], answer
 
     def kill(self) -> None:
         """What is left of it, and its pid files."""
@@ -138,23 +153,22 @@ class Pair:
 
     def measure(self, event: Event) -> Row:
         """The event with a probe around it."""
-        probe = Probe(self.lab)
-        time.sleep(0.2 + random.random() * self.interval)  # a random phase between two adverts
-        last = next((advert.at for advert in reversed(self.lab.adverts("a"))), now())
-        before = self.owners()
-        with self.lab.changed:
-            self.lab.frames.clear()
-            self.lab.events.clear()
-        start = now()
-        event.act(self)
-        settled = None
-        if event.until:
-            limit = 3 * master_down(PRIORITY["b"], self.interval, self.version) + 8
-            self.lab.wait(lambda: self.reached(event.until), limit, f"{self.kind}: {event.name}: {event.until}")
+        with Probe(self.lab) as probe:
+            time.sleep(0.2 + random.random() * self.interval)  # a random phase between two adverts
+            last = next((advert.at for advert in reversed(self.lab.adverts("a"))), now())
+            before = self.owners()
+            with self.lab.changed:
+                self.lab.frames.clear()
+                self.lab.events.clear()
+            start = now()
+            event.act(self)
+            if event.until:
+                limit = 3 * master_down(PRIORITY["b"], self.interval, self.version) + 8
+                self.lab.wait(lambda: self.reached(event.until), limit, f"{self.kind}: {event.name}: {event.until}")
             settled = now() - start
-        time.sleep(event.seconds + event.intervals * self.interval)
-        end = now()
-        outage = probe.outage(start, end - 0.03)
+            time.sleep(event.seconds + event.intervals * self.interval)
+            end = now()
+            outage = probe.outage(start, end - 0.03)
         allowed = self.allowed(event, last, start)
         changes = self.lab.changes(VIP, start)
         adverts = [last, *(advert.at for advert in self.lab.adverts("a") if advert.at <= end)]
@@ -163,7 +177,7 @@ class Pair:
             "late": None if allowed is None else (outage - allowed) * 1e3,
             "two_owners": two_owners(changes, before, start, end) * 1e3,
             "two_owners_still": self.owners() == {"a", "b"},
-            "settled": None if settled is None else settled * 1e3,
+            "settled": settled * 1e3 if event.until else None,
             "takeovers": sum(change.host == "b" and change.added for change in changes),
             "advert_gap": max((b - a for a, b in zip(adverts, adverts[1:], strict=False)), default=0) * 1e3,
             "announcements": len(self.lab.announcements(VIP, since=start)),
@@ -181,6 +195,13 @@ class Probe:
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(HERE / "probe.py"), VIP], stdin=subprocess.PIPE, stdout=subprocess.PIPE
             )
+
+    def __enter__(self) -> Probe:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.communicate()
 
     def outage(self, start: float, end: float) -> float:
         """Seconds between two answered probes with lost ones between them, the longest; the probe is over."""
@@ -219,6 +240,9 @@ SCENARIOS = (
         Event("reload, nothing changed", Pair.reload, "a", seconds=0.7, intervals=4),
         Event("reload, one address more", lambda pair: pair.reload(f"{SECOND}/24"), "a", seconds=0.7, intervals=4),
     ), after=Pair.reload),
+    Scenario("upgrade", (
+        Event("upgrade in place", Pair.upgrade, "a", seconds=0.7, intervals=6),
+    )),
     Scenario("kill-vrrp", (
         Event("kill -9 of the vrrp process", lambda pair: pair.signal_vrrp(signal.SIGKILL), seconds=0.6, intervals=6),
     ), before=Pair.fresh),
@@ -312,7 +336,7 @@ def tables(rows: list[Row]) -> str:
             line = [scenario, f"{interval:g}"]
             for daemon in daemons:
                 mine = [r for r in rows if (r["scenario"], r["interval"], r["daemon"]) == (scenario, interval, daemon)]
-                late = report.values(mine, "late")
+                late = [float(round(figure)) for figure in report.values(mine, "late")]
                 failed = sum("failed" in row for row in mine)
                 outage = report.spread(report.values(mine, "outage")) + (f", {failed} failed" if failed else "")
                 still = "> " if any(row.get("two_owners_still") for row in mine) else ""
