@@ -3,6 +3,9 @@
 A turn: everything that is readable is handled with one `now`, then `turn(now)` runs what is due and returns the
 next deadline. Inputs go before timers, always: a process that was stopped or starved finds the adverts of its
 peers in the queue and handles them before a timer of its own fires (a late process never deposes a live master).
+Input that comes in a stream is taken once in BREATH: a wake-up costs 40-130 us whatever it finds. A lone message is
+never kept waiting, nor is a deadline.
+
 Nothing here knows VRRP.
 """
 
@@ -19,6 +22,7 @@ from typing import Any
 
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
 INFINITY = float("inf")
+BREATH = 0.001  # a thirtieth of the shortest Active_Down_Timer there is (adverts of 10 ms)
 LATE = 0.002  # a turn that starts this much after its deadline polls once more before timers fire
 
 Handler = Callable[[float], None]
@@ -62,6 +66,8 @@ class Loop:
         self._timer = Timer()
         self._handlers: dict[int, tuple[Handler, Handler]] = {}
         self._epoll.register(self._timer.fd, READ)
+        self._input = 0.0  # when there was some last
+        self._stream = False  # and the time before that was less than two breaths earlier
         self.running = False
 
     def watch(self, fd: int, readable: Handler, writable: Handler | None = None) -> None:
@@ -85,8 +91,10 @@ class Loop:
         """Until `running` is false. `turn(now)` returns when it wants to run next: a time past means at once."""
         self.running = True
         armed = None
-        deadline = turn(time.monotonic())
+        now = time.monotonic()
+        deadline = turn(now)
         while self.running:
+            self._breathe(now, deadline)
             if deadline != armed:
                 self._timer.set(deadline)
                 armed = deadline
@@ -98,17 +106,29 @@ class Loop:
                 armed = None
             deadline = turn(now)
 
+    def _breathe(self, now: float, deadline: float) -> None:
+        """In a stream let some more of it gather, but not past the deadline."""
+        if self._stream:
+            pause = min(now + BREATH, deadline) - time.monotonic()
+            if pause > 0:
+                time.sleep(pause)
+
     def _handle(self, timeout: float) -> float:
         events = self._epoll.poll(timeout)
         now = time.monotonic()
+        found = False
         for fd, event in events:
             handler = self._handlers.get(fd)
             if handler is None:  # the timer, or forgotten earlier in this turn
                 continue
+            found = True
             if event & ~WRITE:
                 handler[0](now)
             if event & WRITE and fd in self._handlers:
                 handler[1](now)
+        self._stream = found and now - self._input < 2 * BREATH
+        if found:
+            self._input = now
         return now
 
     def close(self) -> None:

