@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
-from vrrpd import ipc, process
+from vrrpd import ipc, process, vmacs
 
 EXIT_CANNOT_RUN = 4
 
@@ -89,6 +89,7 @@ class Loaded(NamedTuple):
     model: int
     shortest: float  # advert interval
     longest: float
+    devices: Sequence[Sequence[str]] = ()  # virtual interfaces, as vmacs.py encodes them
 
 
 def load_into(result: int, model: int, config: str, config_id: str | None, lenient: bool, **more: Any) -> int:
@@ -101,8 +102,10 @@ def load_into(result: int, model: int, config: str, config_id: str | None, lenie
     loaded = load(config, config_id=config_id, lenient=lenient)
     text = "".join(diagnostic.render() for diagnostic in loaded.diagnostics)
     intervals = [1.0]
+    devices: list[list[str]] = []
     if loaded.model is not None:
         intervals = [instance.advert_int for instance in loaded.model.vrrp_instances] or intervals
+        devices = [vmacs.encode(device) for each in loaded.model.vrrp_instances for device in each.devices]
         with os.fdopen(model, "wb", closefd=False) as file:
             pickle.dump(loaded.model, file, protocol=4)
     answer = {
@@ -111,6 +114,7 @@ def load_into(result: int, model: int, config: str, config_id: str | None, lenie
         "text": text,
         "shortest": min(intervals),
         "longest": max(intervals),
+        "devices": devices,
         **more,
     }
     with os.fdopen(result, "w", closefd=False) as file:

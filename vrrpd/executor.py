@@ -1,13 +1,15 @@
 """What the engine asks of the world, carried out: a dictionary of functions by the type of action.
 
-In: the actions of one engine call. Out, in this order: adverts at once, one netlink batch for all addresses, then
-gratuitous ARP and neighbour advertisements, then notices to the helper. Before an address is added the guard gets
-the record that undoes it (will.py). It knows where each address lies, and removes nothing that it did not put
-there, but for what an earlier process of ours left behind. It decides nothing about VRRP and never blocks.
+In: the actions of one engine call. Out, in this order: adverts at once (from a virtual MAC address they wait for
+their router's addresses), one netlink batch for all addresses, then gratuitous ARP and neighbour advertisements, then
+notices to the helper. Before an address is added the guard gets the record that undoes it (will.py). It knows where
+each address lies, and removes nothing that it did not put there, but for what an earlier process of ours left behind.
+It decides nothing about VRRP and never blocks.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import time
@@ -15,7 +17,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vrrpd import ipc, will
-from vrrpd.net import addresses, netlink
+from vrrpd.net import addresses, netlink, vmac
 from vrrpd.net.links import Links
 from vrrpd.net.sockets import Frames, Sender
 from vrrpd.vrrp import actions, frames
@@ -43,6 +45,7 @@ class Executor:
         # What is queued in one turn, and whose addresses lie where.
         self._batch: list[tuple[VirtualRouter, VirtualAddress, Place, bool]] = []  # true: add
         self._renewals: list[tuple[VirtualRouter, VirtualAddress, Place]] = []
+        self._late: list[actions.SendAdvert] = []  # to be sent when the batch is through
         self._announce: list[tuple[VirtualRouter, Sequence[VirtualAddress], int]] = []
         self._notices: list[ipc.Message] = []
         self._held: dict[VirtualRouter, dict[tuple[bytes, int], tuple[Place, str]]] = {}
@@ -61,6 +64,7 @@ class Executor:
             actions.Announce: self._queue_announce,
             actions.Transition: self._transition,
             actions.RxLowerPriority: self._rx_lower_priority,
+            actions.Refit: self._refit,
             actions.Log: self._log,
         }
 
@@ -91,6 +95,10 @@ class Executor:
             self._flush_batch()
         if self._renewals:
             self._flush_renewals()
+        if self._late:
+            late, self._late = self._late, []
+            for action in late:
+                self._send_frames(action.router, action.priority)
         if self._declarations:
             self._declare(self._declarations)
             self._declarations.clear()
@@ -101,12 +109,33 @@ class Executor:
 
     def _send_advert(self, action: actions.SendAdvert) -> None:
         router = action.router
+        if router.virtual_mac and not action.yielding:
+            if self._batch and self._batch[-1][0] is router and self._batch[-1][3]:
+                self._late.append(action)
+            else:
+                self._send_frames(router, action.priority)
+            return
         sender = self._senders.get((router.ifindex, router.cfg.family)) or self._sender(router)
         if sender is None:
             return
         spec = router.spec
         for destination, datagram in router.datagrams(action.priority):
             sender.send(destination, datagram, spec.source, spec.ttl)
+
+    def _send_frames(self, router: VirtualRouter, priority: int) -> None:
+        """From the virtual MAC address: through the interface itself, which carries whatever source it is given."""
+        out = self._packets(router.ifindex)
+        if out is not None:
+            for frame in router.frames(priority):
+                out.send(frame)
+
+    def _packets(self, ifindex: int) -> Frames | None:
+        """Opened when first needed; none where there is no interface (any more)."""
+        out = self._frames.get(ifindex)
+        if out is None and ifindex in self._links:
+            with contextlib.suppress(OSError):
+                out = self._frames[ifindex] = Frames(ifindex)
+        return out
 
     def _sender(self, router: VirtualRouter) -> Sender | None:
         """Opened at the first advert; none where there is no interface (any more)."""
@@ -179,6 +208,7 @@ class Executor:
                     continue
             wanted.append(entry)
         self._declare(dict.fromkeys(router for router, _, _, adding in wanted if adding))
+        self._switch_ipv6(wanted)
         results = self._requests.run([_request(*entry) for entry in wanted])
         for (router, address, place, adding), code in zip(wanted, results):
             if adding and code in addresses.PRESENT:
@@ -192,6 +222,24 @@ class Executor:
                 self.tell("error", f"{router.name}: cannot {verb} {_show(address)}: {os.strerror(code)}")
         self._fresh.clear()
 
+    def _switch_ipv6(self, wanted: Iterable[tuple[VirtualRouter, VirtualAddress, Place, bool]]) -> None:
+        """IPv6 on virtual interfaces while they have an address, not a moment longer.
+
+        A backup must not send from the virtual MAC address, and the kernel would: listener reports when an address
+        comes or goes (RFC 3810 6.1), which turn the switches to us.
+        """
+        changed = {
+            place[0]: address.dev
+            for router, address, place, _ in wanted
+            if len(place[1]) == 16 and _on_device(router, address)
+        }
+        if not changed:
+            return
+        held = {place[0] for place in self._places if len(place[1]) == 16}
+        for ifindex, name in changed.items():
+            with contextlib.suppress(OSError):  # a kernel without IPv6, or /proc/sys is read-only
+                vmac.set_ipv6(name, ifindex in held)
+
     def _queue_announce(self, action: actions.Announce) -> None:
         self._announce.append((action.router, action.addresses, action.rounds))
 
@@ -201,25 +249,22 @@ class Executor:
             ready: list[tuple[Frames, bytes]] = []
             for address in announced:
                 place = self._place(router, address)
-                frame = self._frame(place) if place else None
+                frame = self._frame(place, _on_device(router, address)) if place else None
                 if frame:
                     ready.append(frame)
             for _ in range(rounds):
                 for out, data in ready:
                     out.send(data)
 
-    def _frame(self, place: Place) -> tuple[Frames, bytes] | None:
+    def _frame(self, place: Place, virtual: bool) -> tuple[Frames, bytes] | None:
         name, mac, arp = self._links.hardware(place[0])
         if not arp or len(mac) != 6:
             return None
-        out = self._frames.get(place[0])
+        out = self._packets(place[0])
         if out is None:
-            try:
-                out = self._frames[place[0]] = Frames(place[0])
-            except OSError:
-                return None
+            return None
         if len(place[1]) == 4:
-            return out, frames.gratuitous_arp(mac, place[1])
+            return out, frames.gratuitous_arp(mac, place[1], virtual)
         return out, frames.unsolicited_na(mac, place[1], _forwards(name))
 
     def settle(self, routers: Iterable[VirtualRouter]) -> None:
@@ -242,6 +287,9 @@ class Executor:
                     actions.Announce(router, missing, router.cfg.garp_master_repeat),
                 ]
         self.run(todo)
+
+    def _refit(self, action: actions.Refit) -> None:
+        self._guard.send({"t": "refit"})
 
     # -- what only tells
     def _transition(self, action: actions.Transition) -> None:
@@ -344,7 +392,8 @@ class Executor:
         interface = self._links.get(place[0])
         same = [a for a in interface.addresses if len(a.address) == len(place[1])] if interface else []
         where = self._links.hardware(place[0])[0]
-        if len(same) == 1:  # rather a mistake in the configuration: without it the interface has none at all
+        # The only one: rather a mistake in the configuration, without it the interface has none at all.
+        if len(same) == 1 and not _on_device(router, address):
             self.tell("warning", f"{router.name}: {_show(address)} is the only address of {where}: left alone")
             return None
         self._places[place] = router
@@ -361,6 +410,11 @@ def _request(
     return addresses.add(
         *place, address.broadcast, address.scope, address.label, address.dad, lifetime=lifetime, renew=renew
     )
+
+
+def _on_device(router: VirtualRouter, address: VirtualAddress) -> bool:
+    """Does it lie on a virtual interface of ours?"""
+    return bool(address.dev) and any(device.name == address.dev for device in router.cfg.devices)
 
 
 def _show(address: VirtualAddress) -> str:

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from vrrpd import control, helper, ipc, process, resume, vrrp_daemon, will
+from vrrpd import control, helper, ipc, process, resume, vmacs, vrrp_daemon, will
 from vrrpd.children import EXIT_CANNOT_RUN, Backoff, Child, Loaded, Loader, fork
 from vrrpd.log import open_log
 from vrrpd.loop import INFINITY, Loop
@@ -64,6 +64,7 @@ class Guard:
         self.signals = process.SignalPipe(HANDLED)
         self.folder = os.path.join(setting.run_dir, will.FOLDER)
         self.will = will.Will(self.folder)
+        self.devices = vmacs.Devices(self.folder, self.tell)
         self.exit_code = 0
         # The other processes; a channel is None while its process does not run.
         self.vrrp: Child | None = None
@@ -113,7 +114,10 @@ class Guard:
         write_pid(self._pid_files[0], os.getpid())
         # A vrrp process may outlive its guard by the time that a planned departure takes.
         os.close(lock_pid_file(setting.vrrp_pid_file, PREDECESSOR_WAIT))
-        will.execute(will.left_behind(self.folder), self.log.write, only_present=True)
+        self.devices.load()
+        left = will.left_behind(self.folder)
+        will.execute(left, self.log.write, only_present=True, virtual=self.devices.names)
+        self._fit(self.loaded)
 
     def run(self) -> int:
         gc.collect()
@@ -125,6 +129,8 @@ class Guard:
     def _live(self) -> int:
         self.loop.watch(self.signals.fileno(), self._on_signals)
         self.loop.run(self._turn)
+        if self.setting.release_addresses:
+            self.devices.undo()
         for path in (self.setting.vrrp_pid_file, self.setting.pid_file):
             with contextlib.suppress(OSError):
                 os.unlink(path)
@@ -162,6 +168,15 @@ class Guard:
         if self.vrrp_channel is not None:
             self._model_id += 1
             self.vrrp_channel.send({"t": "model", "id": self._model_id}, [loaded.model])
+
+    def _fit(self, loaded: Loaded, running: bool = False) -> None:
+        """Have the virtual interfaces of a configuration; once it is running, those and no others."""
+        wanted = [vmacs.decode(device) for device in loaded.devices]
+        if running:
+            self.devices.keep(wanted)
+        causes = self.devices.fit(wanted, replace=running)
+        if self.vrrp_channel is not None and (wanted or causes):
+            self.vrrp_channel.send({"t": "refused", "causes": causes})
 
     def _adopt(self, loaded: Loaded) -> None:
         """From now on this is the configuration: for a successor of the vrrp process, and for scripts and mail."""
@@ -319,6 +334,7 @@ class Guard:
         if not self._ready:
             self._ready = True
             process.notify(f"READY=1\nMAINPID={os.getpid()}\nSTATUS=running with {self.setting.config}")
+        self._fit(self._candidate or self.loaded, running=True)
         changed = [str(name) for name in message.get("changed") or ()]
         asked, self._applying = self._applying, None
         if asked is None:
@@ -364,7 +380,7 @@ class Guard:
             self._execute_will()
 
     def _execute_will(self) -> None:
-        will.execute(list(self.will.records.values()), self.tell)
+        will.execute(list(self.will.records.values()), self.tell, virtual=self.devices.names)
         self.will.clear()
         self.will.save()
 
@@ -505,6 +521,7 @@ class Guard:
             self._answer(asked, {"ok": True, "diagnostics": loaded.diagnostics, "changed": []})
             self._next_reload()
             return
+        self._fit(loaded)
         self._applying, self._candidate = asked, loaded
         self._send_model(loaded)
 
@@ -636,6 +653,8 @@ class Guard:
                 self.loop.watch(child.fd, ended)
             if channel is not None:
                 self.loop.watch(channel.fileno(), read)
+        self.devices.load()
+        self._fit(self.loaded)
         process.admit_signals(HANDLED)
         os.close((state if "refused" in state else state["former"])["loaded"]["model_fd"])
         if "refused" in state:
@@ -672,6 +691,7 @@ _FROM_VRRP: dict[str, Callable[[Guard, ipc.Message], None]] = {
     "will": Guard._on_will,
     "applied": Guard._on_applied,
     "status": Guard._on_status,
+    "refit": lambda guard, message: guard._fit(guard.loaded, running=True),
     # ready, beat and stopped say no more than that it lives; how it ends is told by its pidfd
 }
 
@@ -717,7 +737,10 @@ def execute_will(setting: Setting) -> int:
     except Running as error:
         log.error(f"no will is executed: {error}")
         return EXIT_RUNNING
-    will.execute(will.left_behind(folder), log.write, only_present=True)
+    devices = vmacs.Devices(folder, log.write)
+    devices.load()
+    will.execute(will.left_behind(folder), log.write, only_present=True, virtual=devices.names)
+    devices.undo()
     for fd, path in zip(locks, (setting.pid_file, setting.vrrp_pid_file)):
         os.unlink(path)
         os.close(fd)

@@ -161,6 +161,9 @@ class Daemon:
             kind = message.get("t")
             if kind == "model" and len(fds) == 1:
                 self._apply(message, fds.pop(), now)
+            elif kind == "refused":
+                causes = {str(name): str(why) for name, why in dict(message.get("causes") or {}).items()}
+                self.executor.run(self.engine.refused(causes, now))
             elif kind == "stop":
                 self.stop(now)
             elif kind == "status":
@@ -172,6 +175,7 @@ class Daemon:
 
     def _apply(self, message: ipc.Message, fd: int, now: float) -> None:
         model: Model = pickle.loads(ipc.read_all(fd))  # made by the guard's own loader child
+        self._from_kernel(now)  # virtual interfaces that were made for this model are there
         known = set(self._routers())
         todo = self.engine.apply(model, now)
         self.source = {"path": str(model.path), "sha256": model.sha256, "loaded_at": time.time()}

@@ -13,10 +13,10 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
-from vrrpd.net import addresses, netlink
+from vrrpd.net import addresses, netlink, vmac
 from vrrpd.net.links import Links
 from vrrpd.net.sockets import AF_INET, Sender
 from vrrpd.vrrp import packet
@@ -102,30 +102,36 @@ class Will:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(path)
             return
-        data = {**_life(), "records": [encode(record) for record in self.records.values()]}
-        fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(fd, "w", encoding="ascii") as file:
-            json.dump(data, file)
-        os.rename(path + ".new", path)
+        write_file(path, {"records": [encode(record) for record in self.records.values()]})
+
+
+def write_file(path: str, data: dict[str, Any]) -> None:
+    """Data that counts for this boot and this network namespace only, in one piece or not at all."""
+    fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(fd, "w", encoding="ascii") as file:
+        json.dump({**_life(), **data}, file)
+    os.rename(path + ".new", path)
+
+
+def read_file(path: str) -> dict[str, Any]:
+    """What write_file left in this boot and this network namespace, else nothing."""
+    try:
+        with open(path, encoding="ascii") as file:
+            status = os.fstat(file.fileno())
+            data = json.load(file)
+    except (FileNotFoundError, ValueError):
+        return {}
+    if status.st_uid != os.geteuid() or status.st_mode & 0o077 or not isinstance(data, dict):
+        return {}
+    return data if {key: data.get(key) for key in _life()} == _life() else {}
 
 
 def left_behind(folder: str) -> list[Record]:
     """The records of a will file of this boot and this network namespace; the file is removed."""
     path = os.path.join(folder, FILE)
-    try:
-        with open(path, encoding="ascii") as file:
-            status = os.fstat(file.fileno())
-            data = json.load(file)
+    data = read_file(path)
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    except FileNotFoundError:
-        return []
-    except ValueError:
-        os.unlink(path)
-        return []
-    if status.st_uid != os.geteuid() or status.st_mode & 0o077 or not isinstance(data, dict):
-        return []
-    if {key: data.get(key) for key in _life()} != _life():
-        return []
     records = []
     for entry in data.get("records", ()):
         with contextlib.suppress(ValueError):
@@ -133,10 +139,12 @@ def left_behind(folder: str) -> list[Record]:
     return records
 
 
-def execute(records: Sequence[Record], log: Log, only_present: bool = False) -> None:
+def execute(records: Sequence[Record], log: Log, only_present: bool = False, virtual: Collection[str] = ()) -> None:
     """Resign for every router first, then take its addresses off. Errors are told, and never stop the rest.
 
     `only_present`: leave alone what no longer holds any of its addresses (a file found later, not a death seen).
+    `virtual`: our interfaces with a virtual MAC address. Resignations leave from the real one: a successor may be
+    there already, and its port must keep the other.
     """
     if not records:
         return
@@ -152,6 +160,7 @@ def execute(records: Sequence[Record], log: Log, only_present: bool = False) -> 
         due.append((record, here))
     _resign([record for record, _ in due], log)
     wanted = [held for _, here in due for held in here]
+    _silence(wanted, links, virtual)
     if wanted:
         requests = netlink.Requests()
         try:
@@ -181,6 +190,15 @@ def _resign(records: Iterable[Record], log: Log) -> None:
             sender.send(destination, datagram, advert.source, advert.ttl)
     for sender in senders.values():
         sender.close()
+
+
+def _silence(held: Iterable[Held], links: Links, virtual: Collection[str]) -> None:
+    """No IPv6 on these any more: its last words would turn the switches to us (executor.py)."""
+    for ifindex in {each.ifindex for each in held if len(each.address) == 16}:
+        name = links.hardware(ifindex)[0]
+        if name in virtual:
+            with contextlib.suppress(OSError):
+                vmac.set_ipv6(name, False)
 
 
 def _show(held: Held) -> str:

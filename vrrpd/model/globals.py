@@ -6,9 +6,23 @@ from dataclasses import dataclass
 
 from vrrpd.conf.schema import kw
 from vrrpd.conf.tree import Statement
-from vrrpd.conf.types import Address, Boolean, Custom, Flag, Integer, Invalid, Seconds, String, WordList, Words, integer
+from vrrpd.conf.types import (
+    Address,
+    Boolean,
+    Custom,
+    Flag,
+    Integer,
+    InterfaceName,
+    Invalid,
+    Seconds,
+    String,
+    WordList,
+    Words,
+    integer,
+)
 
 from .scripts import split_owner
+from .vmac import extra_if
 
 AF_INET, AF_INET6 = 2, 10
 LONGEST = 4294.967295  # keepalived counts microseconds in 32 bits
@@ -97,6 +111,14 @@ class GlobalDefs:
     )
     vrrp_garp_interval: float = kw(Seconds(0.000001, LONGEST), 0.0, "pause between gratuitous ARPs", unit="s")
     vrrp_gna_interval: float = kw(Seconds(0.000001, LONGEST), 0.0, "pause between neighbour adverts", unit="s")
+    vrrp_garp_extra_if: tuple[bool, float] = kw(
+        Custom(extra_if, "all seconds", 1, 2),
+        (False, 0.0),
+        "repeat announcements on virtual interfaces, 'all': on every one: [all] SECONDS, 0 for never",
+        also={"vrrp_vmac_garp_intvl": Custom(extra_if, "all seconds", 1, 2)},
+    )
+    vmac_prefix: str = kw(InterfaceName(), "", "first part of the names of virtual interfaces (default: vrrp)")
+    vmac_addr_prefix: str = kw(InterfaceName(), "", "the same for use_vmac_addr (default: vmac_prefix)")
     vrrp_min_garp: bool = kw(Boolean(), False, "one gratuitous ARP instead of two blocks of five")
     vrrp_down_timer_adverts: int = kw(Integer(1, 100), 3, "missed adverts before a takeover")
     vrrp_lower_prio_no_advert: bool = kw(Boolean(), False, "do not answer a lower advert with one of ours")

@@ -32,7 +32,6 @@ HOST = "it concerns this machine, not the instances: set it with the system's ow
 STATIC = "what does not move with an instance is left to the system's network configuration"
 TRACKING = "a failure would not be noticed, and the address would stay"
 FIREWALL = "no firewall rules are made"
-VMAC = "adverts and addresses would use the interface's own MAC address"
 STRICT = "its rules (no authentication, no_accept, ...) would not be applied"
 DAMPING = "a change of the link acts at once"
 OLD = "obsolete in keepalived too"
@@ -118,7 +117,7 @@ GLOBAL_DEFS = _rows(
     (WARNING, VALUE, "the file is read once, when the reload is asked for", "reload_file"),
     (WARNING, VALUE, PROCESSES, "tmp_config_directory config_save_dir umask max_auto_priority min_auto_priority_delay"),
     (WARNING, VALUE, PROCESSES, "process_name vrrp_process_name vrrp_priority vrrp_rt_priority"),
-    (WARNING, VALUE, PROCESSES, "vrrp_rlimit_rttime vrrp_rlimit_rtime vrrp_vmac_garp_intvl vrrp_cpu_affinity"),
+    (WARNING, VALUE, PROCESSES, "vrrp_rlimit_rttime vrrp_rlimit_rtime vrrp_cpu_affinity"),
     (WARNING, FLAG, PROCESSES, "process_names vrrp_no_swap"),
     (WARNING, VALUE, PROCESSES, "vrrp_netlink_cmd_rcv_bufs vrrp_netlink_monitor_rcv_bufs process_monitor_rcv_bufs"),
     (WARNING, BOOL, PROCESSES, "vrrp_netlink_cmd_rcv_bufs_force vrrp_netlink_monitor_rcv_bufs_force"),
@@ -126,8 +125,6 @@ GLOBAL_DEFS = _rows(
     (WARNING, VALUE, PROCESSES, "vrrp_rx_bufs_policy vrrp_rx_bufs_multiplier iproute_usr_dir iproute_etc_dir"),
     (WARNING, VALUE, FIREWALL, "vrrp_iptables vrrp_ipsets nftables nftables_priority"),
     (WARNING, FLAG, FIREWALL, "nftables_counters nftables_ifindex disable_local_igmp"),
-    (WARNING, VALUE, "addresses on other interfaces are announced once per change", "vrrp_garp_extra_if"),
-    (WARNING, VALUE, "there are no virtual MAC addresses", "vmac_prefix vmac_addr_prefix"),
     (WARNING, BOOL, "an owner that hears an owner follows RFC 9568", "vrrp_owner_ignore_adverts"),
     (WARNING, VALUE, "the instances start with the daemon", "vrrp_startup_delay vrrp_delay_after_boot"),
     (WARNING, FLAG, "such adverts are counted (vrid_err)", "log_unknown_vrids"),
@@ -138,8 +135,6 @@ GLOBAL_DEFS = _rows(
 VRRP_INSTANCE = _rows(
     (ERROR, BOOL, STRICT, "strict_mode"),
     (ERROR, VALUE, "give the interface by name", "vrf"),
-    (ERROR, VALUE, VMAC, "use_vmac use_ipvlan"),
-    (ERROR, FLAG, VMAC, "use_vmac_addr vmac_xmit_base"),
     (ERROR, FLAG, "packets to the addresses would be accepted", "no_accept"),
     (ERROR, Nested, "adverts would go without authentication", "auth_hmac"),
     (ERROR, LIST, TRACKING, "track_interface track_script track_file track_process track_bfd"),
@@ -148,7 +143,6 @@ VRRP_INSTANCE = _rows(
     (WARNING, FLAG, "without peers adverts go to the multicast group", "unicast_fault_no_peer"),
     (WARNING, FLAG, "an address that is missing puts the instance into FAULT in any case", "track_src_ip"),
     (WARNING, VALUE, "checksums of both kinds are accepted; v3_checksum_as_v2 chooses ours", "old_unicast_checksum"),
-    (WARNING, VALUE, "addresses on other interfaces are announced once per change", "garp_extra_if vmac_garp_intvl"),
     (WARNING, VALUE, "the election is that of RFC 9568", "timer_expired_backup"),
     (WARNING, BOOL, "an owner that hears an owner follows RFC 9568", "owner_ignore_adverts"),
     (WARNING, FLAG, "set net.ipv4.conf.<interface>.promote_secondaries", "promote_secondaries"),

@@ -13,6 +13,7 @@ from typing import Any
 from vrrpd.conf.schema import Binder, Bound
 from vrrpd.conf.source import Place, Problems
 
+from . import vmac
 from .blocks import BLOCKS
 from .globals import AF_INET, AF_INET6, GlobalDefs
 from .scripts import Script, insecure, program, user_exists
@@ -77,6 +78,7 @@ class Instance:
         self._election()
         self._authentication()
         self._destinations()
+        self._virtual_interface()
         self.values["garp_interval"] = self.defs.vrrp_garp_interval
         self.values["gna_interval"] = self.defs.vrrp_gna_interval
         return VrrpInstance(**self.values)
@@ -268,6 +270,15 @@ class Instance:
         if "mcast_group" not in values:
             values["mcast_group"] = self.defs.vrrp_mcast_group4 if family == AF_INET else self.defs.vrrp_mcast_group6
 
+    def _virtual_interface(self) -> None:
+        values = self.values
+        if values.get("vmac_xmit_base") and "vmac" not in values and "vmac" not in self.bound.tried:
+            self.problems.warning(self.at("vmac_xmit_base"), "vmac_xmit_base does nothing without use_vmac")
+        if values.get("vmac") and values["unicast_peer"] and not values.get("vmac_xmit_base"):
+            message = "unicast adverts leave from the interface itself, with its own MAC address"
+            self.problems.warning(self.at("vmac"), f"use_vmac: {message}", "say 'vmac_xmit_base' too")
+            values["vmac_xmit_base"] = True
+
 
 def _family(address: bytes) -> int:
     return AF_INET if len(address) == 4 else AF_INET6
@@ -289,6 +300,7 @@ def instances(blocks: list[Bound], defs: GlobalDefs, problems: Problems) -> list
             continue
         names[bound.name] = bound
         found.append(Instance(bound, defs, problems).resolved())
+    found = vmac.assign(found, names, defs, problems)
     _clashes(found, names, problems)
     _shared_addresses(found, names, problems)
     return found
@@ -370,6 +382,7 @@ def machine(blocks: list[Bound], found: list[VrrpInstance], interfaces: Interfac
     by_name = {bound.name: bound for bound in reversed(blocks)}
     for instance in found:
         bound = by_name[instance.name]
+        bases = {device.name: device.base for device in instance.devices}
         if instance.interface and instance.interface not in interfaces:
             problems.warning(
                 bound.places["interface"].place(1),
@@ -378,11 +391,11 @@ def machine(blocks: list[Bound], found: list[VrrpInstance], interfaces: Interfac
             )
         for field in ("virtual_ipaddress", "virtual_ipaddress_excluded"):
             for item, statement in zip(getattr(instance, field), bound.items.get(field, ())):
-                device = item.dev or instance.interface
-                if item.dev and item.dev not in interfaces:
+                device = bases.get(item.dev, item.dev) or instance.interface
+                if device != instance.interface and device not in interfaces:
                     place = statement.place(statement.words.index("dev") + 1)
-                    message = f"{field}: there is no {item.dev} on this machine"
-                    problems.warning(place, message, _among(item.dev, interfaces))
+                    message = f"{field}: there is no {device} on this machine"
+                    problems.warning(place, message, _among(device, interfaces))
                 if device in interfaces and not _within(item.address, interfaces[device], ours):
                     problems.warning(
                         statement.place(),

@@ -27,6 +27,7 @@ from vrrpd.conf.types import (
 
 from .globals import AF_INET, AF_INET6, LONGEST, REFRESH, lifetime
 from .scripts import Script, optional_command, script_type
+from .vmac import Device, extra_if, use_ipvlan, use_vmac
 
 __all__ = ["AF_INET", "AF_INET6", "Authentication", "Script", "UnicastPeer", "VirtualAddress", "VrrpInstance"]
 
@@ -39,7 +40,6 @@ UNSUPPORTED_OPTIONS = (
     "noprefixroute",
     "autojoin",
     "preferred_lft",
-    "use_vmac",
     "track_group",
 )
 
@@ -56,10 +56,11 @@ class VirtualAddress:
     label: str = ""
     dad: bool = False  # IPv6: run duplicate address detection (keyword -nodad; the default is to add with NODAD)
     no_track: bool = False  # its removal by somebody else is left alone
+    use_vmac: bool = False  # on a virtual interface of its own, which `dev` names once resolved
 
 
 def virtual_address(statement: Statement) -> VirtualAddress:
-    """`IP[/len] [brd IP|+|-] [dev IF] [scope S] [label L] [-nodad] [no_track]`, keywords in any order."""
+    """`IP[/len] [brd IP|+|-] [dev IF] [scope S] [label L] [-nodad] [no_track] [use_vmac]`, keywords in any order."""
     words = statement.words
     text, _, length = words[0].partition("/")
     packed = address(text, 0)
@@ -76,7 +77,7 @@ def _with_options(statement: Statement, packed: bytes, prefixlen: int) -> Virtua
     words = statement.words
     dev = label = ""
     broadcast: bytes | None = None
-    scope, dad, no_track = 0, False, False
+    scope, dad, no_track, vmac = 0, False, False, False
     index = 1
     while index < len(words):
         word = words[index]
@@ -99,6 +100,8 @@ def _with_options(statement: Statement, packed: bytes, prefixlen: int) -> Virtua
             dad, index = True, index + 1
         elif word == "no_track":
             no_track, index = True, index + 1
+        elif word == "use_vmac":
+            vmac, index = True, index + 1
         elif word in UNSUPPORTED_OPTIONS:
             raise Invalid(f"'{word}' is not supported yet", index, "the address cannot be added as it is meant")
         else:
@@ -106,7 +109,7 @@ def _with_options(statement: Statement, packed: bytes, prefixlen: int) -> Virtua
             raise Invalid(f"'{word}' is no option of an address", index, hint, VirtualAddress(packed, prefixlen, dev))
     if len(packed) == 16:
         label = ""  # labels belong to IPv4 (linux/if_addr.h IFA_LABEL)
-    return VirtualAddress(packed, prefixlen, dev, broadcast, scope, label, dad, no_track)
+    return VirtualAddress(packed, prefixlen, dev, broadcast, scope, label, dad, no_track, vmac)
 
 
 def _scope(word: str, index: int) -> int:
@@ -264,6 +267,25 @@ class VrrpInstance:
         unit="s",
         inherits="vip_lifetime",
         ours=True,
+    )
+    vmac: Device | None = kw(
+        Custom(use_vmac, "interface mac", 0, 5),
+        None,
+        "a virtual interface with the virtual MAC address bears the addresses: [NAME] [MAC]",
+        name="use_vmac",
+        also={"use_ipvlan": Custom(use_ipvlan, "interface address mode", 0, 4)},
+    )
+    vmac_xmit_base: bool = kw(Flag(True), False, "adverts leave from the interface itself, with its own MAC address")
+    use_vmac_addr: bool = kw(
+        Flag(True), False, "addresses with 'dev', or of the other family, get a virtual interface too"
+    )
+    devices: tuple[Device, ...] = ()  # all virtual interfaces, that of use_vmac first
+    garp_extra_if: tuple[bool, float] = kw(
+        Custom(extra_if, "all seconds", 1, 2),
+        (False, 0.0),
+        "repeat announcements on virtual interfaces, 'all': on every one: [all] SECONDS",
+        inherits="vrrp_garp_extra_if",
+        also={"vmac_garp_intvl": Custom(extra_if, "all seconds", 1, 2)},
     )
     accept: bool = kw(Flag(True), True, "packets to the addresses are accepted")
     notify_master: Script | None = kw(script_type(), None, "run on becoming MASTER", repeated=FIRST)

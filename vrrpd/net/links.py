@@ -15,7 +15,7 @@ from vrrpd.net import netlink
 from vrrpd.net.addresses import IFA_ADDRESS, IFA_F_DADFAILED, IFA_F_PERMANENT, IFA_F_TENTATIVE, IFA_LOCAL
 from vrrpd.net.netlink import RTM_DELADDR, RTM_DELLINK, RTM_NEWADDR, RTM_NEWLINK, Event
 
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU = 1, 3, 4
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK = 1, 3, 4, 5
 IFF_UP, IFF_LOOPBACK, IFF_RUNNING, IFF_NOARP = 0x1, 0x8, 0x40, 0x80
 
 _LINK = struct.Struct("=BxHiII")  # ifinfomsg: family, hardware type, index, flags, change mask
@@ -38,11 +38,12 @@ class Interface(NamedTuple):
     mac: bytes
     mtu: int
     arp: bool
+    lower: int  # the interface that a virtual one lies on
     addresses: tuple[Address, ...]  # in the kernel's order
 
 
 class _Entry:
-    __slots__ = ("addresses", "arp", "ifindex", "mac", "mortal", "mtu", "name", "up")
+    __slots__ = ("addresses", "arp", "ifindex", "lower", "mac", "mortal", "mtu", "name", "up")
 
     def __init__(self, ifindex: int) -> None:
         self.ifindex = ifindex
@@ -51,12 +52,13 @@ class _Entry:
         self.mac = b""
         self.mtu = 0
         self.arp = True
+        self.lower = 0
         self.addresses: dict[tuple[bytes, int], bool] = {}
         self.mortal: set[tuple[bytes, int]] = set()  # those that the kernel will drop one day
 
     def picture(self) -> Interface:
         addresses = tuple(Address(address, length, usable) for (address, length), usable in self.addresses.items())
-        return Interface(self.ifindex, self.name, self.up, self.mac, self.mtu, self.arp, addresses)
+        return Interface(self.ifindex, self.name, self.up, self.mac, self.mtu, self.arp, self.lower, addresses)
 
 
 class Changes(NamedTuple):
@@ -72,6 +74,7 @@ class Links:
     def __init__(self, own_port: int = -1) -> None:
         self._own_port = own_port
         self._entries: dict[int, _Entry] = {}
+        self._indexes: dict[str, int] = {}  # by name, the last that was heard; a rename leaves the old one behind
 
     def __iter__(self) -> Iterator[Interface]:
         return iter([entry.picture() for entry in self._entries.values()])
@@ -90,7 +93,9 @@ class Links:
 
     def find(self, name: str) -> int:
         """The index of the interface with this name, or 0."""
-        return next((entry.ifindex for entry in self._entries.values() if entry.name == name), 0)
+        ifindex = self._indexes.get(name, 0)
+        entry = self._entries.get(ifindex)
+        return ifindex if entry is not None and entry.name == name else 0
 
     def holds(self, ifindex: int, address: bytes, prefixlen: int) -> bool:
         entry = self._entries.get(ifindex)
@@ -107,7 +112,7 @@ class Links:
         for kind in (netlink.RTM_GETLINK, netlink.RTM_GETADDR):
             for event in netlink.dump(kind):
                 fresh._apply(event)
-        old, self._entries = self._entries, fresh._entries
+        old, self._entries, self._indexes = self._entries, fresh._entries, fresh._indexes
         gone = [index for index in old if index not in self._entries]
         changed = [
             index
@@ -166,7 +171,7 @@ class Links:
         if family == _AF_BRIDGE:
             return 0
         entry = self._entries.get(ifindex) or _Entry(ifindex)
-        before = (entry.name, entry.up, entry.mac, entry.mtu, entry.arp)
+        before = (entry.name, entry.up, entry.mac, entry.mtu, entry.arp, entry.lower)
         for kind, data in netlink.attributes(body[16:]):
             if kind == IFLA_IFNAME:
                 entry.name = bytes(data).rstrip(b"\0").decode(errors="replace")
@@ -174,11 +179,21 @@ class Links:
                 entry.mac = bytes(data)
             elif kind == IFLA_MTU:
                 entry.mtu = _U32.unpack(data)[0]
+            elif kind == IFLA_LINK:
+                entry.lower = _U32.unpack(data)[0]
         entry.up = flags & (IFF_UP | IFF_RUNNING) == IFF_UP | IFF_RUNNING
         entry.arp = not flags & (IFF_NOARP | IFF_LOOPBACK)
-        if ifindex in self._entries and before == (entry.name, entry.up, entry.mac, entry.mtu, entry.arp):
+        if ifindex in self._entries and before == (
+            entry.name,
+            entry.up,
+            entry.mac,
+            entry.mtu,
+            entry.arp,
+            entry.lower,
+        ):
             return 0  # statistics and the like
         self._entries[ifindex] = entry
+        self._indexes[entry.name] = ifindex
         return int(ifindex)
 
     def _address(self, kind: int, body: memoryview) -> tuple[int, tuple[bytes, int] | None]:

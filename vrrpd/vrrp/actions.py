@@ -3,7 +3,8 @@
 An engine call returns a sequence of these; the executor (vrrp_daemon.py) carries them out in this order
 within one turn: adverts, then one netlink batch, then gratuitous ARP / neighbour advertisements, then
 notices. That is keepalived's order when gaining MASTER (advert first, so that the old owner lets go of
-the address before we announce it). A new effect is one class here and one row in the executor.
+the address before we announce it). With a virtual MAC address the advert follows its router's addresses: it is what
+turns the switches to us, and from then on we must answer. A new effect is one class here and one row in the executor.
 """
 
 from __future__ import annotations
@@ -16,10 +17,14 @@ if TYPE_CHECKING:
 
 
 class SendAdvert(NamedTuple):
-    """Send `router.datagrams(priority)` now. Priority 0 resigns (RFC 9568 5.2.4)."""
+    """Send `router.datagrams(priority)` now. Priority 0 resigns (RFC 9568 5.2.4).
+
+    `yielding`: not from the virtual MAC address, which a switch must not find at our port any more.
+    """
 
     router: VirtualRouter
     priority: int
+    yielding: bool = False
 
 
 class AddAddresses(NamedTuple):
@@ -74,6 +79,10 @@ class RxLowerPriority(NamedTuple):
     priority: int
 
 
+class Refit(NamedTuple):
+    """A virtual interface is missing or not as configured: have them all looked at; they are heard of as links."""
+
+
 class Log(NamedTuple):
     """A line for the operator, already rate-limited. level: error, warning, info or debug."""
 
@@ -81,4 +90,6 @@ class Log(NamedTuple):
     message: str
 
 
-Action = Union[SendAdvert, AddAddresses, DelAddresses, RenewAddresses, Announce, Transition, RxLowerPriority, Log]
+Action = Union[
+    SendAdvert, AddAddresses, DelAddresses, RenewAddresses, Announce, Transition, RxLowerPriority, Refit, Log
+]

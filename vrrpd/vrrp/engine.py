@@ -11,21 +11,25 @@ router whose Active_Down_Timer is found more than one interval late listens once
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from math import inf
 from typing import Any, Protocol
 
 from vrrpd.model.diff import diff
+from vrrpd.model.vmac import Device
 from vrrpd.model.vrrp import AF_INET, VirtualAddress, VrrpInstance
-from vrrpd.vrrp.actions import Action
+from vrrpd.vrrp.actions import Action, Refit
 from vrrpd.vrrp.announce import Announcer
 from vrrpd.vrrp.checks import Memo, addressee, lists_our_addresses, other_addresses, other_checksum, validate
-from vrrpd.vrrp.links import InterfaceAddress, Link
+from vrrpd.vrrp.links import InterfaceAddress, Link, is_other
 from vrrpd.vrrp.packet import HEADER_LENGTH, AdvertSpec, Buffer, PacketError
 from vrrpd.vrrp.records import text
 from vrrpd.vrrp.router import INIT, MASTER, Heard, State, VirtualRouter
-from vrrpd.vrrp.timers import Timers
+from vrrpd.vrrp.timers import Timer, Timers
 
 __all__ = ["AdvertSpec", "Engine", "InterfaceAddress", "Link", "State", "VirtualRouter"]
+
+REFIT_GAP = 2.0  # between two requests for virtual interfaces
 
 
 class Configuration(Protocol):
@@ -48,8 +52,12 @@ class Engine:
         self._timers = Timers()
         self._announcer = Announcer(self._timers)
         self._links: dict[str, Link] = {}
+        self._names: dict[int, str] = {}  # of these, by interface index
         self._table: dict[tuple[int, int, int], VirtualRouter] = {}  # (ifindex, family, vrid)
         self._on_interface: dict[str, list[VirtualRouter]] = {}
+        self._on_device: dict[str, list[VirtualRouter]] = {}  # those with virtual interfaces, by these and their bases
+        self._refused: dict[str, str] = {}  # virtual interface -> why it could not be made
+        self._refit = Timer(self._look_again)
         self._keepers: dict[bytes, list[VirtualRouter]] = {}  # virtual address -> who may hold it
         self._virtual: dict[str, frozenset[bytes]] = {}  # interface -> all virtual addresses on it
 
@@ -129,6 +137,8 @@ class Engine:
         self._index()
         for interface in self._on_interface:
             actions += self._refresh(interface, now)
+        if not self.stopping:
+            actions += self._fit(self.routers.values(), now)
         for router in new:
             if self._in_maintenance:
                 actions += router.maintenance(True, now)
@@ -137,10 +147,12 @@ class Engine:
         return actions
 
     def _index(self) -> None:
-        self._on_interface = {}
+        self._on_interface, self._on_device = {}, {}
         self._keepers = {}
         for router in self.routers.values():
             self._on_interface.setdefault(router.cfg.interface, []).append(router)
+            for name in {name for device in router.cfg.devices for name in (device.name, device.base)}:
+                self._on_device.setdefault(name, []).append(router)
             for entry in router.addresses:
                 self._keepers.setdefault(entry.address, []).append(router)
         self._virtual = {
@@ -168,13 +180,19 @@ class Engine:
     def link(self, link: Link, now: float) -> Sequence[Action]:
         """The full current picture of one interface: at start, and whenever anything of it changes."""
         actions: list[Action] = []
-        for name, known in list(self._links.items()):
-            # Renamed, or deleted and made again: both are another interface to those who live on it.
-            if (known.ifindex == link.ifindex) != (name == link.name):
-                del self._links[name]
-                actions += self._rebind(name, now)
+        # Renamed, or deleted and made again: both are another interface to those who live on it.
+        name = self._names.get(link.ifindex, link.name)
+        if name != link.name and name in self._links:
+            del self._links[name]
+            actions += self._rebind(name, now)
         former = self._links.get(link.name)
+        if former is not None and former.ifindex != link.ifindex:
+            self._names.pop(former.ifindex, None)
+            del self._links[link.name]
+            actions += self._rebind(link.name, now)
+            former = None
         self._links[link.name] = link
+        self._names[link.ifindex] = link.name
         if former is None:
             self._index_table()
         actions += self._refresh(link.name, now)
@@ -182,11 +200,10 @@ class Engine:
 
     def unlink(self, ifindex: int, now: float) -> Sequence[Action]:
         """The interface is gone."""
-        for name, known in self._links.items():
-            if known.ifindex == ifindex:
-                del self._links[name]
-                return self._rebind(name, now)
-        return ()
+        name = self._names.pop(ifindex, "")
+        if self._links.pop(name, None) is None:
+            return ()
+        return self._rebind(name, now)
 
     def _rebind(self, interface: str, now: float) -> Sequence[Action]:
         self._index_table()
@@ -196,8 +213,50 @@ class Engine:
         actions: list[Action] = []
         link, virtual = self._links.get(interface), self._virtual.get(interface, frozenset())
         for router in self._on_interface.get(interface, ()):
-            actions += router.set_link(link, virtual, now)
+            vmac = router.cfg.vmac
+            if vmac is None:
+                actions += router.set_link(link, virtual, now)
+            else:
+                device = self._links.get(vmac.name)
+                actions += router.set_link(link, virtual, now, device, self._refused.get(vmac.name, ""))
+        if interface in self._on_device:
+            actions += self._refresh_devices(interface, now)
         return actions
+
+    # ---- virtual interfaces ----------------------------------------------------------------------------------
+
+    def _refresh_devices(self, interface: str, now: float) -> Sequence[Action]:
+        """A virtual interface, or the one below it, is another now."""
+        actions: list[Action] = []
+        concerned = self._on_device[interface]
+        for router in concerned:
+            vmac = router.cfg.vmac
+            if vmac is not None and vmac.name == interface:
+                base = router.cfg.interface
+                link, virtual = self._links.get(base), self._virtual.get(base, frozenset())
+                device, refused = self._links.get(interface), self._refused.get(interface, "")
+                actions += router.set_link(link, virtual, now, device, refused)
+        return actions if self.stopping else [*actions, *self._fit(concerned, now)]
+
+    def _fit(self, routers: Iterable[VirtualRouter], now: float) -> Sequence[Action]:
+        """Ask for what these lack, once, and again after a while for as long as anything is missing."""
+        if self._refit.deadline != inf or not any(self._lacks(device) for r in routers for device in r.cfg.devices):
+            return ()
+        self._timers.set(self._refit, now + REFIT_GAP)
+        return (Refit(),)
+
+    def _lacks(self, device: Device) -> bool:
+        base, link = self._links.get(device.base), self._links.get(device.name)
+        return base is not None and (link is None or is_other(device, base, link))
+
+    def _look_again(self, now: float, due: float) -> Sequence[Action]:
+        return () if self.stopping else self._fit(self.routers.values(), now)
+
+    def refused(self, causes: Mapping[str, str], now: float) -> Sequence[Action]:
+        """Which virtual interfaces cannot be made, and why: the routers that need them say so in FAULT."""
+        concerned = {*self._refused, *causes}
+        self._refused = dict(causes)
+        return [action for name in concerned if name in self._on_device for action in self._refresh_devices(name, now)]
 
     def address_removed(self, ifindex: int, address: bytes, prefixlen: int, now: float) -> Sequence[Action]:
         """Somebody else took an address off: whoever should hold it puts it back."""

@@ -14,6 +14,7 @@ from vrrpd.vrrp.packet import ADDRESS_LENGTH, AUTH_NONE, AUTH_SIMPLE, AdvertSpec
 if TYPE_CHECKING:
     from collections.abc import Container
 
+    from vrrpd.model.vmac import Device
     from vrrpd.model.vrrp import VrrpInstance
 
 
@@ -37,6 +38,7 @@ class Link(NamedTuple):
     mac: bytes
     mtu: int = 1500
     arp: bool = True
+    lower: int = 0
     addresses: tuple[InterfaceAddress, ...] = ()
 
 
@@ -53,6 +55,8 @@ def source_address(cfg: VrrpInstance, link: Link, virtual: Container[bytes]) -> 
     over IPv6 the kernel must have it, over IPv4 we write the header and keepalived asks nothing either.
     """
     configured = cfg.unicast_src_ip if cfg.unicast_peer else cfg.mcast_src_ip
+    if cfg.vmac is not None and cfg.vmac.address:
+        return cfg.vmac.address  # it lies on the ipvlan, whose MAC address is that of this interface
     if configured and cfg.family == AF_INET:
         return configured
     width = ADDRESS_LENGTH[cfg.family]
@@ -80,6 +84,20 @@ def link_faults(cfg: VrrpInstance, link: Link | None, source: bytes | None) -> s
     if cfg.unicast_src_ip and cfg.unicast_peer:
         return {f"interface {cfg.interface} does not have unicast_src_ip, or it is not usable yet"}
     return {f"interface {cfg.interface} has no usable IPv6 link-local address"}
+
+
+def device_faults(device: Device, base: Link, link: Link | None, refused: str) -> set[str]:
+    """Why the virtual interface cannot bear the addresses. `base` is up."""
+    if link is None:
+        return {refused or f"interface {device.name} does not exist"}
+    if is_other(device, base, link):
+        return {refused or f"interface {device.name} is not the one of use_vmac"}
+    return set() if link.up else {f"interface {device.name} is down"}
+
+
+def is_other(device: Device, base: Link, link: Link) -> bool:
+    """Made by somebody else, or on an interface that has another name by now."""
+    return link.lower != base.ifindex or (bool(device.mac) and link.mac != device.mac)
 
 
 def advert_spec(cfg: VrrpInstance, source: bytes) -> AdvertSpec:

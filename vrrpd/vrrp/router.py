@@ -34,11 +34,12 @@ from math import inf
 from typing import NamedTuple
 
 from vrrpd.model.vrrp import VirtualAddress, VrrpInstance
+from vrrpd.vrrp import frames
 from vrrpd.vrrp.actions import Action, AddAddresses, DelAddresses, RxLowerPriority, SendAdvert, Transition
 from vrrpd.vrrp.announce import Announcer
 from vrrpd.vrrp.checks import NO_MEMO
 from vrrpd.vrrp.duties import Duties
-from vrrpd.vrrp.links import Link, advert_spec, link_faults, source_address
+from vrrpd.vrrp.links import Link, advert_spec, device_faults, link_faults, source_address
 from vrrpd.vrrp.packet import Advert, datagrams
 from vrrpd.vrrp.records import Records, duration, text
 from vrrpd.vrrp.timers import Timer, Timers
@@ -89,16 +90,17 @@ class VirtualRouter:
     """One vrrp_instance at work. The engine owns it; the executor reads name, cfg, spec, link and datagrams."""
 
     __slots__ = (
-        "_datagrams", "_steady", "_timers",
+        "_datagrams", "_frames", "_steady", "_timers",
         "addresses", "advert_rcvd", "advert_sent", "advertised", "cfg", "counters", "delay_timer", "duties", "faults",
         "heard", "last_transition", "leaving", "link", "master_adver_int", "master_down_interval", "memo", "name",
         "outbids", "peer_pseudo_header", "priority", "records", "resigned", "siblings", "skew_time", "spec", "state",
-        "timer", "yielding_until",
+        "timer", "virtual_mac", "yielding_until",
     )  # fmt: skip
 
     def __init__(self, cfg: VrrpInstance, timers: Timers, announcer: Announcer) -> None:
         self._timers = timers
         self._datagrams: dict[int, tuple[tuple[bytes, bytes], ...]] = {}
+        self._frames: dict[int, tuple[bytes, ...]] = {}
         self._steady: tuple[Action, ...] = ()  # what a MASTER does at each Adver_Timer, made once
         self.records = Records(cfg.name)
         self.counters = self.records.counters
@@ -132,6 +134,8 @@ class VirtualRouter:
         self.priority = cfg.priority
         self.addresses = cfg.virtual_ipaddress + cfg.virtual_ipaddress_excluded
         self.advertised = sorted(entry.address for entry in cfg.virtual_ipaddress)
+        # What adverts leave from instead of the interface's own MAC address, b"" for nothing.
+        self.virtual_mac = cfg.vmac.mac if cfg.vmac is not None and not cfg.vmac_xmit_base else b""
         self.spec = advert_spec(cfg, source)
         self._spec_changed()
         if not learned or cfg.version == 2:
@@ -140,6 +144,7 @@ class VirtualRouter:
 
     def _spec_changed(self) -> None:
         self._datagrams.clear()
+        self._frames.clear()
         self._steady = (SendAdvert(self, self.priority),)
         self.memo = NO_MEMO
 
@@ -161,12 +166,31 @@ class VirtualRouter:
             ready = self._datagrams[priority] = datagrams(self.spec, priority)
         return ready
 
+    def frames(self, priority: int) -> tuple[bytes, ...]:
+        """The same as frames from the virtual MAC address."""
+        ready = self._frames.get(priority)
+        if ready is None:
+            mac, source = self.virtual_mac, self.spec.source
+            ready = tuple(frames.advert(mac, source, to, datagram) for to, datagram in self.datagrams(priority))
+            self._frames[priority] = ready
+        return ready
+
     def owns(self, address: VirtualAddress) -> bool:
         """Is it for us to announce and keep this address now?"""
         return self.state is MASTER and not self.leaving and address in self.addresses
 
-    def set_link(self, link: Link | None, virtual: frozenset[bytes], now: float) -> Sequence[Action]:
-        """The current picture of our interface, and the virtual addresses that are nobody's primary one."""
+    def set_link(
+        self,
+        link: Link | None,
+        virtual: frozenset[bytes],
+        now: float,
+        device: Link | None = None,
+        refused: str = "",
+    ) -> Sequence[Action]:
+        """The current picture of our interface, and the virtual addresses that are nobody's primary one.
+
+        `device` is that of our virtual interface; `refused` says why it could not be made.
+        """
         former, self.link = self.link, link
         source = source_address(self.cfg, link, virtual) if link else None
         if source and source != self.spec.source:
@@ -174,6 +198,8 @@ class VirtualRouter:
             self.spec = self.spec._replace(source=source)
             self._spec_changed()
         faults = link_faults(self.cfg, link, source)
+        if self.cfg.vmac is not None and link is not None and link.up:
+            faults |= device_faults(self.cfg.vmac, link, device, refused)
         if MAINTENANCE in self.faults:
             faults.add(MAINTENANCE)
         actions = self._set_faults(faults, now)
@@ -424,7 +450,8 @@ class VirtualRouter:
             )
         # keepalived only with higher_prio_send_advert. Always here: after a healed partition the winner may
         # never have heard of us, while the neighbours' caches point at us; our last advert makes it announce.
-        actions = [*self.advertise(), DelAddresses(self, self.addresses)]
+        self.advert_sent += 1
+        actions: list[Action] = [SendAdvert(self, self.priority, True), DelAddresses(self, self.addresses)]
         if advert.priority == self.priority == OWNER and not self.records.hushed("owner", now):
             actions += self.records.line("error", "owner", f"{text(source)} claims priority 255 as we do")
         actions += self._become_backup(reason, now, Heard(source, advert.priority, now), advert.adver_int)
@@ -492,16 +519,21 @@ class VirtualRouter:
     # ---- entering and leaving states -------------------------------------------------------------------------
 
     def _become_master(self, reason: str, now: float) -> list[Action]:
-        """keepalived's order: the advert first, so that the old owner lets go before we announce."""
+        """keepalived's order: the advert first, so that the old owner lets go before we announce.
+
+        With a virtual MAC address it is the advert that turns the switches: the address must be there by then, and
+        nobody hears of it before.
+        """
         cfg = self.cfg
         entered = self._enter(MASTER, reason, now)
         self.master_adver_int = cfg.advert_int  # what was learned from the former master is its own
         self._recompute()
         self.counters["become_master"] += 1
         self._timers.set(self.timer, now + cfg.advert_int)
-        actions = [*self.advertise()]
+        advert = self.advertise()
+        actions: list[Action] = [AddAddresses(self, self.addresses)] if self.addresses else []
+        actions = [*actions, *advert] if self.virtual_mac else [*advert, *actions]
         if self.addresses:
-            actions.append(AddAddresses(self, self.addresses))
             actions += self.duties.begin(self.addresses, now)
         actions.append(entered)
         return actions

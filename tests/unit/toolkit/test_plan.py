@@ -341,8 +341,8 @@ FINDINGS: dict[str, tuple[Change, list[str]]] = {
         ],
     ),
     "keyword that vrrpd does not know yet": (
-        override("lb1", use_vmac="vrrp.51"),
-        [f"lb1: {VI}.use_vmac: keepalived knows this keyword, vrrpd does not yet: remove it"],
+        override("lb1", vrf="red"),
+        [f"lb1: {VI}.vrf: keepalived knows this keyword, vrrpd does not yet: remove it"],
     ),
     "override of no instance": (
         host("lb2", vrrpd_overrides={"VI_2": {"interface": "eth1"}}),
