@@ -187,8 +187,11 @@ class Reader:
             yield from self._insert(line, several, stack)
             return
         expanded = self._substituted(line)
-        if expanded.text.lstrip()[:1] in ("@", "~", "$") and expanded.text != line.text:
-            yield from self._line([expanded], stack)
+        leads = expanded.text.lstrip()[:1] in ("@", "~", "$") and expanded.text != line.text
+        if leads and not self._circular:
+            if len(stack) > MAX_DEPTH:
+                raise _TooMuch(line, f"this line needs more than {MAX_DEPTH} rounds of substitution")
+            yield from self._line([expanded], (*stack, ""))
         else:
             yield self._counted(expanded)
 
@@ -238,7 +241,7 @@ class Reader:
         marks: list[tuple[int, int, int, int]] = []
         pieces: list[str] = []
         length = position = 0
-        self._replacements = 0
+        self._replacements, self._circular = 0, False
         for match in REFERENCE.finditer(line.text):
             value = self._value(match, line, ())
             if value is None:
@@ -262,6 +265,7 @@ class Reader:
             return self._predefined(name, arguments) if match.group("braced") else None
         self._replacements += 1
         if name in stack:
+            self._circular = True
             self.problems.error(line.place(), f"the definition ${name} contains itself")
             return None
         if self._replacements > MAX_REPLACEMENTS:
@@ -348,6 +352,9 @@ class Reader:
             argument = argument[1:-1]
         if not argument:
             self.problems.survivable(place, f"{word} needs a file name")
+            return
+        if "\0" in argument:
+            self.problems.survivable(place, f"{word}: a file name cannot contain a NUL character")
             return
         checks = self._checks | frozenset(VARIANTS.get(word, ()))
         for path in self._matches(argument, line.source, checks, place):

@@ -218,6 +218,7 @@ class Instance:
         if not blocks:
             return
         last = blocks[-1]
+        tried = {keyword for bound in blocks for keyword in bound.tried}
         kind = merged.get("auth_type", "")
         if self.values["version"] == 3:
             self.problems.survivable(
@@ -226,14 +227,14 @@ class Instance:
                 "remove the block, or set 'version 2' on every node",
             )
         elif kind == "AH":
-            place = last.places["auth_type"].place(1)
+            place = next(bound.places["auth_type"].place(1) for bound in reversed(blocks) if "auth_type" in bound.places)
             self.problems.survivable(place, "auth_type: AH is not supported yet", "use PASS on every node")
-        elif not kind and "auth_type" in last.tried:
+        elif not kind and "auth_type" in tried:
             return  # a bad value, reported
         elif merged.get("auth_pass") and kind != "PASS":
             message = "auth_pass without auth_type: adverts go without authentication"
             self.problems.warning(last.statement.place(), message, "add 'auth_type PASS'")
-        elif kind == "PASS" and "auth_pass" in last.tried and "auth_pass" not in merged:
+        elif kind == "PASS" and "auth_pass" in tried and "auth_pass" not in merged:
             return
         elif kind == "PASS" and not merged.get("auth_pass"):
             self.problems.survivable(last.statement.place(), "authentication: 'auth_pass' is missing")

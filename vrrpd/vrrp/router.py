@@ -211,7 +211,8 @@ class VirtualRouter:
         """A reload changed something, but not what we are: apply the difference, go on (no priority 0)."""
         old, old_spec, old_down = self.cfg, self.spec, self.master_down_interval
         old_priority, old_addresses = self.priority, self.addresses
-        self._configure(cfg, old_spec.source, self.state is BACKUP and self.master_adver_int != old.advert_int)
+        # Whoever has heard a master goes on counting in that one's interval (RFC 9568 6.4.2), not in its own new one.
+        self._configure(cfg, old_spec.source, self.state is BACKUP and self.heard is not None)
         if self.state is BACKUP:
             if not self.resigned:  # keepalived shifts the running timer
                 self._timers.set(self.timer, max(now, self.timer.deadline + self.master_down_interval - old_down))

@@ -1,0 +1,223 @@
+"""What happens in one history, as plain data: the hosts, their configurations, the network, and every event with its
+time. A history is drawn from a seed, or read from a file that was kept; any event may be left out and it is a history
+still, so that a failing one can be made small.
+
+Times are seconds of the true clock. `interval` is the unit that they were drawn in, the longest advert_int at the
+start. Events are (at, kind, arguments...):
+
+    cut DURATION SENDERS RECEIVERS      nothing of these hosts reaches those; both ways when asked for twice
+    noise DURATION LOSS DELAY TWICE     of every datagram: lost with this probability, later by up to this (and so out
+                                        of order), sent twice with this probability
+    link HOST DURATION                  its interface is down
+    stop HOST BACK                      planned stop; started again after BACK seconds, 0 for never
+    crash HOST BACK REACTION            the vrrp process dies; the guard executes the will, and starts another
+    adopt HOST REACTION                 the vrrp process dies; the guard's next one adopts what it had
+    kill HOST BACK LIFETIME             everything dies and nobody executes the will; addresses end after LIFETIME
+    power HOST BACK                     the host is off, its addresses with it
+    hang HOST DURATION ADOPT            the vrrp process does not run; the guard fences it when that takes too long
+    freeze HOST DURATION                nothing of ours runs, the kernel answers
+    suspend HOST DURATION               the whole machine does not run, its clock does
+    maintenance HOST DURATION           out of service
+    handover HOST ROUTER                MASTER given away
+    reload HOST ROUTER WHAT VALUE       priority, preempt or preempt_delay of one host; nothing: the same once more
+    interval ROUTER VALUE LATER         advert_int of a router, host after host, each LATER after the one before
+    vips ROUTER COUNT LATER             as many addresses from now on, host after host
+    lost HOST ROUTER                    somebody takes an address off
+    junk HOST ROUTER                    datagrams that no router may act on
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from random import Random
+from typing import Any
+
+OPERATOR = ("stop", "maintenance", "handover", "reload", "vips", "junk")
+FAULTS = (
+    "cut",
+    "cut",
+    "cut",
+    "noise",
+    "noise",
+    "link",
+    "crash",
+    "adopt",
+    "kill",
+    "power",
+    "hang",
+    "freeze",
+    "suspend",
+    "lost",
+)
+
+Event = tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Router:
+    """One virtual router on every host; lists have one element for each host."""
+
+    version: int
+    ipv6: bool
+    unicast: bool
+    password: bool
+    vips: int
+    interval: list[float]
+    priority: list[int]
+    preempt: list[bool]
+    preempt_delay: list[float]
+    master: list[bool]  # state MASTER
+
+
+@dataclass(frozen=True)
+class History:
+    seed: int
+    interval: float
+    delay: float  # longest on the network when nothing is wrong with it
+    boot: list[float]
+    drift: list[float]  # a host's clock runs this much too fast
+    routers: list[Router]
+    events: list[Event]
+
+    @property
+    def calm(self) -> bool:
+        """Without a fault: only what an operator does."""
+        return all(event[1] in OPERATOR for event in self.events)
+
+    def to_json(self) -> str:
+        """One line for each router and event, to be read and to be compared."""
+        data = asdict(self)
+        lines = [
+            f'  "{name}": [\n' + ",\n".join("    " + json.dumps(item) for item in value) + "\n  ]"
+            if name in ("routers", "events") and value
+            else f'  "{name}": {json.dumps(value)}'
+            for name, value in data.items()
+        ]
+        return "{\n" + ",\n".join(lines) + "\n}\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> History:
+        data = json.loads(text)
+        data["routers"] = [Router(**router) for router in data["routers"]]
+        data["events"] = [tuple(event) for event in data["events"]]
+        return cls(**data)
+
+
+def draw(seed: int) -> History:
+    """The history of this seed."""
+    dice = Random(seed)
+    count = dice.choice((2, 2, 3, 3, 4))
+    version2 = dice.random() < 0.4
+    interval = dice.choice((1.0, 1.0, 2.0)) if version2 else dice.choice((0.01, 0.1, 0.1, 1.0))
+    routers = [
+        _router(dice, count, version2 and dice.random() < 0.8, interval) for _ in range(dice.choice((1, 1, 2, 3)))
+    ]
+    calm = dice.random() < 0.2
+    number = dice.randrange(4) if calm else 1 + dice.randrange(7)
+    span = interval * dice.choice((6, 12, 20))
+    start = interval * (5 if dice.random() < 0.7 else 0)
+    kinds = OPERATOR if calm else FAULTS + OPERATOR + ("interval",)
+    # Several things at nearly the same time are where the surprises are.
+    moments = [start + dice.random() * span for _ in range(1 + number // 2)]
+    events = []
+    for _ in range(number):
+        at = max(0.0, dice.choice(moments) + dice.choice((0.0, dice.random(), dice.random() * 0.05)) * interval)
+        events += _event(dice, dice.choice(kinds), at, count, routers, interval)
+    if calm:
+        events = _apart(events, interval)
+    return History(
+        seed=seed,
+        interval=interval,
+        delay=min(min(router.interval) for router in routers) * dice.choice((0.003, 0.02, 0.05)),
+        boot=[0.0 if dice.random() < 0.3 else dice.random() * 4 * interval for _ in range(count)],
+        drift=[dice.uniform(-0.01, 0.01) for _ in range(count)],
+        routers=routers,
+        events=sorted(events, key=lambda event: event[0]),
+    )
+
+
+def _router(dice: Random, count: int, version2: bool, interval: float) -> Router:
+    ipv6 = not version2 and dice.random() < 0.4
+    mixed = not version2 and dice.random() < 0.15
+    pool = dice.choice(
+        ([100], [200, 190, 180, 170], [101, 100, 100, 99], [255, 200, 100, 1], [254, 1], [255, 255, 100])
+    )
+    preempt = dice.choice((True, True, False, None))
+    delayed = dice.random() < 0.25
+    priority = [dice.choice(pool) for _ in range(count)]
+    return Router(
+        version=2 if version2 else 3,
+        ipv6=ipv6,
+        unicast=dice.random() < 0.25,
+        password=version2 and dice.random() < 0.3,
+        vips=dice.choice((1, 1, 2, 3)),
+        interval=[max(0.01, interval * dice.choice((0.5, 1, 1))) if mixed else interval for _ in range(count)],
+        priority=priority,
+        preempt=[preempt if preempt is not None else dice.random() < 0.5 for _ in range(count)],
+        preempt_delay=[
+            round(dice.random() * 6 * interval, 3) if delayed and dice.random() < 0.6 else 0.0 for _ in priority
+        ],
+        master=[dice.random() < 0.5 for _ in range(count)],
+    )
+
+
+def _event(dice: Random, kind: str, at: float, hosts: int, routers: list[Router], unit: float) -> list[Event]:
+    at = round(at, 6)
+    host, router = dice.randrange(hosts), dice.randrange(len(routers))
+    length = round(unit * dice.choice((0.3, 1, 2, 3, 4, 6)) * (0.5 + dice.random()), 6)
+    back = 0.0 if dice.random() < 0.25 else round(max(length, 2.6 * unit), 6)
+    reaction = round(unit * dice.choice((0.001, 0.02, 0.1)), 6)
+    later = round(unit * dice.choice((0.0, 0.1, 0.7)), 6)
+    if kind == "cut":
+        side = [number for number in range(hosts) if dice.random() < 0.5] or [host]
+        other = [number for number in range(hosts) if number not in side] or [host]
+        shape = dice.random()
+        if shape < 0.3:
+            return [(at, kind, length, side, other)]
+        healed = length if shape < 0.7 else round(length * (0.5 + dice.random()), 6)
+        return [(at, kind, length, side, other), (at, kind, healed, other, side)]
+    if kind == "noise":
+        loss, twice = dice.choice((0.0, 0.1, 0.4, 0.8)), dice.choice((0.0, 0.3))
+        return [(at, kind, length, loss, round(unit * dice.choice((0.0, 0.2, 2.0)), 6), twice)]
+    if kind in ("link", "freeze", "suspend", "maintenance"):
+        return [(at, kind, host, length)]
+    if kind in ("stop", "power"):
+        return [(at, kind, host, back)]
+    if kind == "crash":
+        return [(at, kind, host, round(length / 3, 6), reaction)]
+    if kind == "adopt":
+        return [(at, kind, host, reaction)]
+    if kind == "kill":
+        return [(at, kind, host, back, round(unit * (2 + 4 * dice.random()), 6))]
+    if kind == "hang":
+        return [(at, kind, host, length, dice.random() < 0.5)]
+    if kind == "handover":
+        return [(at, kind, host, router)]
+    if kind == "reload":
+        what = dice.choice(("priority", "priority", "preempt", "preempt_delay", "nothing"))
+        value = {"priority": dice.choice((1, 99, 100, 101, 200, 254)), "preempt": dice.random() < 0.5}
+        value["preempt_delay"] = dice.choice((0.0, round(unit * 2 * dice.random(), 3)))
+        return [(at, kind, host, router, what, value.get(what, 0))]
+    if kind == "interval":
+        factor = dice.choice((1, 2, 3)) if routers[router].version == 2 else dice.choice((0.5, 1, 2))
+        value = factor * 1.0 if routers[router].version == 2 else max(0.01, round(unit * factor, 2))
+        return [(at, kind, router, value, later)]
+    if kind == "vips":
+        return [(at, kind, router, dice.choice((1, 2, 3)), later)]
+    return [(at, kind, host, router)]
+
+
+def _apart(events: list[Event], unit: float) -> list[Event]:
+    """An operator does one thing, looks whether it worked, and does the next."""
+    spaced: list[Event] = []
+    at = 6 * unit
+    for event in sorted(events, key=lambda event: event[0]):
+        spaced.append((round(at + event[0] % unit, 6), *event[1:]))
+        at += 12 * unit
+    return spaced
+
+
+def without(history: History, number: int) -> History:
+    """The same without one of its events."""
+    return replace(history, events=history.events[:number] + history.events[number + 1 :])

@@ -1,0 +1,372 @@
+"""What must hold in every history, whatever happens in it. A breach raises `Violation`.
+
+An owner of an address is a host whose kernel has it. D is the longest delay of the healthy network, I the longest
+advert_int that the router's hosts have at that moment or had before, all of it stretched by the drift of the clocks.
+
+1. Settled: once the network is whole, every process runs and nothing has been asked of anybody for 3 I + skew, each
+   address has exactly one owner, if there is a host that may be; and one at least from then on. After a handover
+   the former owner keeps back for two of its down intervals, so that this counts from their end.
+   When all of them preempt without delay, it is in the end the one with the highest priority.
+
+2. Two owners, for each pair: of two that run, one yields I + D after the last of these: they both got it; a datagram
+   from the better one to the other was lost, late, or refused since their configurations did not agree; one of them
+   was started, stalled, cut off or configured anew. That bound is both directions of a healed partition: whether the
+   better or the lesser one speaks first, the better one's next advert ends it.
+   - A lame duck (it has resigned and still answers): any advert of the other one ends it, so that the same bound
+     holds; and without one it ends skew + 1.5 I after it resigned, at priority 1 nearly 2.5 I (in v2 the skew is
+     at most one second).
+   - Killed without a will, or stalled: no bound but its own end: the will (crash: reaction of the guard), the fence
+     (2.5 adverts), the lifetime of its addresses, its next start, its next turn.
+   - A host that was fenced, killed or has lost its interface counts as stalled until it is in order again.
+
+3. No needless takeover: nobody takes over who was delivered a valid advert less than three intervals ago (its
+   sender's in v3, its own in v2), unless that was followed by priority 0, or it outbids the sender and preempts.
+   Nobody who slept for longer than its down interval and one more takes over before it has listened for one.
+   Nobody who is MASTER yields but to an advert that outranks it, or by wish of the operator, or for a fault.
+
+4. A MASTER that runs is never silent for longer than its interval; whatever others send it.
+
+5. A state and its addresses belong together: MASTER has all of them, anybody else none. (An owner's, priority 255,
+   may be on the interface for other reasons and are left alone.)
+
+6. Without a fault there is no gap: from priority 0 to the successor's first advert the address is answered, if there
+   is a successor; a reload does not move it at all.
+
+7. The segment hears the owner last: a client that hears every announcement ends up with the owner, unless one of two
+   owners left and its last word to the other one was lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from simulator import text
+
+from vrrpd.model.vrrp import VrrpInstance
+from vrrpd.vrrp.actions import Transition
+from vrrpd.vrrp.router import BACKUP, FAULT, INIT, MASTER, VirtualRouter
+
+if TYPE_CHECKING:
+    from world import Host, Wire, World
+
+DRIFT = 0.025  # of two clocks against each other, and some
+HAIR = 1e-6
+
+
+class Violation(AssertionError):
+    """Something happened that must not."""
+
+
+class Rules:
+    """Of one world."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        hosts, routers = range(len(world.hosts)), world.history.routers
+        self.hosts = world.hosts
+        self.delay = world.history.delay
+        self.intervals = [max(router.interval) for router in routers]  # the longest there were
+        self.calm = world.history.calm
+        self._unheard = [[-1e9] * len(hosts) for _ in hosts]  # [sender][receiver]: when it last missed something
+        self._excused = [-1e9] * len(hosts)  # when it was last not itself
+        self._pairs: dict[tuple[bytes, int, int], float] = {}  # two owners of an address, since when
+        self._owners: dict[bytes, set[int]] = {}
+        self._of: dict[bytes, int] = {}  # address -> router
+        self._sent: dict[tuple[int, int], float] = {}  # (host, router): its last advert
+        self._masters: set[tuple[int, int]] = set()  # (host, router), until its addresses are dealt with
+        self._left: dict[tuple[int, int], float] = {}  # (host, router): when it resigned
+        self._heard: dict[tuple[int, int], tuple[float, int, float]] = {}  # when, priority, interval; 0: resigned
+        self._accepted: dict[tuple[int, int], int] = {}
+        self._slept: dict[int, tuple[float, float]] = {}  # host: since when it runs again, and for how long it did not
+        self._calls_back = 0.0  # until when somebody who handed over keeps back
+        self._last_word_lost = False  # one of two owners left, and the other one was not told
+        self._preference = True  # nobody said anything against the highest priority
+
+    def fail(self, message: str) -> None:
+        raise Violation(f"at {self.world.now:.6f}: {message}")
+
+    # ---- what is excused -------------------------------------------------------------------------------------
+
+    def unheard(self, sender: int, receiver: int) -> None:
+        self._check_pairs(sender, receiver)
+        self._unheard[sender][receiver] = self.world.now
+
+    def disturbed(self, host: Host) -> None:
+        """From now on it is not what it was; whatever it had to do before must be done."""
+        self._check_pairs(host.number, None)
+        self._check_silence(host)
+        self._excused[host.number] = self.world.now
+
+    def restarted(self, host: Host) -> None:
+        self.disturbed(host)
+        for number in range(len(self.intervals)):
+            self._forget(host, number)
+
+    def resumed(self, host: Host) -> None:
+        self._check_pairs(host.number, None)
+        self._excused[host.number] = self.world.now
+        for number in range(len(self.intervals)):
+            self._sent.pop((host.number, number), None)
+
+    def slept(self, host: Host, duration: float) -> None:
+        self._slept[host.number] = self.world.now, duration
+
+    def configured(self, host: Host, old: VrrpInstance, new: VrrpInstance) -> None:
+        number = int(new.name[3:])
+        self.intervals[number] = max(self.intervals[number], new.advert_int)
+        if (old.priority, old.advert_int) != (new.priority, new.advert_int):
+            self.disturbed(host)
+
+    def handed_over(self, host: Host) -> None:
+        self._preference = False
+        longest = max(3 * i * (1 + DRIFT) + skew for i, skew in self._downs())
+        self._calls_back = max(self._calls_back, self.world.now + 2 * longest)
+
+    def _forget(self, host: Host, number: int) -> None:
+        self._masters.discard((host.number, number))
+        for table in (self._sent, self._left, self._heard):
+            table.pop((host.number, number), None)  # type: ignore[attr-defined]
+
+    # ---- bounds ----------------------------------------------------------------------------------------------
+
+    @property
+    def longest_interval(self) -> float:
+        return max(max(self.intervals), 1.0 if any(r.version == 2 for r in self.world.history.routers) else 0.0)
+
+    def longest_skew(self, number: int) -> float:
+        return self.intervals[number] if self.world.history.routers[number].version == 3 else 1.0
+
+    def _downs(self) -> Iterator[tuple[float, float]]:
+        """Interval and longest skew of each router."""
+        for number, interval in enumerate(self.intervals):
+            yield interval, self.longest_skew(number)
+
+    def longest_down(self) -> float:
+        return max((3 * i + skew) * (1 + DRIFT) + 2 * self.delay for i, skew in self._downs())
+
+    def settling(self) -> float:
+        """From the moment when all is whole until it must have settled."""
+        return max(self.longest_down(), self._calls_back - self.world.now + self.longest_interval)
+
+    # ---- two owners ------------------------------------------------------------------------------------------
+
+    def holds(self, host: Host, address: bytes, router: int) -> None:
+        owners = self._owners.setdefault(address, set())
+        self._of[address] = router
+        for other in owners:
+            self._pairs[address, min(other, host.number), max(other, host.number)] = self.world.now
+        owners.add(host.number)
+
+    def drops(self, host: Host, address: bytes, router: int) -> None:
+        owners = self._owners[address]
+        for other in owners - {host.number}:
+            pair = address, min(other, host.number), max(other, host.number)
+            self._check_pair(pair, self._pairs.pop(pair))
+            said = self._left.get((host.number, router), self.world.now)
+            cut_off = host.mute or self.hosts[other].mute or not host.link.up
+            if cut_off or self._unheard[host.number][other] >= said:
+                self._last_word_lost = True
+        owners.discard(host.number)
+        if not owners and self.calm:
+            self._gap(host, address, router)
+
+    def _gap(self, host: Host, address: bytes, router: int) -> None:
+        if address not in {entry.address for entry in host.config[router].virtual_ipaddress}:
+            return  # it was taken out of the configuration
+        for other in self.hosts:
+            candidate = other.router(router)
+            if other is not host and candidate and candidate.state is BACKUP and not candidate.yielding_until:
+                self.fail(f"{host.name} drops {text(address)}, and {other.name} which could have it does not")
+
+    def _check_pairs(self, one: int, other: int | None) -> None:
+        for pair, since in self._pairs.items():
+            if one in pair[1:] and (other is None or other in pair[1:]):
+                self._check_pair(pair, since)
+
+    def _check_pair(self, pair: tuple[bytes, int, int], since: float) -> None:
+        limit = self._limit(pair, since)
+        if self.world.now > limit + HAIR:
+            a, b = (self.hosts[number].name for number in pair[1:])
+            self.fail(
+                f"{a} and {b} both own {text(pair[0])} since {since:.6f}, {self.world.now - limit:.6f} s too long"
+            )
+
+    def _limit(self, pair: tuple[bytes, int, int], since: float) -> float:
+        number = self._of[pair[0]]
+        a, b = (self.hosts[index] for index in pair[1:])
+        if a.mute or b.mute or not (a.link.up and b.link.up):
+            return float("inf")  # until it is in order again; that is this history's own doing
+        for host in (a, b):
+            if (host.number, number) not in self._masters:
+                return float("inf")  # rule 5: an owner's own
+        if all((host.number, number) in self._left for host in (a, b)):
+            return max(self._duck(host, number) for host in (a, b))
+        winner, loser = (a, b) if self._rank(a, number) > self._rank(b, number) else (b, a)
+        since = max(since, self._unheard[winner.number][loser.number], *(self._excused[x.number] for x in (a, b)))
+        return since + self.intervals[number] * (1 + DRIFT) + self.delay
+
+    def _rank(self, host: Host, number: int) -> tuple[bool, int, int]:
+        return (host.number, number) not in self._left, host.config[number].priority, host.number
+
+    def _duck(self, host: Host, number: int) -> float:
+        """Until when one that has resigned may answer."""
+        left = self._left.get((host.number, number), self.world.now)
+        return max(left, self._excused[host.number]) + (self.longest_skew(number) + 1.5 * self.intervals[number]) * (
+            1 + DRIFT
+        )
+
+    # ---- adverts ---------------------------------------------------------------------------------------------
+
+    def sends(self, host: Host, number: int, priority: int) -> None:
+        key = host.number, number
+        if priority == 0:
+            self._left[key] = self.world.now
+            self._sent.pop(key, None)
+            return
+        self._not_silent(host, number)
+        self._sent[key] = self.world.now
+
+    def _not_silent(self, host: Host, number: int) -> None:
+        last = self._sent.get((host.number, number))
+        if last is None:
+            return
+        silent = self.world.now - max(last, self._excused[host.number])
+        if silent > self.intervals[number] * (1 + DRIFT):
+            self.fail(f"{host.name} is MASTER of VI_{number} and was silent for {silent:.6f} s")
+
+    def _check_silence(self, host: Host) -> None:
+        for number in range(len(self.intervals)):
+            router = host.router(number)
+            if not host.mute and router and router.state is MASTER and not router.leaving:
+                self._not_silent(host, number)
+
+    def hears(self, host: Host, sender: int, number: int, message: bytes) -> None:
+        router = host.router(number)
+        self._accepted[host.number, number] = router.advert_rcvd if router else 0
+        self._message = message
+
+    def heard(self, host: Host, sender: int, number: int) -> None:
+        router = host.router(number)
+        if router is None:
+            return
+        if router.advert_rcvd == self._accepted[host.number, number]:
+            if router.cfg.version == 3 or router.cfg.advert_int == self._message[5]:
+                self.fail(f"{host.name} refuses a valid advert from {self.hosts[sender].name}")
+            self.unheard(sender, host.number)
+            return
+        message = self._message
+        own = host.config[number].advert_int
+        learned = ((message[4] & 15) << 8 | message[5]) / 100 if router.cfg.version == 3 else own
+        key = host.number, number
+        if message[2] or key in self._heard:
+            self._heard[key] = (self.world.now, message[2], learned)
+
+    # ---- transitions -----------------------------------------------------------------------------------------
+
+    def moved(self, host: Host, transition: Transition, cause: Wire | None) -> None:
+        router = transition.router
+        number = int(router.name[3:])
+        if transition.new is MASTER:
+            self._masters.add((host.number, number))
+            self._takes_over(host, router, number, transition)
+        elif transition.old is MASTER:
+            self._masters.discard((host.number, number))
+            self._sent.pop((host.number, number), None)
+            self._left.pop((host.number, number), None)
+            if transition.new is BACKUP and transition.reason.startswith("heard"):
+                self._yields(host, router, number, cause)
+        if transition.new is BACKUP and cause is None:
+            self._heard.pop((host.number, number), None)
+        if router.state is transition.new:
+            self._belongings(host, router, number)
+
+    def _takes_over(self, host: Host, router: VirtualRouter, number: int, transition: Transition) -> None:
+        key = host.number, number
+        at, priority, interval = self._heard.get(key, (-1e9, 0, 0.0))
+        if router.cfg.version == 2:
+            interval = min(interval, router.cfg.advert_int)
+        silence = self.world.now - at
+        preempts = priority < router.priority and (router.cfg.preempt or router.priority == 255)
+        if transition.old is BACKUP and priority and silence < 3 * interval * (1 - DRIFT) and not preempts:
+            self.fail(
+                f"{host.name} takes over VI_{number} at priority {router.priority}, "
+                f"{silence:.6f} s after an advert of priority {priority}"
+            )
+        woke, slept = self._slept.get(host.number, (-1e9, 0.0))
+        listened, interval = self.world.now - woke, min(self.world.history.routers[number].interval)
+        long = slept > 3 * self.intervals[number] + self.longest_skew(number) + self.intervals[number]
+        if transition.old is BACKUP and long and at < woke and listened < interval * (1 - DRIFT):
+            self.fail(f"{host.name} takes over VI_{number} {listened:.6f} s after it slept for {slept:.6f} s")
+        self._heard.pop(key, None)
+        self._sent[key] = self.world.now
+        self._left.pop(key, None)
+
+    def _yields(self, host: Host, router: VirtualRouter, number: int, cause: Wire | None) -> None:
+        if cause is None:
+            self.fail(f"{host.name} yields VI_{number} to nobody")
+            return
+        priority = cause[4][2]
+        if (priority, cause[1]) <= (router.priority, router.spec.source):
+            self.fail(f"{host.name} yields VI_{number} to priority {priority} from {text(cause[1])}")
+        self._heard[host.number, number] = (self.world.now, priority, 0.0)
+
+    def _belongings(self, host: Host, router: VirtualRouter, number: int) -> None:
+        has = {address for address, owner in host.kernel.items() if owner == number}
+        wants = {entry.address for entry in router.addresses} if router.state is MASTER else set()
+        if has != wants and (router.priority != 255 or router.state is MASTER):
+            self.fail(f"{host.name} is {router.state.name} of VI_{number} and holds {sorted(map(text, has))}")
+
+    # ---- at the end ------------------------------------------------------------------------------------------
+
+    def _able(self, number: int) -> list[Host]:
+        able = []
+        for host in self.hosts:
+            router = host.router(number)
+            if router and not host.mute and router.state not in (INIT, FAULT) and host.link.up:
+                able.append(host)
+        return able
+
+    def settled(self) -> None:
+        """From here on everybody has an owner; and nobody two, but for a moment in which one takes over."""
+        self._everybody_has_one()
+        self.calm = True
+
+    def _everybody_has_one(self) -> None:
+        for host in self.hosts:
+            self._check_pairs(host.number, None)
+            self._check_silence(host)
+        for number in range(len(self.intervals)):
+            able = self._able(number)
+            if not able:
+                continue
+            for entry in able[0].config[number].virtual_ipaddress:
+                owners = self._owners.get(entry.address, set())
+                if not owners:
+                    self.fail(f"nobody owns {text(entry.address)}")
+
+    def finished(self) -> None:
+        self._everybody_has_one()
+        for address, owners in self._owners.items():
+            number = self._of[address]
+            if len(owners) > 1 and not self._recent(address):
+                self.fail(f"{', '.join(self.hosts[owner].name for owner in owners)} own {text(address)} in the end")
+            able = self._able(number)
+            if not owners or len(owners) > 1 or not able:
+                continue
+            (owner,) = owners
+            self._right_one(number, self.hosts[owner], able)
+            if not self._last_word_lost and self.world.cache.get(address) != owner:
+                heard = self.hosts[self.world.cache[address]].name
+                self.fail(f"{text(address)} is {self.hosts[owner].name}'s, and the segment last heard of {heard}")
+
+    def _recent(self, address: bytes) -> bool:
+        limit = self.world.now - self.delay
+        return any(since >= limit for pair, since in self._pairs.items() if pair[0] == address)
+
+    def _right_one(self, number: int, owner: Host, able: list[Host]) -> None:
+        if not self._preference or any(not h.config[number].preempt or h.config[number].preempt_delay for h in able):
+            return
+        highest = max(host.config[number].priority for host in able)
+        if owner.config[number].priority < highest:
+            self.fail(f"{owner.name} has VI_{number} in the end, whose priority is not the highest")

@@ -1,0 +1,201 @@
+"""Histories that failed once, and whether the rules would see what they are there for.
+
+A history is kept as small as it gets (run.py --keep). The second half breaks the engine in one place at a time and
+demands that the runner finds it: rules that nothing can break are no rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import pytest
+from history import History, draw
+from run import violation
+
+from vrrpd.vrrp import engine
+from vrrpd.vrrp.actions import Action
+from vrrpd.vrrp.duties import Duties
+from vrrpd.vrrp.packet import Advert
+from vrrpd.vrrp.router import BACKUP, MASTER, Heard, VirtualRouter
+from vrrpd.vrrp.timers import Timers
+
+SEEDS = sorted(Path(__file__).parent.glob("seeds/*.json"))
+WITHIN = 400  # histories
+
+
+@pytest.mark.parametrize("path", SEEDS, ids=lambda path: path.stem)
+def test_a_history_that_failed_once(path: Path) -> None:
+    message, _ = violation(History.from_json(path.read_text(encoding="utf-8")))
+    assert not message
+
+
+def test_a_history_is_the_same_each_time_and_on_paper() -> None:
+    for seed in range(20):
+        history = draw(seed)
+        assert History.from_json(history.to_json()) == history
+        assert violation(history, trace=True) == violation(draw(seed), trace=True)
+
+
+# ---- bugs --------------------------------------------------------------------------------------------------------
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+HEARD_AS_MASTER = VirtualRouter._heard_as_master
+ON_ADVERT = VirtualRouter.on_advert
+
+
+def tie_break_reversed(patch: pytest.MonkeyPatch) -> None:
+    def heard(self: VirtualRouter, advert: Advert, source: bytes, now: float) -> Sequence[Action]:
+        if not self.leaving and advert.priority == self.priority:
+            lower = source < self.spec.source
+            return self._outbid(advert, source, now) if lower else self._lower_heard(advert, source, now)
+        return HEARD_AS_MASTER(self, advert, source, now)
+
+    patch.setattr(VirtualRouter, "_heard_as_master", heard)
+
+
+def equal_priority_is_never_resolved(patch: pytest.MonkeyPatch) -> None:
+    def heard(self: VirtualRouter, advert: Advert, source: bytes, now: float) -> Sequence[Action]:
+        if not self.leaving and advert.priority == self.priority:
+            return self._lower_heard(advert, source, now)
+        return HEARD_AS_MASTER(self, advert, source, now)
+
+    patch.setattr(VirtualRouter, "_heard_as_master", heard)
+
+
+def priority_0_is_ignored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(VirtualRouter, "_master_resigned", lambda self, source, now: ())
+
+
+def a_lower_advert_resets_the_timer(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(VirtualRouter, "_tolerates", lambda self, advert, source, now: True)
+
+
+def an_advert_does_not_reset_the_timer(patch: pytest.MonkeyPatch) -> None:
+    def heard(self: VirtualRouter, advert: Advert, source: bytes, now: float) -> Sequence[Action]:
+        before = self.timer.deadline
+        actions = ON_ADVERT(self, advert, source, now)
+        if self.state is BACKUP and advert.priority and before < inf:
+            self._timers.set(self.timer, before)
+        return actions
+
+    patch.setattr(VirtualRouter, "on_advert", heard)
+
+
+def yielding_is_silent(patch: pytest.MonkeyPatch) -> None:
+    outbid = VirtualRouter._outbid
+    patch.setattr(VirtualRouter, "_outbid", lambda self, advert, source, now: outbid(self, advert, source, now)[1:])
+
+
+def a_late_process_takes_over_at_once(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(VirtualRouter, "_master_down", lambda self, now, due: self._become_master("late", now))
+
+
+def nopreempt_preempts(patch: pytest.MonkeyPatch) -> None:
+    def tolerates(self: VirtualRouter, advert: Advert, source: bytes, now: float) -> bool:
+        self.outbids = True
+        self.heard = Heard(source, advert.priority, now)
+        return False
+
+    patch.setattr(VirtualRouter, "_tolerates", tolerates)
+
+
+def leaving_takes_the_addresses_along(patch: pytest.MonkeyPatch) -> None:
+    leave = VirtualRouter._leave
+
+    def at_once(self: VirtualRouter, event: str, now: float) -> Sequence[Action]:
+        return [*leave(self, event, now), *self._finish_leaving(now, "nobody was waited for")]
+
+    patch.setattr(VirtualRouter, "_leave", at_once)
+
+
+def a_lame_duck_stays(patch: pytest.MonkeyPatch) -> None:
+    def heard(self: VirtualRouter, advert: Advert, source: bytes, now: float) -> Sequence[Action]:
+        return () if self.leaving else HEARD_AS_MASTER(self, advert, source, now)
+
+    patch.setattr(VirtualRouter, "_heard_as_master", heard)
+
+
+def junk_restarts_the_advert_timer(patch: pytest.MonkeyPatch) -> None:
+    receive = engine.Engine.receive
+
+    def spoiled(self: engine.Engine, *args: Any) -> Sequence[Action]:
+        actions = receive(self, *args)
+        for each in self.routers.values():
+            if each.state is MASTER and not each.leaving:
+                each._timers.set(each.timer, args[-1] + each.cfg.advert_int)
+        return actions
+
+    patch.setattr(engine.Engine, "receive", spoiled)
+
+
+def the_learned_interval_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(VirtualRouter, "_learn", lambda self, advert, source, now: ())
+
+
+def an_earlier_deadline_is_lost(patch: pytest.MonkeyPatch) -> None:
+    def lazy(self: Timers, timer: Any, deadline: float) -> None:
+        timer.deadline = deadline
+        if timer.armed == inf:
+            SET(self, timer, deadline)
+
+    SET = Timers.set
+    patch.setattr(Timers, "set", lazy)
+
+
+def lesser_masters_get_no_answer(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Duties, "answer", lambda self, now: None)
+
+
+def a_reload_starts_anew(patch: pytest.MonkeyPatch) -> None:
+    apply = engine.Engine.apply
+
+    def anew(self: engine.Engine, model: Any, now: float) -> Sequence[Action]:
+        gone = [action for each in self.routers.values() for action in each.delete(now)]
+        self.routers = {}
+        return [*gone, *apply(self, model, now)]
+
+    patch.setattr(engine.Engine, "apply", anew)
+
+
+def a_lost_address_stays_lost(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Duties, "restore", lambda self, address, now: ())
+
+
+def a_fault_leaves_the_addresses(patch: pytest.MonkeyPatch) -> None:
+    fault = VirtualRouter._fault
+    patch.setattr(VirtualRouter, "_fault", lambda self, now: fault(self, now)[-1:])
+
+
+BUGS: list[Patch] = [
+    tie_break_reversed,
+    equal_priority_is_never_resolved,
+    priority_0_is_ignored,
+    a_lower_advert_resets_the_timer,
+    an_advert_does_not_reset_the_timer,
+    yielding_is_silent,
+    a_late_process_takes_over_at_once,
+    nopreempt_preempts,
+    leaving_takes_the_addresses_along,
+    a_lame_duck_stays,
+    junk_restarts_the_advert_timer,
+    the_learned_interval_is_forgotten,
+    an_earlier_deadline_is_lost,
+    lesser_masters_get_no_answer,
+    a_reload_starts_anew,
+    a_lost_address_stays_lost,
+    a_fault_leaves_the_addresses,
+]
+
+
+@pytest.mark.parametrize("bug", BUGS, ids=lambda bug: str(bug.__name__))
+def test_a_bug_is_found(bug: Patch, monkeypatch: pytest.MonkeyPatch) -> None:
+    bug(monkeypatch)
+    for seed in range(1, WITHIN + 1):
+        message, _ = violation(draw(seed))
+        if message:
+            print(f"{bug.__name__}: history {seed}, {message}")
+            return
+    pytest.fail(f"not found in {WITHIN} histories")

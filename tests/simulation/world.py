@@ -1,0 +1,639 @@
+"""Hosts with engines of the daemon on a virtual network in virtual time, and what may happen to them.
+
+A `Host` is one machine: its clock, its kernel (addresses, interface), the configuration on its disk, the vrrp process
+(an engine, or none) and the guard, as far as the protocol sees it: who executes the will, or starts a successor, and
+when. The `World` owns the true clock, the network and the events of a history. What must hold is rules.py's.
+
+The network without a fault delivers within `delay` and in order. A datagram that is lost, late or not listened to is
+told to the rules, which excuse from then on what could follow from it, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from heapq import heappop, heappush
+from itertools import count
+from math import inf
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from simulator import Configuration, describe, instance, interface_address, packed, vip
+
+from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, VrrpInstance
+from vrrpd.vrrp.actions import Action, AddAddresses, Announce, DelAddresses, Log, SendAdvert, Transition
+from vrrpd.vrrp.engine import Engine, Link
+from vrrpd.vrrp.router import MASTER, VirtualRouter
+
+if TYPE_CHECKING:
+    from history import History
+    from rules import Rules
+
+DATAGRAM, EVENT, TIMER = 0, 1, 2  # of the same moment in this order: the daemon reads before it expires
+FENCE = 2.5  # adverts of its shortest router after which the guard fences a process that does not run
+
+Wire = tuple[int, bytes, bytes, int, bytes]  # family, source, destination, ttl, message
+
+
+def configuration(history: History, number: int, host: int) -> VrrpInstance:
+    """The vrrp_instance of one router on one host."""
+    router = history.routers[number]
+    hosts = range(len(history.boot))
+    family = AF_INET6 if router.ipv6 else AF_INET
+    own = source(family, host)
+    return instance(
+        f"VI_{number}",
+        family=family,
+        version=router.version,
+        virtual_router_id=51 + number,
+        state="MASTER" if router.master[host] else "BACKUP",
+        priority=router.priority[host],
+        advert_int=router.interval[host],
+        virtual_ipaddress=addresses(router.ipv6, number, router.vips),
+        preempt=router.preempt[host] or router.priority[host] == 255,
+        preempt_delay=router.preempt_delay[host] if router.preempt[host] else 0.0,
+        authentication=Authentication("PASS", b"secret") if router.password else None,
+        unicast_peer=tuple(source(family, peer) for peer in hosts if peer != host) if router.unicast else (),
+        unicast_src_ip=own if router.unicast else None,
+    )
+
+
+def addresses(ipv6: bool, number: int, many: int) -> tuple[Any, ...]:
+    text = f"fe80::1:{number}:%d/64" if ipv6 else f"10.0.{number + 1}.%d/24"
+    return tuple(vip(text % (100 + index)) for index in range(many))
+
+
+def source(family: int, host: int) -> bytes:
+    return packed(f"10.0.0.{host + 1}" if family == AF_INET else f"fe80::{host + 1}")
+
+
+class Host:
+    """One machine."""
+
+    def __init__(self, world: World, number: int) -> None:
+        history = world.history
+        self.world, self.number, self.name = world, number, "ABCD"[number]
+        self.rate = 1.0 + history.drift[number]
+        self.offset = 1000.0 * (number + 1)
+        self.config = [configuration(history, index, number) for index in range(len(history.routers))]
+        self.link = Link(
+            2, "eth0", True, bytes((2, 0, 0, 0, 0, number)), 1500, True,
+            (interface_address(f"10.0.0.{number + 1}/24"), interface_address(f"fe80::{number + 1}/64")),
+        )  # fmt: skip
+        self.engine: Engine | None = None
+        self.life = 0  # which process this is
+        self.hung = False
+        self.suspended = False  # the whole machine: its kernel neither hears nor answers
+        self.in_maintenance = False
+        self.todo: list[Callable[[], None]] = []  # what a process that does not run has yet to learn
+        self.socket: deque[tuple[int, Wire]] = deque()  # (sender, datagram), unread
+        self.kernel: dict[bytes, int] = {}  # address -> router
+        self.wake = inf  # when its next timer was put on the world's list
+
+    def clock(self) -> float:
+        return self.offset + self.world.now * self.rate
+
+    @property
+    def mute(self) -> bool:
+        """Nobody here reads or adverts."""
+        return self.engine is None or self.hung
+
+    def router(self, number: int) -> VirtualRouter | None:
+        return self.engine.routers.get(f"VI_{number}") if self.engine else None
+
+    # ---- the process -----------------------------------------------------------------------------------------
+
+    def boot(self) -> None:
+        """A new process with the configuration on the disk, and none of its predecessor's state."""
+        if self.engine is not None:
+            if not self.engine.stopping:
+                return
+            self.world.after(self.world.history.interval / 2, self.boot)  # still leaving
+            return
+        if self.kernel:
+            self.execute_will()  # the guard's first deed: what was left behind
+        self.world.say(self, "starts")
+        self.life += 1
+        self.engine = Engine()
+        self.hung = False
+        now = self.clock()
+        self.engine.maintenance(self.in_maintenance, now)
+        self.engine.link(self.link, now)
+        self.world.rules.restarted(self)
+        self.do(self.engine.apply(Configuration(tuple(self.config)), now))
+        self._clean_up(list(self.engine.routers.values()))
+
+    def _clean_up(self, routers: Sequence[VirtualRouter]) -> None:
+        """vrrp_daemon.py: what an earlier process left behind is taken off, but for an owner's, which may be its."""
+        for router in routers:
+            if router.state is not MASTER and router.cfg.priority != 255:
+                self.do([DelAddresses(router, router.addresses)])
+
+    def learn(self, what: Callable[[], None]) -> None:
+        """Now, or when the process runs again."""
+        if self.engine is not None:
+            if self.hung:
+                self.todo.append(what)
+            else:
+                what()
+
+    def reload(self) -> None:
+        assert self.engine is not None
+        if self.engine.stopping:
+            return
+        known = set(self.engine.routers.values())
+        self.do(self.engine.apply(Configuration(tuple(self.config)), self.clock()))
+        self._clean_up([router for router in self.engine.routers.values() if router not in known])
+
+    def end(self) -> None:
+        """The process is gone, by whatever way; what it held is still on the interface."""
+        if self.suspended:
+            for address, router in self.kernel.items():
+                self.world.rules.holds(self, address, router)
+        self.engine = None
+        self.hung = self.suspended = False
+        self.life += 1
+        self.todo.clear()
+        for sender, _ in self.socket:
+            self.world.rules.unheard(sender, self.number)
+        self.socket.clear()
+        self.wake = inf
+
+    def resume(self) -> None:
+        """Sockets are drained before any timer fires."""
+        self.world.rules.resumed(self)
+        self.hung = False
+        self.world.say(self, "runs again")
+        life = self.life
+        self.drain(life)
+        for what in self.todo:
+            if self.life == life:
+                what()
+        self.todo.clear()
+        if self.life == life:
+            self.expire()
+
+    def drain(self, life: int) -> None:
+        while self.socket and self.life == life:
+            self.receive(*self.socket.popleft())
+
+    def execute_will(self) -> None:
+        """What the guard does after the death of the process: priority 0 of each MASTER, addresses off."""
+        self.world.say(self, "its will is executed")
+        numbers = sorted(set(self.kernel.values()))
+        if self.link.up:
+            for number in numbers:
+                spare = VirtualRouterSpec(self, number)
+                for wire in spare.resignation():
+                    self.world.transmit(self, wire)
+        for address in list(self.kernel):
+            self.drop(address)
+
+    # ---- inputs ----------------------------------------------------------------------------------------------
+
+    def expire(self) -> None:
+        engine = self.engine
+        assert engine is not None
+        now = self.clock()
+        ahead = engine.next_deadline - now
+        if 0 < ahead < 1e-6:  # the way through the true clock and back is not exact
+            now += ahead
+        self.do(engine.expire(now))
+
+    def receive(self, sender: int, wire: Wire) -> None:
+        engine = self.engine
+        assert engine is not None
+        rules, number = self.world.rules, wire[4][1] - 51
+        rules.hears(self, sender, number, wire[4])
+        self.do(engine.receive(2, *wire, self.clock()), wire)
+        rules.heard(self, sender, number)
+
+    # ---- actions ---------------------------------------------------------------------------------------------
+
+    def do(self, actions: Sequence[Action], cause: Wire | None = None) -> None:
+        world = self.world
+        moved: list[Transition] = []
+        for action in actions:
+            if world.trace is not None and not isinstance(action, (Log, Announce)):
+                world.say(self, f"{action.router.name} {describe(action)}")
+            kind = type(action)
+            if kind is SendAdvert:
+                number = int(action.router.name[3:])
+                world.rules.sends(self, number, action.priority)
+                if self.link.up:
+                    for wire in world.wires(action.router, action.priority):
+                        world.transmit(self, wire)
+            elif kind is AddAddresses:
+                for entry in action.addresses:
+                    self.hold(entry.address, int(action.router.name[3:]))
+            elif kind is DelAddresses:
+                for entry in action.addresses:
+                    self.drop(entry.address)
+            elif kind is Announce:
+                for entry in action.addresses:
+                    world.cache[entry.address] = self.number
+            elif kind is Transition:
+                moved.append(action)
+        for transition in moved:
+            world.rules.moved(self, transition, cause)
+        engine = self.engine
+        if engine is None:
+            return
+        if engine.stopping and engine.stopped:
+            world.say(self, "has stopped")
+            self.end()
+        elif engine.next_deadline < inf:
+            at = (engine.next_deadline - self.offset) / self.rate
+            if at < self.wake:
+                self.wake = at
+                world.push(at, TIMER, self)
+
+    def hold(self, address: bytes, router: int) -> None:
+        if address not in self.kernel:
+            self.kernel[address] = router
+            self.world.rules.holds(self, address, router)
+
+    def drop(self, address: bytes) -> None:
+        router = self.kernel.pop(address, None)
+        if router is not None:
+            self.world.rules.drops(self, address, router)
+
+
+class VirtualRouterSpec:
+    """A router as the guard's will knows it: enough to resign."""
+
+    def __init__(self, host: Host, number: int) -> None:
+        self._world = host.world
+        engine = Engine()
+        engine.link(host.link, 0.0)
+        engine.apply(Configuration((host.config[number],)), 0.0)
+        (self._router,) = engine.routers.values()
+
+    def resignation(self) -> Sequence[Wire]:
+        return self._world.wires(self._router, 0)
+
+
+class World:
+    """The true clock, the network, and the events of a history."""
+
+    def __init__(self, history: History, rules: type[Rules], trace: bool = False) -> None:
+        self.history = history
+        self.now = 0.0
+        self.trace: list[str] | None = [] if trace else None
+        self.dice = Random(history.seed + 1)
+        self.cache: dict[bytes, int] = {}  # of a client that hears every announcement
+        self._tie = count()
+        self._queue: list[tuple[float, int, int, Any]] = []
+        self._events = 0  # still to come
+        self._wanted: list[dict[str, Any]] = [{} for _ in history.routers]
+        self._wires: dict[tuple[bytes, ...], list[Wire]] = {}
+        self._last: dict[tuple[int, int], float] = {}  # when the last datagram of a path arrives: they stay in order
+        self.cuts: list[tuple[int, int]] = []
+        self.noise: list[tuple[float, float, float]] = []
+        self.hosts = [Host(self, number) for number in range(len(history.boot))]
+        self._at_address = {source(family, h.number): h.number for h in self.hosts for family in (AF_INET, AF_INET6)}
+        self.rules = rules(self)
+
+    def say(self, host: Host | None, what: str) -> None:
+        if self.trace is not None:
+            self.trace.append(f"{self.now:12.6f}  {host.name if host else ' '}  {what}")
+
+    # ---- the network -----------------------------------------------------------------------------------------
+
+    def wires(self, router: VirtualRouter, priority: int) -> list[Wire]:
+        datagrams = router.datagrams(priority)
+        known = self._wires.get(datagrams[0])
+        if known is None:
+            family, ttl = router.cfg.family, router.spec.ttl
+            known = self._wires[datagrams[0]] = [
+                (family, router.spec.source, destination, ttl, data[20:] if family == AF_INET else data)
+                for destination, data in datagrams
+            ]
+        return known
+
+    def transmit(self, sender: Host, wire: Wire) -> None:
+        destination = wire[2]
+        peer = self._at_address.get(destination)
+        for host in self.hosts:
+            if host is not sender and (peer is None or peer == host.number):
+                self._carry(sender.number, host, wire)
+
+    def _carry(self, sender: int, host: Host, wire: Wire) -> None:
+        path = (sender, host.number)
+        dice = self.dice
+        if path in self.cuts:
+            self.rules.unheard(*path)
+            return
+        at = self.now + self.history.delay * (0.2 + 0.8 * dice.random())
+        for loss, delay, twice in self.noise:
+            if dice.random() < loss:
+                self.rules.unheard(*path)
+                return
+            if dice.random() < twice:
+                self._arrival(self.now + delay * dice.random(), path, wire)
+            at += delay * dice.random()
+        if at - self.now <= self.history.delay:
+            at = max(at, self._last.get(path, 0.0))
+            self._last[path] = at
+        self._arrival(at, path, wire)
+
+    def _arrival(self, at: float, path: tuple[int, int], wire: Wire) -> None:
+        if at - self.now > self.history.delay + 1e-9:
+            self.rules.unheard(*path)  # it is late, and then it is old
+            self.after(at - self.now, lambda: self.rules.unheard(*path))
+        self.push(at, DATAGRAM, (path, wire))
+
+    def _deliver(self, path: tuple[int, int], wire: Wire) -> None:
+        host = self.hosts[path[1]]
+        if host.engine is None or not host.link.up or host.suspended:
+            self.rules.unheard(*path)
+        elif host.hung:
+            host.socket.append((path[0], wire))
+        else:
+            host.receive(path[0], wire)
+
+    # ---- time ------------------------------------------------------------------------------------------------
+
+    def push(self, at: float, order: int, what: Any) -> None:
+        heappush(self._queue, (at, order, next(self._tie), what))
+
+    def after(self, seconds: float, what: Callable[[], None]) -> None:
+        """Something that happens to the world; while such things are due, it is not whole."""
+        self._events += 1
+        self.push(self.now + seconds, EVENT, what)
+
+    def run(self) -> None:
+        """The whole history, and what must hold after it."""
+        for host, boot in zip(self.hosts, self.history.boot):
+            self.after(boot, host.boot)
+        for event in self.history.events:
+            self.after(event[0], lambda event=event: self._happen(event))  # type: ignore[misc]
+        while self._events:
+            self._step()
+        self.say(None, "everything is whole")
+        settled = self.now + self.rules.settling()
+        self._advance(settled)
+        self.rules.settled()
+        self._advance(settled + self.rules.longest_down())
+        self.rules.finished()
+
+    def _advance(self, until: float) -> None:
+        while self._queue and self._queue[0][0] <= until:
+            self._step()
+        self.now = until
+
+    def _step(self) -> None:
+        at, order, _, what = heappop(self._queue)
+        self.now = at
+        if order == DATAGRAM:
+            self._deliver(*what)
+        elif order == TIMER:
+            host: Host = what
+            if at == host.wake:
+                host.wake = inf
+                if not host.mute:
+                    host.expire()
+        else:
+            self._events -= 1
+            what()
+
+    # ---- events ----------------------------------------------------------------------------------------------
+
+    def _happen(self, event: tuple[Any, ...]) -> None:
+        self.say(None, " ".join(map(str, event[1:])))
+        getattr(self, f"_do_{event[1]}")(*event[2:])
+
+    def _do_cut(self, duration: float, senders: list[int], receivers: list[int]) -> None:
+        paths = [(a, b) for a in senders for b in receivers if a != b]
+        self.cuts += paths
+
+        def heal() -> None:
+            self.say(None, f"cut {senders} {receivers} is over")
+            for path in paths:
+                self.cuts.remove(path)
+
+        self.after(duration, heal)
+
+    def _do_noise(self, duration: float, *what: float) -> None:
+        self.noise.append(what)  # type: ignore[arg-type]
+        self.after(duration, lambda: self.noise.remove(what))  # type: ignore[arg-type]
+
+    def _do_link(self, number: int, duration: float) -> None:
+        host = self.hosts[number]
+        self._set_link(host, False)
+        self.after(duration, lambda: self._set_link(host, True))
+
+    def _set_link(self, host: Host, up: bool) -> None:
+        self.say(host, f"interface is {'up' if up else 'down'}")
+        host.link = host.link._replace(up=up)
+        self.rules.disturbed(host)
+
+        def tell() -> None:
+            assert host.engine is not None
+            host.do(host.engine.link(host.link, host.clock()))
+
+        host.learn(tell)
+
+    def _do_stop(self, number: int, back: float) -> None:
+        host = self.hosts[number]
+        if host.mute:
+            return
+        assert host.engine is not None
+        host.do(host.engine.stop(host.clock()))
+        if host.engine is not None and host.engine.stopped:
+            host.end()
+        if back:
+            self.after(back, host.boot)
+        else:
+            self.after(2.6 * self.rules.longest_interval, lambda: None)
+
+    def _do_power(self, number: int, back: float) -> None:
+        host = self.hosts[number]
+        self.rules.disturbed(host)
+        host.end()
+        for address in list(host.kernel):
+            host.drop(address)
+        if back:
+            self.after(back, host.boot)
+
+    def _do_crash(self, number: int, back: float, reaction: float) -> None:
+        host = self.hosts[number]
+        if host.engine is None:
+            return
+        self.rules.disturbed(host)
+        host.end()
+        life = host.life
+
+        def will() -> None:
+            if host.life == life:
+                host.execute_will()
+                self.rules.disturbed(host)
+
+        self.after(reaction, will)
+        self.after(reaction + back, lambda: host.boot() if host.life == life else None)
+
+    def _do_adopt(self, number: int, reaction: float) -> None:
+        self._do_crash(number, self.history.interval, reaction)
+
+    def _do_kill(self, number: int, back: float, lifetime: float) -> None:
+        host = self.hosts[number]
+        if host.engine is None:
+            return
+        self.rules.disturbed(host)
+        host.end()
+        life = host.life
+
+        def lapse() -> None:
+            if host.life == life:
+                for address in list(host.kernel):
+                    host.drop(address)
+                self.rules.disturbed(host)
+
+        self.after(lifetime, lapse)
+        if back:
+            self.after(back, host.boot)
+
+    def _do_hang(self, number: int, duration: float, adopt: bool) -> None:
+        host = self.hosts[number]
+        if host.mute:
+            return
+        patience = FENCE * min(cfg.advert_int for cfg in host.config)
+        if duration <= patience:
+            self._do_freeze(number, duration)
+            return
+        self._suspend(host)
+        life = host.life
+
+        def fence() -> None:
+            if host.life == life and host.hung:
+                self.say(host, "is fenced")
+                self._do_crash(number, self.history.interval, 0.0)
+
+        self.after(patience, fence)
+
+    def _do_freeze(self, number: int, duration: float) -> None:
+        host = self.hosts[number]
+        if host.mute:
+            return
+        self._suspend(host)
+        life = host.life
+        self.after(duration, lambda: host.resume() if host.life == life and host.hung else None)
+
+    def _suspend(self, host: Host) -> None:
+        self.rules.disturbed(host)
+        host.hung = True
+
+    def _do_suspend(self, number: int, duration: float) -> None:
+        host = self.hosts[number]
+        if host.mute:
+            return
+        self._suspend(host)
+        host.suspended = True
+        for address, router in host.kernel.items():
+            self.rules.drops(host, address, router)
+        life = host.life
+
+        def resume() -> None:
+            if host.life != life:
+                return
+            host.suspended = False
+            for address, router in host.kernel.items():
+                self.rules.holds(host, address, router)
+            self.rules.slept(host, duration)
+            host.resume()
+
+        self.after(duration, resume)
+
+    def _do_maintenance(self, number: int, duration: float) -> None:
+        host = self.hosts[number]
+
+        def switch(on: bool) -> None:
+            host.in_maintenance = on
+            self.say(host, f"maintenance {'on' if on else 'off'}")
+
+            def tell() -> None:
+                assert host.engine is not None
+                host.do(host.engine.maintenance(host.in_maintenance, host.clock()))
+
+            host.learn(tell)
+
+        switch(True)
+        self.after(duration, lambda: switch(False))
+
+    def _do_handover(self, number: int, router: int) -> None:
+        host = self.hosts[number]
+        if host.mute:
+            return
+        assert host.engine is not None
+        try:
+            host.do(host.engine.handover(f"VI_{router}", host.clock()))
+        except (LookupError, ValueError):
+            return
+        self.rules.handed_over(host)
+
+    def _do_reload(self, number: int, router: int, what: str, value: Any) -> None:
+        host = self.hosts[number]
+        if what != "nothing":
+            cfg = replace(host.config[router], **{what: value})
+            if cfg.priority == 255 or cfg.preempt_delay:
+                cfg = replace(cfg, preempt=True)
+            self._configure(host, router, cfg)
+        else:
+            host.learn(host.reload)
+
+    def _configure(self, host: Host, router: int, cfg: VrrpInstance) -> None:
+        self.say(host, f"VI_{router} is configured anew")
+        self.rules.configured(host, host.config[router], cfg)
+        host.config[router] = cfg
+        host.learn(host.reload)
+
+    def _one_after_the_other(self, router: int, later: float, **changes: Any) -> None:
+        """The same on every host in the end, also when the operator changes his mind half-way."""
+        wanted = self._wanted[router]
+        wanted.update(changes)
+        for host in self.hosts:
+            self.after(
+                host.number * later,
+                lambda host=host: self._configure(host, router, replace(host.config[router], **wanted)),  # type: ignore[misc]
+            )
+
+    def _do_interval(self, router: int, value: float, later: float) -> None:
+        self._one_after_the_other(router, later, advert_int=value)
+
+    def _do_vips(self, router: int, many: int, later: float) -> None:
+        ipv6 = self.history.routers[router].ipv6
+        self._one_after_the_other(router, later, virtual_ipaddress=addresses(ipv6, router, many))
+
+    def _do_lost(self, number: int, router: int) -> None:
+        """Somebody takes the first address off behind our back."""
+        host = self.hosts[number]
+        entry = host.config[router].virtual_ipaddress[0]
+        if entry.address not in host.kernel or host.suspended:
+            return
+        host.drop(entry.address)
+
+        def tell() -> None:
+            assert host.engine is not None
+            host.do(host.engine.address_removed(2, entry.address, entry.prefixlen, host.clock()))
+
+        host.learn(tell)
+
+    def _do_junk(self, number: int, router: int) -> None:
+        """Its own adverts, the best there are, with something wrong: no router may act on any of them."""
+        host = self.hosts[number]
+        victim = host.router(router)
+        if host.mute or victim is None:
+            return
+        family, own, destination, ttl, data = self.wires(victim, 255)[0]
+        stranger = own[:-1] + b"\x77"
+        wrong = data[:7] + bytes((data[7] ^ 0x5A,)) + data[8:]
+        for junk in (
+            (family, stranger, destination, ttl, wrong),
+            (family, stranger, destination, 1, wrong),
+            (family, stranger, destination, ttl, data[:-1]),
+            (family, stranger, destination, ttl, b"\x41" + data[1:]),
+            (family, stranger, destination, ttl, b""),
+        ):
+            assert host.engine is not None
+            host.do(host.engine.receive(2, *junk, host.clock()))
