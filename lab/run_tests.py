@@ -133,6 +133,23 @@ def junit_failures(section: Section) -> list[str]:
     ]
 
 
+def said_count(section: Section, output: str, ok: bool) -> Count:
+    """What the command says itself, in its last words."""
+    passed, failed = (sum(map(int, re.findall(rf"(\d+) {word}\\b", output[-200:]))) for word in ("passed", "failed"))
+    return Count(passed, failed or int(not ok or not passed))
+
+
+def simulation(full: bool) -> Section:
+    histories = 100_000 if full else 2_000
+    command = tool("python", "tests/simulation/run.py", f"--histories={histories}")
+    return Section(f"simulation, {histories} histories", (command,), said_count)
+
+
+def fuzzing(full: bool) -> Section:
+    command = tool("python", "tests/fuzz/run.py", f"--seconds={120 if full else 12}")
+    return Section("fuzzing: packets, configurations", (command,), said_count)
+
+
 def pytest(section: str, python: Sequence[str], *args: str) -> Section:
     made = Section(section, (), junit_count)
     made.commands = (
@@ -218,8 +235,10 @@ def lanes(full: bool) -> list[list[Section]]:
                 tool("mypy", "--python-version=3.11", "lab/demo.py", "lab/probe.py", "lab/run_tests.py"),
                 tool("mypy", "--python-version=3.11", "--ignore-missing-imports", "molecule/conftest.py"),
                 tool("mypy", "--python-version=3.11", *files("bench/*.py")),
+                tool("mypy", "--python-version=3.11", *files("tests/simulation/*.py")),
+                tool("mypy", "--python-version=3.11", "--ignore-missing-imports", *files("tests/fuzz/*.py")),
             ),
-            env={"MYPYPATH": "tests/netns"},  # where bench/ has its laboratory from
+            env={"MYPYPATH": "tests/netns:tests:tests/simulation"},  # where bench/ has its laboratory from
         ),
         Section("shellcheck", (["shellcheck", *shell],)),
         Section("yamllint", (tool("yamllint", "--strict", "."),)),
@@ -231,6 +250,8 @@ def lanes(full: bool) -> list[list[Section]]:
             "-m",
             "not netns" if full else PURE,
         ),
+        simulation(full),
+        fuzzing(full),
         python39(),
         *other_pythons(),
     ]

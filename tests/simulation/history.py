@@ -196,12 +196,15 @@ def _event(dice: Random, kind: str, at: float, hosts: int, routers: list[Router]
         return [(at, kind, host, router)]
     if kind == "reload":
         what = dice.choice(("priority", "priority", "preempt", "preempt_delay", "nothing"))
-        value = {"priority": dice.choice((1, 99, 100, 101, 200, 254)), "preempt": dice.random() < 0.5}
-        value["preempt_delay"] = dice.choice((0.0, round(unit * 2 * dice.random(), 3)))
-        return [(at, kind, host, router, what, value.get(what, 0))]
+        values: dict[str, Any] = {
+            "priority": dice.choice((1, 99, 100, 101, 200, 254)),
+            "preempt": dice.random() < 0.5,
+            "preempt_delay": dice.choice((0.0, round(unit * 2 * dice.random(), 3))),
+        }
+        return [(at, kind, host, router, what, values.get(what, 0))]
     if kind == "interval":
         factor = dice.choice((1, 2, 3)) if routers[router].version == 2 else dice.choice((0.5, 1, 2))
-        value = factor * 1.0 if routers[router].version == 2 else max(0.01, round(unit * factor, 2))
+        value = 1.0 * factor if routers[router].version == 2 else max(0.01, round(unit * factor, 2))
         return [(at, kind, router, value, later)]
     if kind == "vips":
         return [(at, kind, router, dice.choice((1, 2, 3)), later)]

@@ -126,7 +126,7 @@ class Rules:
     def _forget(self, host: Host, number: int) -> None:
         self._masters.discard((host.number, number))
         for table in (self._sent, self._left, self._heard):
-            table.pop((host.number, number), None)  # type: ignore[attr-defined]
+            table.pop((host.number, number), None)
 
     # ---- bounds ----------------------------------------------------------------------------------------------
 

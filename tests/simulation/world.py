@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from simulator import Configuration, describe, instance, interface_address, packed, vip
 
 from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, VrrpInstance
-from vrrpd.vrrp.actions import Action, AddAddresses, Announce, DelAddresses, Log, SendAdvert, Transition
+from vrrpd.vrrp.actions import Action, AddAddresses, Announce, DelAddresses, SendAdvert, Transition
 from vrrpd.vrrp.engine import Engine, Link
 from vrrpd.vrrp.router import MASTER, VirtualRouter
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 DATAGRAM, EVENT, TIMER = 0, 1, 2  # of the same moment in this order: the daemon reads before it expires
 FENCE = 2.5  # adverts of its shortest router after which the guard fences a process that does not run
+
+SHOWN = (SendAdvert, AddAddresses, DelAddresses, Transition)
 
 Wire = tuple[int, bytes, bytes, int, bytes]  # family, source, destination, ttl, message
 
@@ -215,25 +217,24 @@ class Host:
         world = self.world
         moved: list[Transition] = []
         for action in actions:
-            if world.trace is not None and not isinstance(action, (Log, Announce)):
+            if world.trace is not None and isinstance(action, SHOWN):
                 world.say(self, f"{action.router.name} {describe(action)}")
-            kind = type(action)
-            if kind is SendAdvert:
+            if isinstance(action, SendAdvert):
                 number = int(action.router.name[3:])
                 world.rules.sends(self, number, action.priority)
                 if self.link.up:
                     for wire in world.wires(action.router, action.priority):
                         world.transmit(self, wire)
-            elif kind is AddAddresses:
+            elif isinstance(action, AddAddresses):
                 for entry in action.addresses:
                     self.hold(entry.address, int(action.router.name[3:]))
-            elif kind is DelAddresses:
+            elif isinstance(action, DelAddresses):
                 for entry in action.addresses:
                     self.drop(entry.address)
-            elif kind is Announce:
+            elif isinstance(action, Announce):
                 for entry in action.addresses:
                     world.cache[entry.address] = self.number
-            elif kind is Transition:
+            elif isinstance(action, Transition):
                 moved.append(action)
         for transition in moved:
             world.rules.moved(self, transition, cause)

@@ -227,8 +227,8 @@ class Instance:
                 "remove the block, or set 'version 2' on every node",
             )
         elif kind == "AH":
-            place = next(bound.places["auth_type"].place(1) for bound in reversed(blocks) if "auth_type" in bound.places)
-            self.problems.survivable(place, "auth_type: AH is not supported yet", "use PASS on every node")
+            said = next(bound.places["auth_type"] for bound in reversed(blocks) if "auth_type" in bound.places)
+            self.problems.survivable(said.place(1), "auth_type: AH is not supported yet", "use PASS on every node")
         elif not kind and "auth_type" in tried:
             return  # a bad value, reported
         elif merged.get("auth_pass") and kind != "PASS":
