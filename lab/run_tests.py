@@ -135,7 +135,8 @@ def junit_failures(section: Section) -> list[str]:
 
 def said_count(section: Section, output: str, ok: bool) -> Count:
     """What the command says itself, in its last words."""
-    passed, failed = (sum(map(int, re.findall(rf"(\d+) {word}\\b", output[-200:]))) for word in ("passed", "failed"))
+    last = output.rstrip().rpartition("\n")[2]
+    passed, failed = (sum(map(int, re.findall(rf"(\d+) {word}\b", last))) for word in ("passed", "failed"))
     return Count(passed, failed or int(not ok or not passed))
 
 
