@@ -180,7 +180,9 @@ def _event(dice: Random, kind: str, at: float, hosts: int, routers: list[Router]
     if kind == "noise":
         loss, twice = dice.choice((0.0, 0.1, 0.4, 0.8)), dice.choice((0.0, 0.3))
         return [(at, kind, length, loss, round(unit * dice.choice((0.0, 0.2, 2.0)), 6), twice)]
-    if kind in ("link", "freeze", "suspend", "maintenance"):
+    if kind == "suspend":
+        return [(at, kind, host, round(2 * length, 6))]
+    if kind in ("link", "freeze", "maintenance"):
         return [(at, kind, host, length)]
     if kind in ("stop", "power"):
         return [(at, kind, host, back)]

@@ -23,7 +23,7 @@ from vrrpd.vrrp.router import BACKUP, MASTER, Heard, VirtualRouter
 from vrrpd.vrrp.timers import Timers
 
 SEEDS = sorted(Path(__file__).parent.glob("seeds/*.json"))
-WITHIN = 400  # histories
+WITHIN = 1000  # histories
 
 
 @pytest.mark.parametrize("path", SEEDS, ids=lambda path: path.stem)
