@@ -13,7 +13,7 @@ import re
 from typing import Any
 
 MASK = "********"
-_SECRET_LINE = re.compile(r"(?m)\b(auth_pass|password)([ \t]+)(\"(?:[^\"\\\n]|\\.)*\"|[^\s{}]+)")
+_SECRET_LINE = re.compile(r"(?m)\b(auth_pass|peer_path_key|password)([ \t]+)(\"(?:[^\"\\\n]|\\.)*\"|[^\s{}]+)")
 _PLACEHOLDER = re.compile(r"@@[^@\s]+@@")
 
 

@@ -20,6 +20,7 @@ from vrrpd.vrrp.actions import (
     AddAddresses,
     Announce,
     DelAddresses,
+    LetGo,
     Log,
     RenewAddresses,
     RxLowerPriority,
@@ -239,6 +240,8 @@ def describe(action: Action) -> str:
     if isinstance(action, (AddAddresses, DelAddresses, RenewAddresses)):
         listed = " ".join(f"{text(entry.address)}/{entry.prefixlen}" for entry in action.addresses)
         return f"{type(action).__name__} {listed}"
+    if isinstance(action, LetGo):
+        return "LetGo"
     if isinstance(action, Announce):
         return f"Announce {' '.join(text(entry.address) for entry in action.addresses)} x{action.rounds}"
     if isinstance(action, Transition):

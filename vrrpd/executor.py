@@ -48,6 +48,8 @@ class Executor:
         self._late: list[actions.SendAdvert] = []  # to be sent when the batch is through
         self._announce: list[tuple[VirtualRouter, Sequence[VirtualAddress], int]] = []
         self._notices: list[ipc.Message] = []
+        self._letting_go: dict[VirtualRouter, None] = {}
+        self.let_go: Callable[[Sequence[VirtualRouter]], None] = lambda routers: None  # tells the second path
         self._held: dict[VirtualRouter, dict[tuple[bytes, int], tuple[Place, str]]] = {}
         self._places: dict[Place, VirtualRouter] = {}
         self._fresh: set[Place] = set()  # what nobody held before this batch
@@ -60,6 +62,7 @@ class Executor:
             actions.SendAdvert: self._send_advert,
             actions.AddAddresses: self._add_addresses,
             actions.DelAddresses: self._del_addresses,
+            actions.LetGo: self._let_go,
             actions.RenewAddresses: self._renew_addresses,
             actions.Announce: self._queue_announce,
             actions.Transition: self._transition,
@@ -99,6 +102,9 @@ class Executor:
             late, self._late = self._late, []
             for action in late:
                 self._send_frames(action.router, action.priority)
+        if self._letting_go:
+            self.let_go(list(self._letting_go))
+            self._letting_go.clear()
         if self._declarations:
             self._declare(self._declarations)
             self._declarations.clear()
@@ -190,6 +196,10 @@ class Executor:
             if code and code not in addresses.ABSENT:
                 self.tell("error", f"{router.name}: cannot renew {_show(address)}: {os.strerror(code)}")
 
+    def _let_go(self, action: actions.LetGo) -> None:
+        if not any(place in self._foreign for place, _ in self._held.get(action.router, {}).values()):
+            self._letting_go[action.router] = None
+
     def _flush_batch(self) -> None:
         batch, self._batch = self._batch, []
         wanted: list[tuple[VirtualRouter, VirtualAddress, Place, bool]] = []
@@ -219,6 +229,7 @@ class Executor:
                     self._declarations[router] = None
             elif code and code not in addresses.ABSENT:
                 verb = "add" if adding else "remove"
+                self._letting_go.pop(router, None)
                 self.tell("error", f"{router.name}: cannot {verb} {_show(address)}: {os.strerror(code)}")
         self._fresh.clear()
 
@@ -376,6 +387,7 @@ class Executor:
                 router.cfg.interface,
                 tuple(own[start : start + RECORD_ADDRESSES]),
                 router.spec,
+                router.cfg.peer_path,
             )
             for start in range(0, max(len(own), 1), RECORD_ADDRESSES)
         ]

@@ -25,6 +25,7 @@ from vrrpd.children import EXIT_CANNOT_RUN, Backoff, Child, Loaded, Loader, fork
 from vrrpd.log import open_log
 from vrrpd.loop import INFINITY, Loop
 from vrrpd.pidfile import Running, lock_pid_file, write_pid
+from vrrpd.second_path import LastWords
 
 EXIT_RUNNING = 1
 
@@ -65,6 +66,7 @@ class Guard:
         self.folder = os.path.join(setting.run_dir, will.FOLDER)
         self.will = will.Will(self.folder)
         self.devices = vmacs.Devices(self.folder, self.tell)
+        self.last_words = LastWords()
         self.exit_code = 0
         # The other processes; a channel is None while its process does not run.
         self.vrrp: Child | None = None
@@ -328,6 +330,12 @@ class Guard:
         except (ValueError, TypeError) as error:
             self.tell("error", f"the vrrp process declared a malformed will: {error}")
 
+    def _on_path(self, message: ipc.Message) -> None:
+        try:
+            self.last_words.update(message)
+        except ValueError as error:
+            self.tell("error", f"the vrrp process declared a malformed {error}")
+
     def _on_applied(self, message: ipc.Message) -> None:
         if message.get("id") != self._model_id:
             return
@@ -380,7 +388,8 @@ class Guard:
             self._execute_will()
 
     def _execute_will(self) -> None:
-        will.execute(list(self.will.records.values()), self.tell, virtual=self.devices.names)
+        gone = will.execute(list(self.will.records.values()), self.tell, virtual=self.devices.names)
+        self.last_words.say(gone, time.monotonic())
         self.will.clear()
         self.will.save()
 
@@ -689,6 +698,7 @@ class Guard:
 
 _FROM_VRRP: dict[str, Callable[[Guard, ipc.Message], None]] = {
     "will": Guard._on_will,
+    "path": Guard._on_path,
     "applied": Guard._on_applied,
     "status": Guard._on_status,
     "refit": lambda guard, message: guard._fit(guard.loaded, running=True),

@@ -27,6 +27,7 @@ from vrrpd.model.model import Model  # here, so that no first unpickling has to 
 from vrrpd.net import netlink
 from vrrpd.net.links import Changes, Links
 from vrrpd.net.sockets import Receiver
+from vrrpd.second_path import SecondPath
 from vrrpd.vrrp import actions
 from vrrpd.vrrp.engine import Engine
 from vrrpd.vrrp.links import InterfaceAddress, Link
@@ -64,6 +65,8 @@ class Daemon:
         self.monitor = netlink.Monitor()
         self.links = Links(self.requests.port)
         self.executor = Executor(self.links, self.requests, guard, helper)
+        self.path = SecondPath(self.loop, self.engine, guard, self.executor.run)
+        self.executor.let_go = lambda routers: self.path.let_go(routers, time.monotonic())
         self.receivers: dict[tuple[int, int], Receiver] = {}  # by interface index and family
         self._devices: list[VirtualRouter] = []  # those with addresses on other interfaces than their own
         self.started = time.time()
@@ -98,12 +101,13 @@ class Daemon:
         if now >= self._next_beat:
             self._next_beat = now + self._beat_every
             self.guard.send({"t": "beat"})
+        path_deadline = self.path.turn(now)
         answering = self._answer()
         for channel in (self.guard, self.helper):
             if channel.congested != (channel.fileno() in self._congested) and not channel.closed:
                 self.loop.want_write(channel.fileno(), channel.congested)
                 self._congested ^= {channel.fileno()}
-        return now if answering else min(self.engine.next_deadline, self._next_beat)
+        return now if answering else min(self.engine.next_deadline, self._next_beat, path_deadline)
 
     def _answer(self) -> bool:
         """One step of the first answer whose reader keeps up; true when there is another step to do now."""
@@ -155,6 +159,7 @@ class Daemon:
         if self._devices:
             self.executor.settle(self._devices)
         self.executor.renew_wills()
+        self.path.look(now)
 
     def _from_guard(self, now: float) -> None:
         for message, fds in self.guard.receive():
@@ -189,6 +194,7 @@ class Daemon:
             ]
         )
         self.executor.renew_wills()
+        self.path.configure(model.vrrp_instances, now)
         self._devices = [router for router in self._routers() if any(address.dev for address in router.addresses)]
         shortest = min((router.cfg.advert_int for router in self._routers()), default=BEAT_MOST)
         self._beat_every = max(BEAT_LEAST, min(BEAT_MOST, shortest))
@@ -247,6 +253,7 @@ class Daemon:
             "maintenance": self.maintenance,
             "uptime": time.time() - self.started,
             "processes": {"guard": os.getppid(), "vrrp": os.getpid()},
+            "peer_path": self.path.status(),
             "socket_drops": sum(receiver.dropped() for receiver in self.receivers.values()),
             "send_errors": self.executor.send_errors,
             "messages_dropped": self.guard.dropped + self.helper.dropped,

@@ -209,6 +209,9 @@ def _notes(status: dict[str, Any], terminal: Terminal) -> str:
         for run in status.get("scripts", ())
         if not _succeeded(run)
     ]
+    lines += [
+        f"second path: {peer['peer']} does not answer" for peer in status.get("peer_path") or () if not peer["up"]
+    ]
     mail = status.get("mail") or {}
     if mail.get("queued") and mail.get("last_error"):
         lines.append(f"{mail['queued']} mails wait: {mail['last_error']}")

@@ -42,6 +42,7 @@ class Record(NamedTuple):
     ifname: str
     addresses: tuple[Held, ...]
     advert: packet.AdvertSpec
+    peers: tuple[bytes, ...] = ()  # of the second path, told when the addresses are gone
 
 
 def encode(record: Record) -> dict[str, Any]:
@@ -54,6 +55,7 @@ def encode(record: Record) -> dict[str, Any]:
             for held in record.addresses
         ],
         "advert": {name: _plain(value) for name, value in record.advert._asdict().items()},
+        "peers": [peer.hex() for peer in record.peers],
     }
 
 
@@ -67,7 +69,8 @@ def decode(data: object) -> Record:
             Held(_packed(_text(address)), _integer(length), _integer(ifindex), _text(ifname))
             for address, length, ifindex, ifname in data["addresses"]
         )
-        return Record(_text(data["key"]), _integer(data["ifindex"]), _text(data["ifname"]), held, advert)
+        peers = tuple(bytes.fromhex(_text(peer)) for peer in data["peers"])
+        return Record(_text(data["key"]), _integer(data["ifindex"]), _text(data["ifname"]), held, advert, peers)
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         raise ValueError(f"record: {error!r}") from None
 
@@ -139,15 +142,18 @@ def left_behind(folder: str) -> list[Record]:
     return records
 
 
-def execute(records: Sequence[Record], log: Log, only_present: bool = False, virtual: Collection[str] = ()) -> None:
+def execute(
+    records: Sequence[Record], log: Log, only_present: bool = False, virtual: Collection[str] = ()
+) -> list[Record]:
     """Resign for every router first, then take its addresses off. Errors are told, and never stop the rest.
 
     `only_present`: leave alone what no longer holds any of its addresses (a file found later, not a death seen).
     `virtual`: our interfaces with a virtual MAC address. Resignations leave from the real one: a successor may be
     there already, and its port must keep the other.
+    The answer: the records of which nothing is left.
     """
     if not records:
-        return
+        return []
     links = Links()
     links.load()
     due = []
@@ -161,6 +167,7 @@ def execute(records: Sequence[Record], log: Log, only_present: bool = False, vir
     _resign([record for record, _ in due], log)
     wanted = [held for _, here in due for held in here]
     _silence(wanted, links, virtual)
+    stuck: set[Held] = set()
     if wanted:
         requests = netlink.Requests()
         try:
@@ -170,9 +177,11 @@ def execute(records: Sequence[Record], log: Log, only_present: bool = False, vir
         for held, code in zip(wanted, results):
             if code and code not in addresses.ABSENT:
                 log("error", f"cannot remove {_show(held)}: {os.strerror(code)}")
+                stuck.add(held)
     for record, here in due:
         removed = ", ".join(map(_show, here)) or "no address"
         log("warning", f"{record.key.rpartition('#')[0]}: resigned and removed {removed}")
+    return [record for record in records if stuck.isdisjoint(record.addresses)]
 
 
 def _resign(records: Iterable[Record], log: Log) -> None:

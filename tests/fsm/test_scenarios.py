@@ -9,6 +9,7 @@ one. Lines that begin with # say which sentence of RFC 9568 or which option of k
     advert A from=ADDRESS [priority= interval= vips= auth= to= ttl= vrid= version= checksum= raw=]
     link A eth0 [up=no addresses= tentative= mac= arp=no ifindex=] · unlink A eth0 · removed A ADDRESS/LEN [eth1]
     stop A · kill A · maintenance A on · handover A VI_1 · sleep A · wake A
+    letgo A from=ADDRESS [rank= age= by=ADDRESS vrid= vips=]    what a peer says over the second path, authenticated
     cut A B (both ways) · deaf A B (A no longer hears B) · heal
     state A · counters A · owners ADDRESS
 """
@@ -26,6 +27,7 @@ from simulator import Datagram, Event, World, describe, instance, interface_addr
 from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, VrrpInstance
 from vrrpd.vrrp.actions import SendAdvert
 from vrrpd.vrrp.packet import encode
+from vrrpd.vrrp.path import Told, Word, identity
 from vrrpd.vrrp.router import VirtualRouter
 
 SCENARIOS = sorted(Path(__file__).parent.glob("*.txt"))
@@ -140,6 +142,17 @@ class Interpreter:
             data = data[:6] + bytes((data[6] ^ 1,)) + data[7:]
         family = AF_INET if len(source) == 4 else AF_INET6
         node.receive(Datagram(name, family, source, destination, int(given.get("ttl", 255)), data))
+
+    def do_letgo(self, name: str, *words: str) -> None:
+        given = dict(word.split("=", 1) for word in words)
+        node = self.world.nodes[name]
+        router = node.engine.routers["VI_1"]
+        addresses = [packed(part) for part in given["vips"].split(",")] if "vips" in given else router.spec.addresses
+        vrid = int(given.get("vrid", router.spec.vrid))
+        said = Word(router.spec.family, vrid, packed(given["from"]), identity(addresses))
+        told = Told((said,), int(given.get("rank", 0)), float(given.get("age", 0.001)))
+        by = packed(given["by"]) if "by" in given else router.cfg.peer_path[0]
+        node.do(node.engine.let_go(by, told, self.world.now))
 
     def do_link(self, name: str, interface: str, *words: str) -> None:
         node = self.world.nodes[name]

@@ -126,6 +126,8 @@ class Binder:
 
     def _take(self, row: Keyword, statement: Statement, bound: Bound) -> None:
         bound.tried.add(row.field)
+        if row.type.alone and statement.block is None and len(statement.words) > 1:
+            statement = statement.with_block()
         if statement.broken or not self._fits(row, statement):
             return
         if row.type.form == "list":

@@ -73,8 +73,9 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or c == "\t" else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
-# What may hold a secret, whatever else is wrong with its line: auth_pass and its misspellings, keys of auth_hmac
-SECRET = re.compile(r"(\bauth[_-]?pa\w*|\bpassword|^\s*key)\b[\s=]*(.*)$", re.IGNORECASE)
+# What may hold a secret, whatever else is wrong with its line: auth_pass and peer_path_key with their misspellings,
+# keys of auth_hmac
+SECRET = re.compile(r"(\bauth[_-]?pa\w*|\bpeer[_-]?path[_-]?k\w*|\bpassword|^\s*key)\b[\s=]*(.*)$", re.IGNORECASE)
 DEFINED = re.compile(r"^\s*(?:@\S*\s+)?\$\w+=(.*)$")
 MASK = "********"
 

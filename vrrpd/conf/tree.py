@@ -25,6 +25,13 @@ class Statement:
         self.block: list[Statement] | None = None
         self.broken = False  # an open quote, reported already
 
+    def with_block(self) -> Statement:
+        """`keyword value` as if it were `keyword { value }`."""
+        outer = Statement(self.line, self.words[:1], self.first)
+        outer.block = [Statement(self.line, self.words[1:], self.first + 1)]
+        outer.broken = self.broken
+        return outer
+
     def place(self, index: int = 0) -> Place:
         """Where word `index` stands; beyond the last word: just after it."""
         found = [w for w in words(self.line.text)][self.first :]

@@ -45,6 +45,7 @@ class Type(Generic[T]):
     maximum: float | None = None
     choices: Sequence[str] = ()
     block: str = ""
+    alone = False
 
     def convert(self, statement: Statement) -> T:
         raise NotImplementedError
@@ -174,14 +175,18 @@ class Custom(Type[T]):
 
 
 class ListOf(Type[tuple[T, ...]]):
-    """`keyword { one value a line }`; `items` reads the statement of one line, from word 0 on."""
+    """`keyword { one value a line }`; `items` reads the statement of one line, from word 0 on.
+
+    `alone`: a single value may stand behind the keyword instead.
+    """
 
     form = "list"
     least = most = 0
 
-    def __init__(self, item: Callable[[Statement], T], type: str) -> None:
+    def __init__(self, item: Callable[[Statement], T], type: str, alone: bool = False) -> None:
         self._item = item
         self.type = type
+        self.alone = alone
 
     def items(self, statement: Statement) -> Sequence[T]:
         return (self._item(statement),)

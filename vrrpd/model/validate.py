@@ -24,6 +24,7 @@ NOTIFIES = tuple(f.name for f in dataclasses.fields(VrrpInstance) if f.name.star
 INHERITED = {
     row.field: row.inherits for row in BLOCKS["vrrp_instance"].keywords.values() if row.inherits and row.supported
 }
+KEY_HINT = "the same key on both nodes: openssl rand -hex 32"
 DEFAULT_USER = "keepalived_script"  # keepalived.conf(5) "SCRIPTS": if there is such a user, else root
 UNICAST = ("unicast_peer", "unicast_src_ip", "unicast_ttl", "check_unicast_src")
 MOST_IPV6 = (1500 - 40 - 8) // 16  # RFC 9568 5.2.5 counts to 255, but an advert must fit into one frame
@@ -79,6 +80,7 @@ class Instance:
         self._authentication()
         self._destinations()
         self._virtual_interface()
+        self._second_path()
         self.values["garp_interval"] = self.defs.vrrp_garp_interval
         self.values["gna_interval"] = self.defs.vrrp_gna_interval
         return VrrpInstance(**self.values)
@@ -280,6 +282,17 @@ class Instance:
             self.problems.warning(self.at("vmac"), f"use_vmac: {message}", "say 'vmac_xmit_base' too")
             values["vmac_xmit_base"] = True
 
+    def _second_path(self) -> None:
+        """Without a key nobody would be believed; without a peer nobody is told."""
+        peers = self._list("peer_path")
+        self.values["peer_path"] = tuple(dict.fromkeys(peers))
+        if peers and "peer_path_key" not in self.values:
+            if "peer_path_key" not in self.bound.tried:
+                self.problems.survivable(self.at("peer_path"), "peer_path without peer_path_key", KEY_HINT)
+            self.values["peer_path"] = ()
+        elif "peer_path_key" in self.values and not peers and "peer_path" not in self.bound.tried:
+            self.problems.warning(self.at("peer_path_key"), "peer_path_key without peer_path: nobody is told anything")
+
 
 def _family(address: bytes) -> int:
     return AF_INET if len(address) == 4 else AF_INET6
@@ -304,6 +317,7 @@ def instances(blocks: list[Bound], defs: GlobalDefs, problems: Problems) -> list
     found = vmac.assign(found, names, defs, problems)
     _clashes(found, names, problems)
     _shared_addresses(found, names, problems)
+    _paths(found, names, problems)
     return found
 
 
@@ -325,6 +339,25 @@ def _clashes(found: list[VrrpInstance], bounds: dict[str, Bound], problems: Prob
                     f"({_ipv(instance.family).split()[1]}) is already that of {other.name}",
                 )
         taken[key].append(instance)
+
+
+def _paths(found: list[VrrpInstance], bounds: dict[str, Bound], problems: Problems) -> None:
+    """One key for a peer; and routers that the second path can tell apart."""
+    keys: dict[bytes, VrrpInstance] = {}
+    names: dict[tuple[int, int, frozenset[bytes]], str] = {}
+    for instance in found:
+        for index, peer in enumerate(instance.peer_path):
+            other = keys.setdefault(peer, instance)
+            if other.peer_path_key != instance.peer_path_key:
+                statement = bounds[instance.name].items["peer_path"][index]
+                problems.error(statement.place(), f"peer_path: {statement.words[0]} has another key in {other.name}")
+        if instance.peer_path:
+            advertised = frozenset(entry.address for entry in instance.virtual_ipaddress)
+            key = (instance.family, instance.virtual_router_id, advertised)
+            if names.setdefault(key, instance.name) != instance.name:
+                message = f"peer_path: neither this instance nor {names[key]} can use it"
+                hint = "they have the same virtual_router_id and the same addresses: change one of the ids"
+                problems.warning(bounds[instance.name].places["peer_path"].place(), message, hint)
 
 
 def _shared_addresses(found: list[VrrpInstance], bounds: dict[str, Bound], problems: Problems) -> None:
@@ -390,6 +423,13 @@ def machine(blocks: list[Bound], found: list[VrrpInstance], interfaces: Interfac
                 f"interface: there is no {instance.interface} on this machine",
                 _among(instance.interface, interfaces),
             )
+        for peer, statement in zip(instance.peer_path, bound.items.get("peer_path", ())):
+            if _within(peer, interfaces.get(instance.interface, ()), ours):
+                problems.warning(
+                    statement.place(),
+                    f"peer_path: {statement.words[0]} is in a subnet of {instance.interface}",
+                    "the second path is for when that interface fails: give an address on another one",
+                )
         for field in ("virtual_ipaddress", "virtual_ipaddress_excluded"):
             for item, statement in zip(getattr(instance, field), bound.items.get(field, ())):
                 device = bases.get(item.dev, item.dev) or instance.interface

@@ -157,6 +157,26 @@ def unicast_peer(statement: Statement) -> UnicastPeer:
     return UnicastPeer(packed, **bounds)
 
 
+def peer_path(statement: Statement) -> bytes:
+    """One line of peer_path: an address that needs no interface to be meant."""
+    packed = host(statement.words[0], 0)
+    if packed[0] >> 4 == 14 if len(packed) == 4 else packed[0] == 0xFF:
+        raise Invalid(f"{statement.words[0]} is a multicast group", 0)
+    if len(packed) == 16 and packed[0] == 0xFE and packed[1] & 0xC0 == 0x80:
+        raise Invalid(f"{statement.words[0]} is a link-local address", 0, "use one that is routed, or IPv4")
+    if statement.words[1:]:
+        raise Invalid(f"'{statement.words[1]}' behind the address of a peer", 1, "one address a line")
+    return packed
+
+
+def path_key(statement: Statement) -> bytes:
+    """Long enough that nobody finds it by trying, whatever he has recorded."""
+    value = statement.words[1].encode("utf-8", "surrogateescape")
+    if not 16 <= len(value) <= 64:
+        raise Invalid(f"the key has {len(value)} bytes, 16 to 64 are needed", hint="make one: openssl rand -hex 32")
+    return value
+
+
 def password(statement: Statement) -> bytes:
     """At most 8 bytes go into an advert (RFC 2338 5.3.10); what is longer never compares as meant."""
     value = statement.words[1].encode("utf-8", "surrogateescape")
@@ -286,6 +306,15 @@ class VrrpInstance:
         "repeat announcements on virtual interfaces, 'all': on every one: [all] SECONDS",
         inherits="vrrp_garp_extra_if",
         also={"vmac_garp_intvl": Custom(extra_if, "all seconds", 1, 2)},
+    )
+    peer_path: tuple[bytes, ...] = kw(
+        ListOf(peer_path, "peers", alone=True),
+        (),
+        "peers by an address on another interface, the best first: who is told at once when addresses are let go",
+        ours=True,
+    )
+    peer_path_key: bytes = kw(
+        Custom(path_key, "password"), b"", "16 to 64 bytes, the same on both nodes of a path", secret=True, ours=True
     )
     accept: bool = kw(Flag(True), True, "packets to the addresses are accepted")
     notify_master: Script | None = kw(script_type(), None, "run on becoming MASTER", repeated=FIRST)

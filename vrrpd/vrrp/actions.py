@@ -71,6 +71,15 @@ class Transition(NamedTuple):
     reason: str
 
 
+class LetGo(NamedTuple):
+    """Tell the peers of the second path that the router, MASTER until now, holds none of its addresses any more.
+
+    Said after the batch that took them off, and not when one of them is still there.
+    """
+
+    router: VirtualRouter
+
+
 class RxLowerPriority(NamedTuple):
     """A MASTER heard a lower advert (notify_master_rx_lower_pri)."""
 
@@ -91,5 +100,5 @@ class Log(NamedTuple):
 
 
 Action = Union[
-    SendAdvert, AddAddresses, DelAddresses, RenewAddresses, Announce, Transition, RxLowerPriority, Refit, Log
+    SendAdvert, AddAddresses, DelAddresses, RenewAddresses, LetGo, Announce, Transition, RxLowerPriority, Refit, Log
 ]

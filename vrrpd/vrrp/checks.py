@@ -11,13 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-try:  # what hmac.compare_digest is, without loading OpenSSL into the process for it
-    from _operator import _compare_digest as compare_digest
-except ImportError:  # pragma: no cover
-    from hmac import compare_digest
-
 from vrrpd.model.vrrp import AF_INET6
 from vrrpd.vrrp.actions import Action
+from vrrpd.vrrp.digest import compare_digest
 from vrrpd.vrrp.links import is_link_local
 from vrrpd.vrrp.packet import ADDRESS_LENGTH, AUTH_AH, Advert, Buffer, PacketError, decode
 from vrrpd.vrrp.records import text

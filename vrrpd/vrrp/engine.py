@@ -23,6 +23,7 @@ from vrrpd.vrrp.announce import Announcer
 from vrrpd.vrrp.checks import Memo, addressee, lists_our_addresses, other_addresses, other_checksum, validate
 from vrrpd.vrrp.links import InterfaceAddress, Link, is_other
 from vrrpd.vrrp.packet import HEADER_LENGTH, AdvertSpec, Buffer, PacketError
+from vrrpd.vrrp.path import STEP, Told, identity
 from vrrpd.vrrp.records import text
 from vrrpd.vrrp.router import INIT, MASTER, Heard, State, VirtualRouter
 from vrrpd.vrrp.timers import Timer, Timers
@@ -59,6 +60,7 @@ class Engine:
         self._refused: dict[str, str] = {}  # virtual interface -> why it could not be made
         self._refit = Timer(self._look_again)
         self._keepers: dict[bytes, list[VirtualRouter]] = {}  # virtual address -> who may hold it
+        self._known: dict[tuple[int, int, bytes], list[VirtualRouter]] = {}  # those with a peer_path, as it names them
         self._virtual: dict[str, frozenset[bytes]] = {}  # interface -> all virtual addresses on it
 
     # ---- time ------------------------------------------------------------------------------------------------
@@ -102,6 +104,15 @@ class Engine:
         router.memo = Memo(bytes(data), source, destination, ttl, advert)
         if advert.pseudo_header is not router.peer_pseudo_header and router.cfg.version == 3:
             return [*actions, *other_checksum(router, advert, source, now)]
+        return actions
+
+    def let_go(self, peer: bytes, told: Told, now: float) -> Sequence[Action]:
+        """What a peer has said over the second path, authenticated. Where two routers fit it is about neither."""
+        actions: list[Action] = []
+        for family, vrid, source, digest in told.words:
+            found = self._known.get((family, vrid, digest), ())
+            if len(found) == 1 and peer in found[0].cfg.peer_path:
+                actions += found[0].on_let_go(source, told.rank * STEP, told.age, now)
         return actions
 
     # ---- configuration ---------------------------------------------------------------------------------------
@@ -149,7 +160,11 @@ class Engine:
     def _index(self) -> None:
         self._on_interface, self._on_device = {}, {}
         self._keepers = {}
+        self._known = {}
         for router in self.routers.values():
+            if router.cfg.peer_path:
+                key = (router.cfg.family, router.cfg.virtual_router_id, identity(router.advertised))
+                self._known.setdefault(key, []).append(router)
             self._on_interface.setdefault(router.cfg.interface, []).append(router)
             for name in {name for device in router.cfg.devices for name in (device.name, device.base)}:
                 self._on_device.setdefault(name, []).append(router)

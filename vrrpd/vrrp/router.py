@@ -35,12 +35,13 @@ from typing import NamedTuple
 
 from vrrpd.model.vrrp import VirtualAddress, VrrpInstance
 from vrrpd.vrrp import frames
-from vrrpd.vrrp.actions import Action, AddAddresses, DelAddresses, RxLowerPriority, SendAdvert, Transition
+from vrrpd.vrrp.actions import Action, AddAddresses, DelAddresses, LetGo, RxLowerPriority, SendAdvert, Transition
 from vrrpd.vrrp.announce import Announcer
 from vrrpd.vrrp.checks import NO_MEMO
 from vrrpd.vrrp.duties import Duties
 from vrrpd.vrrp.links import Link, advert_spec, device_faults, link_faults, source_address
 from vrrpd.vrrp.packet import Advert, datagrams
+from vrrpd.vrrp.path import FRESH
 from vrrpd.vrrp.records import Records, duration, text
 from vrrpd.vrrp.timers import Timer, Timers
 
@@ -271,7 +272,7 @@ class VirtualRouter:
         if self.state is MASTER:
             if self.link is not None and self.link.up:
                 actions += self._resign()
-            actions.append(DelAddresses(self, self.addresses))
+            actions += self._let_go()
         actions.append(self._enter(FAULT, self._fault_text(), now))
         return actions
 
@@ -310,9 +311,14 @@ class VirtualRouter:
         if self.state is MASTER:
             if not self.leaving:
                 actions += self._resign()
-            actions.append(DelAddresses(self, self.addresses))
+            actions += self._let_go()
         actions.append(self._enter(INIT, "removed from the configuration", now, "DELETED"))
         return actions
+
+    def _let_go(self) -> list[Action]:
+        """The addresses at once, and then the word to the peers beside the segment."""
+        gone = DelAddresses(self, self.addresses)
+        return [gone, LetGo(self)] if self.cfg.peer_path else [gone]
 
     def _resign(self) -> list[Action]:
         self.counters["pri_zero_sent"] += 1
@@ -376,6 +382,25 @@ class VirtualRouter:
         self.heard = Heard(source, 0, now)
         self._timers.set(self.timer, now + self.skew_time)
         return ()
+
+    def on_let_go(self, source: bytes, wait: float, age: float, now: float) -> Sequence[Action]:
+        """The second path: `source` holds nothing any more. As its priority 0, but the order of succession is given.
+
+        Believed of the master that we follow, and only while it cannot have won MASTER back: whoever let go listens
+        for one interval at least (down_timer_adverts 1). A takeover that is due earlier stays so.
+        """
+        heard = self.heard
+        if self.state is not BACKUP or heard is None or heard.source != source:
+            return ()
+        if age > min(FRESH, self.master_adver_int):
+            return ()
+        self._timers.clear(self.delay_timer)
+        self.resigned, self.outbids = True, False
+        self.heard = Heard(source, 0, now)
+        self._timers.set(self.timer, min(self.timer.deadline, now + wait))
+        if self.records.hushed("let_go", now, gap=1.0):
+            return ()
+        return self.records.line("info", "let_go", f"{text(source)} has let go, it says over the second path")
 
     def _tolerates(self, advert: Advert, source: bytes, now: float) -> bool:
         """BACKUP, lower priority heard: do we leave it in place? (Preempt_Mode, preempt_delay, a handover)"""
