@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple, Union
 
 DEFAULT_CLUSTER = "vrrp"
-SECRETS = frozenset({"auth_pass"})
+SECRETS = frozenset({"auth_pass", "peer_path_key"})
 TOOLKIT_KEYS = frozenset({"hosts"})  # of an instance: what the toolkit reads and the daemon never sees
 GLOBAL = "global_defs"
 
@@ -141,6 +141,7 @@ def plan(
     _check_priorities(routers, findings)
     _check_segments(routers, nodes, findings)
     peers = _unicast(routers, nodes, findings)
+    paths = _paths(routers, nodes, findings)
     states = _states(routers)
 
     hosts: dict[str, dict[str, Any]] = {}
@@ -157,6 +158,7 @@ def plan(
                     continue
                 keywords = dict(router.keywords)
                 keywords.update(peers.get((name, router.name), {}))
+                keywords.update(paths.get((name, router.name), {}))
                 keywords.setdefault("state", states[(name, router.name)])
                 keywords["priority"] = router.priority
                 where = f"{name}: vrrpd_instances.{router.name}"
@@ -363,6 +365,7 @@ def _router(
         version = 2
     _check_authentication(where, keywords, version, family, findings)
     _check_interval(where, keywords, version, findings)
+    _check_path_key(where, keywords, findings)
     return Router(host, cluster, name, keywords, priority, origin, family, version, tuple(addresses))
 
 
@@ -390,7 +393,24 @@ def _check_authentication(where: str, keywords: dict[str, Any], version: int, fa
     password = str(password)
     if not 1 <= len(password.encode()) <= 8:
         findings.error(where, f"has {len(password.encode())} characters, VRRPv2 carries 1 to 8: set a shorter one")
-    if not all(" " < character < "\x7f" for character in password) or _UNHOLDABLE & set(password):
+    _check_holdable(where, password, findings)
+
+
+def _check_path_key(where: str, keywords: dict[str, Any], findings: _Findings) -> None:
+    key, where = keywords.get("peer_path_key"), f"{where}.peer_path_key"
+    if key is None:
+        if keywords.get("peer_path"):
+            findings.error(where, "missing: set the same 16 to 64 characters on every host, from a vault")
+    elif not isinstance(key, str):
+        findings.error(where, f"is a {_kind(key)}: write a string in quotes")
+    else:
+        if not 16 <= len(key.encode()) <= 64:
+            findings.error(where, f"has {len(key.encode())} characters, 16 to 64 are needed: openssl rand -hex 32")
+        _check_holdable(where, key, findings)
+
+
+def _check_holdable(where: str, secret: str, findings: _Findings) -> None:
+    if not all(" " < character < "\x7f" for character in secret) or _UNHOLDABLE & set(secret):
         findings.error(
             where,
             "has characters that the file cannot hold: use printable ASCII without blanks and without"
@@ -571,6 +591,26 @@ def _unicast(
             if router.host in sources:
                 others = [sources[other.host] for other in group if other is not router and other.host in sources]
                 result[(router.host, router.name)] = {"unicast_src_ip": sources[router.host], "unicast_peer": others}
+    return result
+
+
+def _paths(routers: list[Router], nodes: dict[str, Host], findings: _Findings) -> dict[tuple[str, str], dict[str, Any]]:
+    """An instance with a peer_path_key: every other host's address on the second path, the best one first."""
+    result: dict[tuple[str, str], dict[str, Any]] = {}
+    for group in _by_instance(routers).values():
+        wanted = [router for router in group if "peer_path_key" in router.keywords]
+        ends = {router.host: _text(nodes[router.host].get("vrrpd_path_address")) for router in wanted}
+        for router in wanted:
+            if not ends[router.host] and "peer_path" not in router.keywords:
+                findings.error(
+                    f"{router.host}: vrrpd_path_address",
+                    f"missing: {router.name} has a peer_path_key, set the host's address on another interface than"
+                    f" {router.keywords.get('interface')}",
+                )
+            others = sorted((other for other in wanted if other is not router), key=lambda other: -other.priority)
+            peers = [ends[other.host] for other in others if ends[other.host]]
+            if peers and "peer_path" not in router.keywords:
+                result[(router.host, router.name)] = {"peer_path": peers}
     return result
 
 

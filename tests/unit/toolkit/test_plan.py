@@ -115,6 +115,23 @@ def test_unicast_peers_are_the_others(planned: Planner) -> None:
     assert words(made, "lb3", "unicast_src_ip") == "198.51.100.3"
 
 
+def test_the_peers_of_the_second_path_are_the_others_the_best_first(planned: Planner) -> None:
+    keyed = {"VI_1": {**VI_1, "peer_path_key": "0123456789abcdef"}}
+    nodes = cluster("lb1", "lb2", "lb3", vrrpd_instances=keyed)
+    for number, node in enumerate(nodes.values(), 1):
+        node["vrrpd_path_address"] = f"10.9.0.{number}"
+    nodes["lb3"]["vrrpd_priority"] = 220
+    nodes["lb2"]["vrrpd_overrides"] = {"VI_1": {"peer_path": ["10.9.9.1"]}}
+    made = planned(nodes)
+    assert made.errors == []
+    assert words(made, "lb1", "peer_path") == ["10.9.0.3", "10.9.0.2"]
+    assert words(made, "lb2", "peer_path") == ["10.9.9.1"], "said wins"
+    assert words(made, "lb3", "peer_path") == ["10.9.0.1", "10.9.0.2"]
+    assert words(made, "lb1", "peer_path_key") == "@@VI_1.peer_path_key@@"
+    assert secrets_of(keyed, {})["@@VI_1.peer_path_key@@"] == "0123456789abcdef"
+    assert words(planned(cluster("lb1", "lb2")), "lb1", "peer_path") is None, "not unless asked"
+
+
 def test_several_clusters_are_planned_apart(planned: Planner) -> None:
     other = {"VI_1": {**VI_1, "virtual_router_id": 51, "virtual_ipaddress": ["203.0.113.1/24"]}}
     nodes = {**cluster("a1", "a2", vrrpd_cluster="a"), **cluster("b1", "b2", vrrpd_cluster="b", vrrpd_instances=other)}
@@ -408,6 +425,22 @@ FINDINGS: dict[str, tuple[Change, list[str]]] = {
             f"{name}: vrrpd_address: no IPv4 address known for unicast (VI_1): set vrrpd_address to the host's own"
             for name in ("lb1", "lb2", "lb3")
         ],
+    ),
+    "a second path without an address": (
+        instance(peer_path_key="0123456789abcdef"),
+        [
+            f"{name}: vrrpd_path_address: missing: VI_1 has a peer_path_key, set the host's address on another"
+            " interface than eth0"
+            for name in ("lb1", "lb2", "lb3")
+        ],
+    ),
+    "a second path without a key": (
+        override("lb2", peer_path=["10.9.0.1"]),
+        [f"lb2: {VI}.peer_path_key: missing: set the same 16 to 64 characters on every host, from a vault"],
+    ),
+    "a short key": (
+        override("lb2", peer_path=["10.9.0.1"], peer_path_key="hunter2"),
+        [f"lb2: {VI}.peer_path_key: has 7 characters, 16 to 64 are needed: openssl rand -hex 32"],
     ),
     "unicast on some hosts": (
         host("lb1", vrrpd_unicast=True),

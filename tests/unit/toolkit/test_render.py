@@ -41,9 +41,11 @@ VALUES: dict[str, Any] = {
     "vrrp_mcast_group6": "ff02::50",
     "include_check": "readable match",
     "dynamic_interfaces": True,
+    "peer_path_key": "0123456789abcdef",
 }
 # Adverts to the peers only: these want to know them.
 UNICAST = {"unicast_src_ip": "192.0.2.11", "unicast_peer": ["192.0.2.12"]}
+PATH = {"peer_path": ["10.9.0.12"], "peer_path_key": "0123456789abcdef"}
 
 
 def render(made: Plan, host: str) -> str:
@@ -158,6 +160,8 @@ def test_every_supported_keyword_is_written_so_that_the_reader_takes_it(
     if block == "vrrp_instance":
         if "unicast" in keyword:
             instances["VI_1"].update(UNICAST)
+        if "peer_path" in keyword:
+            instances["VI_1"].update(PATH)
         instances["VI_1"][keyword] = value
     else:
         global_defs[keyword] = value
