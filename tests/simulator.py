@@ -138,9 +138,11 @@ class Node:
                     self.held.pop(entry.address, None)
 
     def receive(self, datagram: Datagram, interface: str = "eth0") -> None:
+        """As the daemon does it, keys included."""
         if interface in self.links:
-            ifindex = self.links[interface].ifindex
-            self.do(self.engine.receive(ifindex, *datagram[1:], self.world.now))
+            key = self.links[interface].ifindex, *datagram[1:]
+            todo = self.engine.repeated(key, self.world.now)
+            self.do(self.engine.receive(*key, self.world.now, key) if todo is None else todo)
 
 
 class World:

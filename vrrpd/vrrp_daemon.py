@@ -124,10 +124,13 @@ class Daemon:
 
     # ------------------------------------------------------------------- inputs
     def _receive(self, receiver: Receiver, now: float) -> None:
-        receive, execute = self.engine.receive, self.executor.run
-        ifindex, family = receiver.ifindex, receiver.family
-        for source, destination, ttl, data in receiver.read(READ_LIMIT):
-            todo = receive(ifindex, family, source, destination, ttl, data, now)
+        repeated, receive, execute = self.engine.repeated, self.engine.receive, self.executor.run
+        ifindex, family = where = receiver.ifindex, receiver.family
+        for packet in receiver.read(READ_LIMIT):
+            key = where, packet
+            todo = repeated(key, now)
+            if todo is None:
+                todo = receive(ifindex, family, *receiver.split(packet), now, key)
             if todo:
                 execute(todo)
 

@@ -12,11 +12,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import functools
 import os
 import socket
 import struct
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
+
+from vrrpd.net.mmsg import Inbox
 
 AF_INET, AF_INET6 = 2, 10
 PROTOCOL = 112  # RFC 9568 5.1.1.4
@@ -33,7 +36,11 @@ _CONTROL_PRIORITY = 7  # TC_PRIO_CONTROL: the band that bulk traffic does not de
 
 _CHECKSUM_OFFSET = 6
 _RECEIVE_BUFFER = 1 << 20
-_MAX_DATAGRAM = 9216  # longer ones are cut, which their length field then contradicts
+# Longer than any advert: 255 addresses and the longest header. What is cut has no length that an advert can have.
+_MAX_DATAGRAM = {AF_INET: 1152, AF_INET6: 4096}
+_SOCKADDR6 = 32  # sockaddr_in6, and what aligns the control data behind it
+_CONTROL6 = socket.CMSG_SPACE(20) + socket.CMSG_SPACE(4)  # in6_pktinfo, hop limit
+_CMSG = struct.Struct("@Nii")
 _INT = struct.Struct("=i")
 _PKTINFO6 = struct.Struct("=16sI")
 _MREQN = struct.Struct("=4s4si")
@@ -48,7 +55,7 @@ class Datagram(NamedTuple):
     source: bytes
     destination: bytes
     ttl: int  # -1: unknown
-    data: memoryview  # without the IP header; valid until the next datagram is read
+    data: bytes  # without the IP header
 
 
 def id_filter(family: int, ids: Collection[int]) -> list[Instruction]:
@@ -124,14 +131,28 @@ def _raw(family: int, ifindex: int) -> socket.socket:
     return sock
 
 
+@functools.cache
+def _inbox(family: int) -> Inbox:
+    """Scratch memory, one for all receivers: what is read is copied out before anybody reads again."""
+    if family == AF_INET:
+        return Inbox(_MAX_DATAGRAM[family])
+    return Inbox(_MAX_DATAGRAM[family], _SOCKADDR6, _CONTROL6)
+
+
 class Receiver:
+    """What it reads are packets: everything that tells one datagram from another in one bytes object, which is the
+    same for the same advert again. `split` has its parts.
+
+    Over IPv4 that is the IP header from the TTL on, with the version and length of the header in the place of its
+    checksum (it covers the id, which is another one each time), and the message. Over IPv6 the source
+    address, the control data and the message.
+    """
+
     def __init__(self, ifindex: int, family: int) -> None:
         self.ifindex, self.family = ifindex, family
         self._sock = _raw(family, ifindex)
         self._groups: set[bytes] = set()
         self._ids: frozenset[int] = frozenset()
-        self._buffer = bytearray(_MAX_DATAGRAM)
-        self._view = memoryview(self._buffer)
         try:
             self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
         except OSError:
@@ -168,39 +189,40 @@ class Receiver:
             option = socket.IPV6_JOIN_GROUP if join else socket.IPV6_LEAVE_GROUP
             self._sock.setsockopt(socket.IPPROTO_IPV6, option, _MREQ6.pack(group, self.ifindex))
 
-    def read(self, limit: int) -> Iterator[Datagram]:
-        """Up to `limit` datagrams. A network that went down is no error: link events tell of it."""
-        return self._read4(limit) if self.family == AF_INET else self._read6(limit)
-
-    def _read4(self, limit: int) -> Iterator[Datagram]:
-        receive, buffer, view = self._sock.recv_into, self._buffer, self._view
-        for _ in range(limit):
+    def read(self, limit: int) -> Iterator[bytes]:
+        """Up to `limit` packets. A network that went down is no error: link events tell of it."""
+        inbox, fd = _inbox(self.family), self._sock.fileno()
+        buffer, view, stride = inbox.buffer, inbox.view, inbox.stride
+        for _ in range(0, limit, inbox.SLOTS):
             try:
-                length = receive(buffer)
-            except BlockingIOError:
-                return
+                lengths = inbox.fill(fd)
             except OSError:
                 continue
-            header = (buffer[0] & 15) * 4  # the kernel has checked it, and cut off Ethernet padding
-            yield Datagram(bytes(view[12:16]), bytes(view[16:20]), buffer[8], view[header:length])
-
-    def _read6(self, limit: int) -> Iterator[Datagram]:
-        receive, buffers, view = self._sock.recvmsg_into, [self._buffer], self._view
-        for _ in range(limit):
-            try:
-                length, ancillary, _, where = receive(buffers, 128)
-            except BlockingIOError:
+            start = 0
+            for length in lengths:
+                if self.family == AF_INET:
+                    buffer[start + 10], buffer[start + 11] = buffer[start], 0
+                    yield bytes(view[start + 8 : start + length])
+                else:
+                    yield bytes(view[start + 8 : start + inbox.data + length])
+                start += stride
+            if len(lengths) < inbox.SLOTS:
                 return
-            except OSError:
-                continue
-            ttl, destination = -1, b""
-            for level, kind, data in ancillary:
-                if level == socket.IPPROTO_IPV6 and kind == _IPV6_HOPLIMIT:
-                    ttl = _INT.unpack(data)[0]
-                elif level == socket.IPPROTO_IPV6 and kind == _IPV6_PKTINFO:
-                    destination = data[:16]
-            source = socket.inet_pton(AF_INET6, where[0].partition("%")[0])
-            yield Datagram(source, destination, ttl, view[:length])
+
+    def split(self, packet: bytes) -> Datagram:
+        """The parts of what `read` has read."""
+        if self.family == AF_INET:  # the kernel has checked the header, and cut off Ethernet padding
+            return Datagram(packet[4:8], packet[8:12], packet[0], packet[(packet[2] & 15) * 4 - 8 :])
+        ttl, destination, at = -1, b"", _SOCKADDR6 - 8
+        while at + _CMSG.size <= _SOCKADDR6 - 8 + _CONTROL6:
+            length, level, kind = _CMSG.unpack_from(packet, at)
+            value = packet[at + socket.CMSG_LEN(0) : at + length]
+            if level == socket.IPPROTO_IPV6 and kind == _IPV6_HOPLIMIT:
+                ttl = _INT.unpack(value)[0]
+            elif level == socket.IPPROTO_IPV6 and kind == _IPV6_PKTINFO:
+                destination = value[:16]
+            at += socket.CMSG_SPACE(max(length - socket.CMSG_LEN(0), 0))
+        return Datagram(packet[:16], destination, ttl, packet[_SOCKADDR6 - 8 + _CONTROL6 :])
 
     def dropped(self) -> int:
         """Datagrams that the kernel could not queue (what SO_RXQ_OVFL would tell with each packet)."""

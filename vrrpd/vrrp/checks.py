@@ -8,7 +8,7 @@ v3 IPv4 checksum are accepted, counted and told once in a while.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from vrrpd.model.vrrp import AF_INET6
@@ -23,16 +23,12 @@ if TYPE_CHECKING:
 
 
 class Memo(NamedTuple):
-    """A datagram that passed every check: the same one again needs none."""
+    """A datagram that passed every check, under the key that the same one again will have."""
 
-    data: bytes
+    key: Hashable
+    router: VirtualRouter
     source: bytes
-    destination: bytes
-    ttl: int
     advert: Advert
-
-
-NO_MEMO = Memo(b"", b"", b"", 0, Advert(0, 0, 0, 0.0, b""))
 
 
 def validate(router: VirtualRouter, source: bytes, destination: bytes, ttl: int, data: Buffer) -> Advert:

@@ -11,7 +11,7 @@ router whose Active_Down_Timer is found more than one interval late listens once
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from math import inf
 from typing import Any, Protocol
 
@@ -55,6 +55,7 @@ class Engine:
         self._links: dict[str, Link] = {}
         self._names: dict[int, str] = {}  # of these, by interface index
         self._table: dict[tuple[int, int, int], VirtualRouter] = {}  # (ifindex, family, vrid)
+        self._memos: dict[Hashable, Memo] = {}  # datagrams that passed every check, under their keys
         self._on_interface: dict[str, list[VirtualRouter]] = {}
         self._on_device: dict[str, list[VirtualRouter]] = {}  # those with virtual interfaces, by these and their bases
         self._refused: dict[str, str] = {}  # virtual interface -> why it could not be made
@@ -79,20 +80,39 @@ class Engine:
 
     # ---- packets ---------------------------------------------------------------------------------------------
 
+    def repeated(self, key: Hashable, now: float) -> Sequence[Action] | None:
+        """A datagram again that `receive` was given under this key; None when it has to be looked at.
+
+        A master says the same all day: with this a backup of 4000 spends a third of the time on an advert.
+        """
+        memo = self._memos.get(key)
+        if memo is None or memo.router.memo is not memo:  # heard something else since, or was configured anew
+            return None
+        router = memo.router
+        router.advert_rcvd += 1
+        return router.on_advert(memo.advert, memo.source, now)
+
     def receive(
-        self, ifindex: int, family: int, source: bytes, destination: bytes, ttl: int, data: Buffer, now: float
+        self,
+        ifindex: int,
+        family: int,
+        source: bytes,
+        destination: bytes,
+        ttl: int,
+        data: Buffer,
+        now: float,
+        key: Hashable = None,
     ) -> Sequence[Action]:
-        """A VRRP message without its IP header; ttl -1 or destination b"" when the kernel did not tell."""
+        """A VRRP message without its IP header; ttl -1 or destination b"" when the kernel did not tell.
+
+        `key` stands for all of the above but `now`: it is the caller's name for this datagram on this interface.
+        """
         router = self._table.get((ifindex, family, data[1])) if len(data) > 1 else None
         if router is None:
             self.counters["vrid_err" if len(data) >= HEADER_LENGTH else "packet_len_err"] += 1
             return ()
         if router.siblings:
             router = addressee(router, source, destination)
-        memo = router.memo
-        if data == memo.data and source == memo.source and ttl == memo.ttl and destination == memo.destination:
-            router.advert_rcvd += 1
-            return router.on_advert(memo.advert, source, now)
         try:
             advert = validate(router, source, destination, ttl, data)
         except PacketError as error:
@@ -101,7 +121,10 @@ class Engine:
         actions = router.on_advert(advert, source, now)
         if not lists_our_addresses(router, advert):
             return [*actions, *other_addresses(router, advert, source, now)]
-        router.memo = Memo(bytes(data), source, destination, ttl, advert)
+        if key is not None:
+            if router.memo is not None:  # one for each router: no flood can fill the memory
+                self._memos.pop(router.memo.key, None)
+            router.memo = self._memos[key] = Memo(key, router, source, advert)
         if advert.pseudo_header is not router.peer_pseudo_header and router.cfg.version == 3:
             return [*actions, *other_checksum(router, advert, source, now)]
         return actions
@@ -185,6 +208,7 @@ class Engine:
                 key = (link.ifindex, router.cfg.family, router.cfg.virtual_router_id)
                 groups.setdefault(key, []).append(router)
         self._table = {}
+        self._memos.clear()
         for key, group in groups.items():
             for router in group:
                 router.siblings = tuple(group) if len(group) > 1 else ()

@@ -31,19 +31,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum
 from math import inf
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from vrrpd.model.vrrp import VirtualAddress, VrrpInstance
 from vrrpd.vrrp import frames
 from vrrpd.vrrp.actions import Action, AddAddresses, DelAddresses, LetGo, RxLowerPriority, SendAdvert, Transition
 from vrrpd.vrrp.announce import Announcer
-from vrrpd.vrrp.checks import NO_MEMO
 from vrrpd.vrrp.duties import Duties
 from vrrpd.vrrp.links import Link, advert_spec, device_faults, link_faults, source_address
 from vrrpd.vrrp.packet import Advert, datagrams
 from vrrpd.vrrp.path import FRESH
 from vrrpd.vrrp.records import Records, duration, text
 from vrrpd.vrrp.timers import Timer, Timers
+
+if TYPE_CHECKING:
+    from vrrpd.vrrp.checks import Memo
 
 
 class State(Enum):
@@ -117,7 +119,7 @@ class VirtualRouter:
         self.resigned = False  # BACKUP: the timer runs for Skew_Time after priority 0
         self.yielding_until = 0.0  # BACKUP after a handover: no preemption before
         self.peer_pseudo_header: bool | None = None  # v3 IPv4: which checksum the peer makes
-        self.memo = NO_MEMO
+        self.memo: Memo | None = None  # the engine's
         self.siblings: tuple[VirtualRouter, ...] = ()  # others with our VRID on our interface (unicast)
         self.last_transition: LastTransition | None = None
         self.advert_rcvd = 0
@@ -147,7 +149,7 @@ class VirtualRouter:
         self._datagrams.clear()
         self._frames.clear()
         self._steady = (SendAdvert(self, self.priority),)
-        self.memo = NO_MEMO
+        self.memo = None
 
     def _recompute(self) -> None:
         # RFC 9568 6.1; RFC 3768 6.1: in v2 the skew does not scale with the interval.
