@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import shutil
 import signal
@@ -53,18 +54,29 @@ class Scenario:
     events: tuple[Event, ...]
     before: Callable[[Pair], object] = lambda pair: None
     after: Callable[[Pair], object] = lambda pair: None
-    lines: tuple[str, ...] = ()  # of the configuration of both routers
+    variant: str = "plain"  # of the configuration
     kinds: tuple[str, ...] = tuple(KINDS)
+
+
+# More lines for the vrrp_instance of a router, given its peer's number.
+VARIANTS: dict[str, Callable[[int], tuple[str, ...]]] = {
+    "plain": lambda peer: (),
+    "lifetime": lambda peer: ("vip_lifetime 5",),
+    "path": lambda peer: (f"peer_path 10.9.0.{peer}", f"peer_path_key {'k' * 32}"),
+    "vmac": lambda peer: ("use_vmac",),
+}
 
 
 class Pair:
     """Two routers that run one kind of daemon."""
 
-    def __init__(self, kind: str, interval: float, lines: tuple[str, ...]) -> None:
-        self.kind, self.interval, self.lines = kind, interval, lines
+    def __init__(self, kind: str, interval: float, variant: str) -> None:
+        self.kind, self.interval, self.variant = kind, interval, variant
         self.version = 2 if interval >= 1 else 3
         self.upgrades = 0
         self.lab = Lab("ab")
+        if variant == "path":
+            self.second_link()
         for name in "ab":
             # A router that forwarded would pass the pings on to its successor and hide a part of the outage.
             self.lab[name].sysctl(net__ipv4__ip_forward=0)
@@ -77,11 +89,17 @@ class Pair:
     def configuration(self, name: str, *more: str) -> str:
         state = "MASTER" if name == "a" else "BACKUP"
         vips = (f"{VIP}/24", *more)
+        lines = VARIANTS[self.variant](self.lab["b" if name == "a" else "a"].number)
         return config(
-            instance(
-                vips, *self.lines, priority=PRIORITY[name], interval=self.interval, version=self.version, state=state
-            )
+            instance(vips, *lines, priority=PRIORITY[name], interval=self.interval, version=self.version, state=state)
         )
+
+    def second_link(self) -> None:
+        """eth1 of a and b, from one to the other."""
+        there = f"/proc/{os.getpid()}/fd/{self.lab['b'].namespace}"
+        self.lab["a"].ip(f"link add eth1 type veth peer name eth1 netns {there}")
+        for name in "ab":
+            self.lab[name].ip(f"addr add 10.9.0.{self.lab[name].number}/24 dev eth1", "link set eth1 up")
 
     # -- what the scenarios do to the master
     def start(self) -> None:
@@ -109,6 +127,15 @@ class Pair:
             control.sendall(json.dumps({"cmd": "upgrade", "release": str(folder)}).encode() + b"\n")
             answer = json.loads(control.makefile("rb").readline())
         assert answer["ok"], answer
+
+    def path_is_up(self) -> None:
+        """Both know that the other one is there."""
+
+        def up() -> bool:
+            routers = [self.lab[name].ours for name in "ab"]
+            return all(r.answers() and all(peer["up"] for peer in r.status()["peer_path"]) for r in routers)
+
+        self.lab.wait(up, 10, "the second path is up")
 
     def kill(self) -> None:
         """What is left of it, and its pid files."""
@@ -254,7 +281,7 @@ SCENARIOS = (
     Scenario("lifetime", (
         Event("kill -9 of every process, vip_lifetime 5", lambda pair: pair.master.kill(), "+b", seconds=5.5),
         Event("it starts again, vip_lifetime 5", lambda pair: pair.master.start(), "a"),
-    ), lines=("vip_lifetime 5",), kinds=("vrrpd",)),
+    ), variant="lifetime", kinds=("vrrpd",)),
     Scenario("hang-vrrp", (
         Event("the vrrp process hangs", Pair.hang_vrrp, seconds=0.6, intervals=6),
     ), before=Pair.fresh, after=Pair.unhang_vrrp),
@@ -266,6 +293,10 @@ SCENARIOS = (
         Event("link down", lambda pair: pair.lab["a"].ip("link set eth0 down"), "b", DEAD),
         Event("link up again", lambda pair: pair.lab["a"].ip("link set eth0 up"), "a"),
     )),
+    Scenario("path", (
+        Event("link down, with peer_path", lambda pair: pair.lab["a"].ip("link set eth0 down"), "b", DEAD),
+        Event("link up again, with peer_path", lambda pair: pair.lab["a"].ip("link set eth0 up"), "a"),
+    ), before=Pair.path_is_up, variant="path", kinds=("vrrpd",)),
     Scenario("cut", (
         Event("silent cut", lambda pair: pair.lab.cut("a"), "+b", DEAD),
         Event("the cut heals", lambda pair: pair.lab.heal("a"), "a", seconds=4),
@@ -273,7 +304,7 @@ SCENARIOS = (
     Scenario("vmac", (
         Event("planned stop, virtual MAC", lambda pair: pair.master.terminate(), "b", SKEW),
         Event("return and preemption, virtual MAC", Pair.start, "a"),
-    ), lines=("use_vmac",), kinds=("keepalived",)),
+    ), variant="vmac", kinds=("keepalived",)),
 )  # fmt: skip
 
 
@@ -307,9 +338,9 @@ def bench(kinds: list[str], scenarios: list[Scenario], intervals: list[float], r
     steps = sum(len(set(s.kinds) & set(kinds)) * len(s.events) for s in scenarios)
     progress = report.Progress(steps * runs * len(intervals))
     for interval in intervals:
-        for lines in dict.fromkeys(scenario.lines for scenario in scenarios):
-            group = [scenario for scenario in scenarios if scenario.lines == lines]
-            pairs = [Pair(kind, interval, lines) for kind in kinds if any(kind in s.kinds for s in group)]
+        for variant in dict.fromkeys(scenario.variant for scenario in scenarios):
+            group = [scenario for scenario in scenarios if scenario.variant == variant]
+            pairs = [Pair(kind, interval, variant) for kind in kinds if any(kind in s.kinds for s in group)]
             try:
                 for run in range(runs):
                     for scenario in group:
@@ -326,9 +357,39 @@ def bench(kinds: list[str], scenarios: list[Scenario], intervals: list[float], r
                     pair.lab.close()
 
 
-def tables(rows: list[Row]) -> str:
+Cell = Callable[[list[Row]], str]
+
+
+def outage(rows: list[Row]) -> str:
+    failed = sum("failed" in row for row in rows)
+    return report.spread(report.values(rows, "outage")) + (f", {failed} failed" if failed else "")
+
+
+def late(rows: list[Row]) -> str:
+    found = [float(round(figure)) for figure in report.values(rows, "late")]
+    return report.spread(found, "{:+.0f}") if found else ""
+
+
+def owners(rows: list[Row]) -> str:
+    still = "> " if any(row.get("two_owners_still") for row in rows) else ""
+    return still + report.spread(report.values(rows, "two_owners"))
+
+
+def gap(rows: list[Row]) -> str:
+    return report.spread([row["advert_gap"] / row["interval"] / 1e3 for row in rows if "advert_gap" in row], "{:.1f}")
+
+
+CLIENT: dict[str, Cell] = {"outage ms": outage, "late ms": late, "two owners ms": owners}
+WIRE: dict[str, Cell] = {
+    "takeovers": lambda rows: report.spread(report.values(rows, "takeovers")),
+    "longest time between adverts, intervals": gap,
+    "gratuitous ARPs": lambda rows: report.spread(report.values(rows, "announcements")),
+}
+ON_THE_WIRE = ("reload", "upgrade", "kill-vrrp", "hang-all")  # scenarios after which little or nothing should be seen
+
+
+def table(rows: list[Row], columns: dict[str, Cell]) -> str:
     daemons = report.distinct(rows, "daemon")
-    columns = ["outage ms", "late ms", "two owners ms"]
     head = ["median (least..most)", "interval s", *(f"{name}: {column}" for name in daemons for column in columns)]
     lines = []
     for interval in report.distinct(rows, "interval"):
@@ -336,17 +397,15 @@ def tables(rows: list[Row]) -> str:
             line = [scenario, f"{interval:g}"]
             for daemon in daemons:
                 mine = [r for r in rows if (r["scenario"], r["interval"], r["daemon"]) == (scenario, interval, daemon)]
-                late = [float(round(figure)) for figure in report.values(mine, "late")]
-                failed = sum("failed" in row for row in mine)
-                outage = report.spread(report.values(mine, "outage")) + (f", {failed} failed" if failed else "")
-                still = "> " if any(row.get("two_owners_still") for row in mine) else ""
-                line += [
-                    outage,
-                    report.spread(late, "{:+.0f}") if late else "",
-                    still + report.spread(report.values(mine, "two_owners")),
-                ]
+                line += [cell(mine) for cell in columns.values()]
             lines.append(line)
     return report.table(head, lines)
+
+
+def tables(rows: list[Row]) -> str:
+    """What a client notices of every scenario, and what the wire shows of some."""
+    wire = [row for row in rows if row["key"] in ON_THE_WIRE]
+    return "\n\n".join([table(rows, CLIENT), *([table(wire, WIRE)] if wire else [])])
 
 
 def plot(rows: list[Row], key: str, title: str, path: Path) -> None:
