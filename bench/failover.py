@@ -304,11 +304,11 @@ SCENARIOS = (
     Scenario("vmac", (
         Event("planned stop, virtual MAC", lambda pair: pair.master.terminate(), "b", SKEW),
         Event("return and preemption, virtual MAC", Pair.start, "a"),
-    ), variant="vmac", kinds=("keepalived",)),
+    ), variant="vmac"),
 )  # fmt: skip
 
 
-PLOTS = {"outage": "Outage seen by a client", "two_owners": "Both routers have the address"}
+PLOTS = {"outage": "Outage seen by a client", "two_owners": "Both routers have the address (arrow: still so when the measurement ended)"}
 
 
 # ---------------------------------------------------------------------------------------------- the bench
@@ -414,16 +414,17 @@ def plot(rows: list[Row], key: str, title: str, path: Path) -> None:
     daemons = report.distinct(rows, "daemon")
     made, panels = report.figure(len(intervals), 3.2 + 3.3 * len(intervals), 0.9 + 0.36 * len(scenarios), sharey=True)
     for panel, interval in zip(panels, intervals, strict=True):
+        panel.set_xscale("symlog", linthresh=1, linscale=0.4)
+        panel.set_xlim(-0.35, max(12000, *report.values(rows, key)) * 1.6)
+        ticks = [0, 1, 10, 100, 1000, 10000]
+        panel.set_xticks(ticks, ["0", "1 ms", "10 ms", "0.1 s", "1 s", "10 s"])
         for number, daemon in enumerate(daemons):
             offset = (number - (len(daemons) - 1) / 2) * 0.3
             for y, scenario in enumerate(scenarios):
                 found = report.values(rows, key, scenario=scenario, interval=interval, daemon=daemon)
                 if found:
-                    draw(panel, y + offset, sorted(found), daemon)
-        panel.set_xscale("symlog", linthresh=1, linscale=0.4)
-        panel.set_xlim(-0.35, max(12000, *report.values(rows, key)) * 1.6)
-        ticks = [0, 1, 10, 100, 1000, 10000]
-        panel.set_xticks(ticks, ["0", "1 ms", "10 ms", "0.1 s", "1 s", "10 s"])
+                    still = report.values(rows, f"{key}_still", scenario=scenario, interval=interval, daemon=daemon)
+                    draw(panel, y + offset, sorted(found), daemon, endless=any(still))
         panel.minorticks_off()
         panel.set_title(f"advert interval {interval:g} s", fontsize=10)
     panels[0].set_yticks(range(len(scenarios)), scenarios)
@@ -439,9 +440,12 @@ def plot(rows: list[Row], key: str, title: str, path: Path) -> None:
     report.save(made, path)
 
 
-def draw(panel: Any, y: float, found: list[float], daemon: str) -> None:
+def draw(panel: Any, y: float, found: list[float], daemon: str, *, endless: bool) -> None:
     colour = report.COLOURS[daemon]
     middle = found[len(found) // 2]
+    if endless:
+        arrow = {"arrowstyle": "->", "color": colour, "alpha": 0.7}
+        panel.annotate("", xy=(panel.get_xlim()[1], y), xytext=(middle, y), arrowprops=arrow)
     panel.plot([found[0], found[-1]], [y, y], color=colour, linewidth=1.6, alpha=0.5, solid_capstyle="round")
     panel.plot([middle], [y], report.MARKERS[daemon], color=colour, markersize=5, clip_on=False)
 
