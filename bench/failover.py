@@ -308,7 +308,10 @@ SCENARIOS = (
 )  # fmt: skip
 
 
-PLOTS = {"outage": "Outage seen by a client", "two_owners": "Both routers have the address (arrow: still so when the measurement ended)"}
+PLOTS = {
+    "outage": "Outage seen by a client",
+    "two_owners": "Both routers have the address (arrow: still so when the measurement ended)",
+}
 
 
 # ---------------------------------------------------------------------------------------------- the bench

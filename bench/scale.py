@@ -71,6 +71,8 @@ class Segments(Lab):
             host = self[name]
             host.ip(*(f"link set {link} up" for link in self.links))
             host.ip(*(f"addr add 10.{n}.0.{host.number}/16 dev eth{n}" for n in range(1, count)))
+        self.own = count - 1  # addresses of each host that the watcher saw come, as no router's
+        self.wait(lambda: self.routers("a") == self.routers("b") == 0, 5, "the hosts have their own addresses")
 
     def deafen_all(self) -> None:
         attach_filter(self._sniffer, DEAF)
@@ -82,8 +84,8 @@ class Segments(Lab):
         attach_filter(self._sniffer, [(LD_TYPE, 0, 0, SKF_IFINDEX), (JEQ, 0, 1, index), (RET, 0, 0, 0xFFFF), *DEAF])
 
     def routers(self, host: str) -> int:
-        """How many addresses of routers a host has."""
-        return sum(address.split(".")[2:3] == ["1"] for address in self.held.by_host[host])
+        """How many addresses of routers a host has. Asked on every event: it must cost nothing."""
+        return len(self.held.by_host[host]) - self.own
 
     def packets(self, host: str, column: int) -> int:
         """A counter of /proc/net/dev over all links: 1 is received packets, 9 sent ones."""
