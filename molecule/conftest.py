@@ -59,7 +59,7 @@ class Node:
         def state() -> str:
             return str(self.host.run("systemctl is-system-running").stdout.strip())
 
-        assert until(state, lambda seen: seen in ("running", "degraded"), seconds=20) in ("running", "degraded")
+        assert await_good(state, lambda seen: seen in ("running", "degraded"), seconds=20) in ("running", "degraded")
 
     def mac(self) -> str:
         return self.run("cat /sys/class/net/eth0/address").strip()
@@ -131,7 +131,7 @@ class Cluster:
                 return self.routers[by_state[0]]
             return f"{instance}: MASTER {by_state}, addresses held by {by_address}"
 
-        found = until(look, lambda seen: isinstance(seen, Node), seconds=8)
+        found = await_good(look, lambda seen: isinstance(seen, Node), seconds=8)
         assert isinstance(found, Node), found
         return found
 
@@ -146,7 +146,7 @@ class Cluster:
         return [json.loads(self.client.run(f"cat /run/measure-{number}.json")) for number in (1, 2)]
 
 
-def until(look: Callable[[], T], good: Callable[[T], bool], seconds: float) -> T:
+def await_good(look: Callable[[], T], good: Callable[[T], bool], seconds: float) -> T:
     """The first good value, or the last one when time is over."""
     deadline = time.monotonic() + seconds
     while True:
@@ -165,6 +165,12 @@ def cluster() -> Cluster:
 def engine() -> str:
     """The command that runs the containers."""
     return ENGINE
+
+
+@pytest.fixture(scope="session")
+def until() -> Callable[..., Any]:
+    """`until(look, good, seconds)`: the first good value, or the last one when time is over."""
+    return await_good
 
 
 @pytest.fixture(scope="session")
