@@ -234,7 +234,13 @@ def lanes(full: bool) -> list[list[Section]]:
             (
                 tool("mypy"),
                 tool("mypy", "--python-version=3.11", "lab/demo.py", "lab/probe.py", "lab/run_tests.py"),
-                tool("mypy", "--python-version=3.11", "--ignore-missing-imports", "molecule/conftest.py"),
+                tool(
+                    "mypy",
+                    "--python-version=3.11",
+                    "--ignore-missing-imports",
+                    "molecule/conftest.py",
+                    "molecule/watching.py",
+                ),
                 tool("mypy", "--python-version=3.11", *files("bench/*.py")),
                 tool("mypy", "--python-version=3.11", *files("tests/simulation/*.py")),
                 tool("mypy", "--python-version=3.11", "--ignore-missing-imports", *files("tests/fuzz/*.py")),
@@ -256,7 +262,7 @@ def lanes(full: bool) -> list[list[Section]]:
         python39(),
         *other_pythons(),
     ]
-    waiting = [molecule("default"), molecule("ssh")]
+    waiting = [molecule("default"), molecule("ssh"), molecule("continuity")]
     namespace_tests = pytest("namespace tests", tool("python"), "-m", "netns" if full else "netns and not full")
     namespace_tests.second_try = True
     last = [namespace_tests]

@@ -17,6 +17,7 @@ import contextlib
 import ctypes
 import gc
 import json
+import math
 import os
 import select
 import socket
@@ -117,9 +118,9 @@ class Line:
             max((after - before for before, after in zip(times, times[1:], strict=False)), default=0.0) / self.interval
         )
 
-    def announced(self, router: str, since: float = 0.0) -> int:
+    def announced(self, router: str, since: float = 0.0, until: float = math.inf) -> int:
         """Gratuitous ARPs of that router."""
-        return sum(who == router and at >= since for at, who in self.garps)
+        return sum(who == router and since <= at < until for at, who in self.garps)
 
 
 class Seen:

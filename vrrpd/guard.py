@@ -24,7 +24,7 @@ from vrrpd import control, helper, ipc, process, resume, vmacs, vrrp_daemon, wil
 from vrrpd.children import EXIT_CANNOT_RUN, Backoff, Child, Loaded, Loader, fork
 from vrrpd.log import open_log
 from vrrpd.loop import INFINITY, Loop
-from vrrpd.pidfile import Running, lock_pid_file, write_pid
+from vrrpd.pidfile import Running, lock_pid_file, read_pid, write_pid
 from vrrpd.second_path import LastWords
 
 EXIT_RUNNING = 1
@@ -115,7 +115,7 @@ class Guard:
         self._pid_files = [lock_pid_file(setting.pid_file)]
         write_pid(self._pid_files[0], os.getpid())
         # A vrrp process may outlive its guard by the time that a planned departure takes.
-        os.close(lock_pid_file(setting.vrrp_pid_file, PREDECESSOR_WAIT))
+        os.close(_lock_of_orphan(setting.vrrp_pid_file))
         self.devices.load()
         left = will.left_behind(self.folder)
         will.execute(left, self.log.write, only_present=True, virtual=self.devices.names)
@@ -743,7 +743,8 @@ def execute_will(setting: Setting) -> int:
         return 0
     log = open_log(True)
     try:
-        locks = [lock_pid_file(setting.pid_file), lock_pid_file(setting.vrrp_pid_file, PREDECESSOR_WAIT)]
+        guard_lock = lock_pid_file(setting.pid_file)
+        vrrp_lock = _lock_of_orphan(setting.vrrp_pid_file)
     except Running as error:
         log.error(f"no will is executed: {error}")
         return EXIT_RUNNING
@@ -751,10 +752,29 @@ def execute_will(setting: Setting) -> int:
     devices.load()
     will.execute(will.left_behind(folder), log.write, only_present=True, virtual=devices.names)
     devices.undo()
-    for fd, path in zip(locks, (setting.pid_file, setting.vrrp_pid_file)):
+    for fd, path in ((guard_lock, setting.pid_file), (vrrp_lock, setting.vrrp_pid_file)):
         os.unlink(path)
         os.close(fd)
+    for pid in process.stopped_orphans(b"vrrpd-"):  # the helper; systemd signals nobody but the guard
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     return 0
+
+
+def _lock_of_orphan(path: str) -> int:
+    """The pid file of a vrrp process whose guard has died: once it has left in the planned way, or was made to.
+
+    One that is stopped (SIGSTOP) cannot leave: it is not waited for.
+    """
+    try:
+        return lock_pid_file(path, 0.0 if process.is_stopped(read_pid(path)) else PREDECESSOR_WAIT)
+    except Running:
+        holder = read_pid(path)
+        if not holder:
+            raise
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(holder, signal.SIGKILL)
+        return lock_pid_file(path, RETRY)
 
 
 def main(setting: Setting, foreground: bool) -> int:

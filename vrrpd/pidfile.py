@@ -43,3 +43,12 @@ def write_pid(fd: int, pid: int) -> None:
     data = b"%d\n" % pid
     os.pwrite(fd, data.ljust(16, b"\n"), 0)
     os.ftruncate(fd, len(data))
+
+
+def read_pid(path: str) -> int:
+    """The pid in the file; 0 when there is none."""
+    try:
+        with open(path, encoding="ascii") as file:
+            return int(file.read(32))
+    except (OSError, ValueError):
+        return 0

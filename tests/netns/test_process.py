@@ -225,6 +225,23 @@ def test_after_a_crash_of_everything_the_will_is_executed_from_its_file(lab: Lab
     assert len(lab.adverts("a", since=since)) == 1, "once"
 
 
+def test_stopped_workers_of_a_dead_guard_are_ended_and_their_will_is_executed(lab: Lab, master: Ours) -> None:
+    """The unit's watchdog has killed a guard that was stopped with everything else; its workers cannot leave."""
+    workers = {name: pid for name, pid in processes(master).items() if name != "guard"}
+    for pid in workers.values():
+        os.kill(pid, signal.SIGSTOP)
+    lab.wait_owner(VIP, "b", 5)
+    os.kill(master.pid, signal.SIGKILL)
+    lab.wait(lambda: ended(master.pid), 2, "the guard is gone")
+    assert "a" in lab.held.owners(VIP)
+    since = now()
+    done = command(lab["a"], "--execute-will", "-p", str(master.pidfile))
+    assert done.returncode == 0, done.stderr
+    assert [f.priority for f in lab.adverts("a", since=since)] == [0]
+    lab.wait_owner(VIP, "b", 1)
+    lab.wait(lambda: all(map(ended, workers.values())), 2, "the workers are gone")
+
+
 def test_a_will_whose_addresses_are_gone_does_nothing(lab: Lab, master: Ours) -> None:
     path = will_file(master)
     lab.wait(path.exists, 2, "the will is written")

@@ -31,10 +31,7 @@ def passed_on_and_back(seen: Any) -> None:
     """A planned departure: the successor takes over in its time, and nobody waits for it."""
     for line in seen:
         assert line.owners == ["router1", "router2", "router1"], line.owners
-        assert all(span.ms <= 2.5 * PROBE for span in line.outages), line.outages
-
-
-PROBE = 5.0
+        assert line.lost <= 1, line.outages
 
 
 # ------------------------------------------------------------------------------------ what an operator does
@@ -161,6 +158,7 @@ def test_stop_of_everything(bench: Any, watch: Callable[..., Any]) -> None:
     for line in seen:
         assert line.owners == ["router1", "router2", "router1"], line.owners
         assert line.both <= WATCHDOG + BUSY
+    assert not bench.master.run("ps -eo stat=,comm= | grep '^T.*vrrpd' || true"), "nothing stopped is left behind"
 
 
 def test_pause_of_the_owner(bench: Any, watch: Callable[..., Any]) -> None:
@@ -173,7 +171,9 @@ def test_pause_of_the_owner(bench: Any, watch: Callable[..., Any]) -> None:
         bench.settled()
     for line in seen:
         assert line.owners == ["router1", "router2"], line.owners  # the kernel of a paused host lets go of nothing
-        assert line.announced("router1", since=resumed) <= 10
+        # A second block of them, a second later here, is what garp_lower_prio_delay asks for.
+        first = min(at for at, who in line.garps if who == "router1" and at >= resumed)
+        assert line.announced("router1", first, first + 0.5) <= 10
         assert {who for at, who, _ in line.adverts[-2:]} == {"router1"}
 
 
