@@ -228,9 +228,8 @@ def test_after_a_crash_of_everything_the_will_is_executed_from_its_file(lab: Lab
 def test_stopped_workers_of_a_dead_guard_are_ended_and_their_will_is_executed(lab: Lab, master: Ours) -> None:
     """The unit's watchdog has killed a guard that was stopped with everything else; its workers cannot leave."""
     workers = {name: pid for name, pid in processes(master).items() if name != "guard"}
-    for pid in workers.values():
-        os.kill(pid, signal.SIGSTOP)
-    lab.wait_owner(VIP, "b", 5)
+    master.signal(signal.SIGSTOP)
+    lab.wait(lambda: "b" in lab.held.owners(VIP), 5, "b takes over")
     os.kill(master.pid, signal.SIGKILL)
     lab.wait(lambda: ended(master.pid), 2, "the guard is gone")
     assert "a" in lab.held.owners(VIP)
