@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import os
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from vrrpd.conf.expand import MAX_LINES, Line, Reader
@@ -52,9 +55,24 @@ def load(
         message = f"cannot read the configuration: {error.strerror or error}"
         return Loaded(None, [Diagnostic("error", path, 0, 0, 0, message)], True)
     file = Statement(Line(Source(path, "", [], 0), 0, ""), [TOP])
-    file.block = parse(lines, problems)
     binder = Binder(BLOCKS, problems)
-    defs, found = validate.resolve(binder, binder.bind(BLOCKS[TOP], file), name, interfaces)
+    with _uncollected():
+        file.block = parse(lines, problems)
+        defs, found = validate.resolve(binder, binder.bind(BLOCKS[TOP], file), name, interfaces)
     diagnostics = problems.diagnostics()
     model = None if problems.refused else Model(defs, found, path, reader.sha256)
     return Loaded(model, diagnostics, problems.fatal, reader.sha256)
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """No garbage collection meanwhile: all that is made is needed, and looking at it again and again is a third of
+    the time that 4000 instances take.
+    """
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
