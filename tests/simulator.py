@@ -7,6 +7,7 @@ executor does, except that nothing here can fail.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
@@ -14,12 +15,14 @@ from ipaddress import ip_address, ip_interface
 from itertools import count
 from typing import NamedTuple
 
+from vrrpd.model.diff import identity
 from vrrpd.model.vrrp import AF_INET, AF_INET6, VirtualAddress, VrrpInstance
 from vrrpd.vrrp.actions import (
     Action,
     AddAddresses,
     Announce,
     DelAddresses,
+    Inherit,
     LetGo,
     Log,
     RenewAddresses,
@@ -28,6 +31,7 @@ from vrrpd.vrrp.actions import (
     Transition,
 )
 from vrrpd.vrrp.engine import Engine, InterfaceAddress, Link
+from vrrpd.vrrp.estate import Holding, adopted, decode, encode
 from vrrpd.vrrp.router import MASTER, VirtualRouter
 
 LATENCY = 0.001
@@ -124,7 +128,46 @@ class Node:
         self.do(self.engine.unlink(self.links.pop(name).ifindex, self.world.now))
 
     def apply(self, *instances: VrrpInstance) -> None:
-        self.do(self.engine.apply(Configuration(instances), self.world.now))
+        """Start, or reload: a successor with this configuration takes over what the former engine hands it."""
+        now = self.world.now
+        former, self.engine = self.engine, self._successor(instances)
+        self.engine.follow(former.head(), now)
+        held = {router.name: tuple(self._held_by(router)) for router in former.routers.values()}
+        estates = [estate._replace(held=held[estate.name]) for estate in former.give(list(former.routers.values()))]
+        estates = decode(json.loads(json.dumps(encode(estates))))
+        todo, left = self.engine.take(estates, now)
+        self.do(former.bury({estate.name for estate in left}, now))
+        self.do(todo)
+        self.do(self.engine.begin(now))
+
+    def crash(self) -> None:
+        """The process dies; another one adopts what it held as MASTER, knowing no more than the will."""
+        now, former = self.world.now, self.engine
+        self.engine = self._successor([router.cfg for router in former.routers.values()])
+        self.engine.follow(former.head(), now)
+        wills = [
+            adopted(identity(router.cfg), router.name, self._held_by(router), now)
+            for router in former.routers.values()
+            if router.state is MASTER and not router.leaving
+        ]
+        survivors = {address for will in wills for address, *_ in will.held}
+        self.held = {address: router for address, router in self.held.items() if address in survivors}
+        self.do(self.engine.take(wills, now)[0])
+        self.do(self.engine.begin(now))
+
+    def _successor(self, instances: Sequence[VrrpInstance]) -> Engine:
+        engine = Engine()
+        for link in self.links.values():
+            engine.link(link, self.world.now)
+        engine.prepare(Configuration(tuple(instances)), self.world.now)
+        return engine
+
+    def _held_by(self, router: VirtualRouter) -> list[Holding]:
+        return [
+            Holding(entry.address, entry.prefixlen, router.ifindex, entry.dev or router.cfg.interface)
+            for entry in router.addresses
+            if self.held.get(entry.address) is router
+        ]
 
     def do(self, actions: Sequence[Action]) -> None:
         for action in actions:
@@ -133,6 +176,8 @@ class Node:
                 self.world.transmit(self, action)
             elif isinstance(action, AddAddresses):
                 self.held.update((entry.address, action.router) for entry in action.addresses)
+            elif isinstance(action, Inherit):
+                self.held.update((here.address, action.router) for here in action.held)
             elif isinstance(action, DelAddresses):
                 for entry in action.addresses:
                     self.held.pop(entry.address, None)
@@ -239,6 +284,8 @@ def describe(action: Action) -> str:
     """One action as the golden files show it."""
     if isinstance(action, SendAdvert):
         return f"SendAdvert {action.priority}"
+    if isinstance(action, Inherit):
+        return f"Inherit {' '.join(f'{text(here.address)}/{here.prefixlen}' for here in action.held)}"
     if isinstance(action, (AddAddresses, DelAddresses, RenewAddresses)):
         listed = " ".join(f"{text(entry.address)}/{entry.prefixlen}" for entry in action.addresses)
         return f"{type(action).__name__} {listed}"

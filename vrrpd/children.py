@@ -12,12 +12,16 @@ import fcntl
 import json
 import os
 import signal
+import socket
 import sys
 import time
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vrrpd import ipc, process, vmacs
+
+if TYPE_CHECKING:
+    from vrrpd.model.vrrp import VrrpInstance
 
 EXIT_CANNOT_RUN = 4
 
@@ -69,6 +73,20 @@ def fork(keep: Collection[int], work: Callable[[], int]) -> Child:
         os._exit(code)
 
 
+def process_facts(child: Child | None, channel: ipc.Channel | None) -> dict[str, Any] | None:
+    """A child and the way to it, for the same process after an exec."""
+    if child is None or channel is None:
+        return None
+    return {"pid": child.pid, "fd": child.fd, "channel_fd": channel.fileno(), "waiting": channel.waiting}
+
+
+def process_from(facts: dict[str, Any] | None) -> tuple[Child | None, ipc.Channel | None]:
+    if facts is None:
+        return None, None
+    sock = socket.socket(fileno=facts["channel_fd"])
+    return Child(facts["pid"], facts["fd"]), ipc.Channel(sock, waiting=facts["waiting"])
+
+
 class Backoff:
     """How long to wait before the next start of something that keeps dying."""
 
@@ -89,10 +107,14 @@ class Loaded(NamedTuple):
     model: int
     shortest: float  # advert interval
     longest: float
+    routers: int
+    changed: list[str]  # instances that are new, gone or others than in the former configuration
     devices: Sequence[Sequence[str]] = ()  # virtual interfaces, as vmacs.py encodes them
 
 
-def load_into(result: int, model: int, config: str, config_id: str | None, lenient: bool, **more: Any) -> int:
+def load_into(
+    result: int, model: int, config: str, config_id: str | None, lenient: bool, former: int = -1, **more: Any
+) -> int:
     """Read and check the configuration; leave a JSON object in `result` and the pickled model in `model`."""
     import pickle
 
@@ -114,6 +136,8 @@ def load_into(result: int, model: int, config: str, config_id: str | None, lenie
         "text": text,
         "shortest": min(intervals),
         "longest": max(intervals),
+        "routers": len(loaded.model.vrrp_instances) if loaded.model is not None else 0,
+        "changed": _changed(former, loaded.model.vrrp_instances) if loaded.model is not None else [],
         "devices": devices,
         **more,
     }
@@ -122,11 +146,24 @@ def load_into(result: int, model: int, config: str, config_id: str | None, lenie
     return 0
 
 
-class Loader:
-    """A loader child under way."""
+def _changed(former: int, instances: Sequence[VrrpInstance]) -> list[str]:
+    """Names, for people; none where nothing is known of the former model."""
+    import pickle
 
-    def __init__(self, config: str, config_id: str | None, lenient: bool) -> None:
-        self.config, self.config_id, self.lenient = config, config_id, lenient
+    from vrrpd.model.diff import diff
+
+    if former < 0:
+        return []
+    difference = diff(pickle.loads(ipc.read_all(former)).vrrp_instances, instances)
+    names = [instance.name for instance in (*difference.removed, *difference.added)]
+    return sorted({*names, *(new.name for _, new in difference.changed)})
+
+
+class Loader:
+    """A loader child under way. `former`: the memfd of the model that runs, or -1."""
+
+    def __init__(self, config: str, config_id: str | None, lenient: bool, former: int = -1) -> None:
+        self.config, self.config_id, self.lenient, self.former = config, config_id, lenient, former
         self._result = os.memfd_create("diagnostics")
         self._model = os.memfd_create("model", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         self.deadline = time.monotonic() + LOAD_TIMEOUT
@@ -134,11 +171,11 @@ class Loader:
 
     def descriptors(self) -> set[int]:
         """What stays open in the child."""
-        return {self._result, self._model}
+        return {self._result, self._model, self.former}
 
     def work(self) -> int:
         """In the child."""
-        return load_into(self._result, self._model, self.config, self.config_id, self.lenient)
+        return load_into(self._result, self._model, self.config, self.config_id, self.lenient, self.former)
 
     def kill(self) -> None:
         process.pidfd_kill(self.child.fd, signal.SIGKILL)
@@ -165,5 +202,6 @@ class Loader:
         ended, answer = self.outcome()
         if answer is None:
             text = f"the configuration could not be read: the loader ended with {ended}"
-            answer = {"exit_code": EXIT_CANNOT_RUN, "diagnostics": [], "text": text, "shortest": 1.0, "longest": 1.0}
+            answer = {"exit_code": EXIT_CANNOT_RUN, "diagnostics": [], "text": text}
+            answer.update(shortest=1.0, longest=1.0, routers=0, changed=[])
         return self.loaded(answer)

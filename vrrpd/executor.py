@@ -17,10 +17,12 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vrrpd import ipc, will
+from vrrpd.model.diff import identity
 from vrrpd.net import addresses, netlink, vmac
 from vrrpd.net.links import Links
 from vrrpd.net.sockets import Frames, Sender
 from vrrpd.vrrp import actions, frames
+from vrrpd.vrrp.estate import Holding
 from vrrpd.vrrp.router import State
 
 if TYPE_CHECKING:
@@ -36,12 +38,14 @@ Place = tuple[int, bytes, int]  # interface index, address, prefix length
 
 
 class Executor:
-    def __init__(self, links: Links, requests: netlink.Requests, guard: ipc.Channel, helper: ipc.Channel) -> None:
-        self._links, self._requests = links, requests
+    def __init__(
+        self, links: Links, requests: netlink.Requests, guard: ipc.Channel, helper: ipc.Channel, epoch: int = 0
+    ) -> None:
+        self._links, self._requests, self._epoch = links, requests, epoch
         self._guard, self._helper = guard, helper
         self._senders: dict[tuple[int, int], Sender] = {}  # by interface index and family
         self._frames: dict[int, Frames] = {}
-        self._seq = 0
+        self.seq = 0  # of what is told to the helper
         # What is queued in one turn, and whose addresses lie where.
         self._batch: list[tuple[VirtualRouter, VirtualAddress, Place, bool]] = []  # true: add
         self._renewals: list[tuple[VirtualRouter, VirtualAddress, Place]] = []
@@ -60,6 +64,7 @@ class Executor:
         self._next_key = 0
         self._handlers: dict[type, Callable[[Any], None]] = {
             actions.SendAdvert: self._send_advert,
+            actions.Inherit: self._inherit,
             actions.AddAddresses: self._add_addresses,
             actions.DelAddresses: self._del_addresses,
             actions.LetGo: self._let_go,
@@ -125,6 +130,8 @@ class Executor:
         if sender is None:
             return
         spec = router.spec
+        if not action.priority:
+            self._declarations[router] = None  # nobody can go on with what has resigned
         for destination, datagram in router.datagrams(action.priority):
             sender.send(destination, datagram, spec.source, spec.ttl)
 
@@ -158,6 +165,33 @@ class Executor:
     def _place(self, router: VirtualRouter, address: VirtualAddress) -> Place | None:
         ifindex = self._links.find(address.dev) if address.dev else router.ifindex
         return (ifindex, address.address, address.prefixlen) if ifindex in self._links else None
+
+    def open(self, router: VirtualRouter) -> None:
+        """Ahead of its first advert."""
+        if (router.ifindex, router.cfg.family) not in self._senders:
+            self._sender(router)
+
+    def _inherit(self, action: actions.Inherit) -> None:
+        held = self._held.setdefault(action.router, {})
+        for here in action.held:
+            place = here.ifindex, here.address, here.prefixlen
+            held[place[1:]] = place, here.ifname
+            self._places[place] = action.router
+            if here.foreign:
+                self._foreign.add(place)
+        self._declarations[action.router] = None
+
+    def holdings(self, router: VirtualRouter) -> tuple[Holding, ...]:
+        """What a successor inherits."""
+        return tuple(
+            Holding(place[1], place[2], place[0], name, place in self._foreign)
+            for place, name in self._held.get(router, {}).values()
+        )
+
+    def disown(self, places: Iterable[Place]) -> None:
+        """Another process has them now: nothing of what is still to be done here touches them."""
+        for place in places:
+            self._places.pop(place, None)
 
     def _add_addresses(self, action: actions.AddAddresses) -> None:
         router = action.router
@@ -304,7 +338,7 @@ class Executor:
 
     # -- what only tells
     def _transition(self, action: actions.Transition) -> None:
-        self._seq += 1
+        self.seq += 1
         self._notices.append(
             {
                 "t": "transition",
@@ -314,7 +348,7 @@ class Executor:
                 "event": action.event,
                 "priority": action.priority,
                 "reason": action.reason,
-                "seq": self._seq,
+                "seq": self.seq,
                 "at": time.time(),
             }
         )
@@ -379,7 +413,8 @@ class Executor:
             stem = self._keys[router][0].rpartition("/")[0]
         else:
             self._next_key += 1
-            stem = f"{router.name}#{self._next_key}"
+            stem = f"{router.name}#{self._epoch}.{self._next_key}"
+        priority = router.priority if router.state is MASTER and not router.leaving else 0
         return [
             will.Record(
                 f"{stem}/{start}",
@@ -388,6 +423,8 @@ class Executor:
                 tuple(own[start : start + RECORD_ADDRESSES]),
                 router.spec,
                 router.cfg.peer_path,
+                priority,
+                identity(router.cfg)[3],
             )
             for start in range(0, max(len(own), 1), RECORD_ADDRESSES)
         ]

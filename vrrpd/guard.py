@@ -1,8 +1,8 @@
-"""The guard: starts the other processes, holds the will, executes it, and is the one that systemd and signals talk to.
+"""The guard: starts the other processes and keeps them alive, and is the one that systemd and signals talk to.
 
 It never reads a configuration itself: a short-lived loader child does, and leaves diagnostics (JSON) and the
-compiled model (a memfd that is only passed on, never unpickled here). A vrrp process that dies or falls silent
-is followed by its will and by a new one; a helper by a new helper. Root, standard library, small, no protocol.
+compiled model (a memfd that is only passed on, never unpickled here). Who is the vrrp process, and what follows a
+dead one, is succession.py's; a helper is followed by a new helper. Root, standard library, small, no protocol.
 
     SIGHUP reload | SIGTERM, SIGINT planned stop | SIGUSR1, SIGUSR2 status as text in the run directory
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-import select
 import signal
 import socket
 import sys
@@ -20,8 +19,8 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from vrrpd import control, helper, ipc, process, resume, vmacs, vrrp_daemon, will
-from vrrpd.children import EXIT_CANNOT_RUN, Backoff, Child, Loaded, Loader, fork
+from vrrpd import control, helper, ipc, process, resume, succession, vmacs, vrrp_daemon, will
+from vrrpd.children import EXIT_CANNOT_RUN, Backoff, Child, Loaded, Loader, fork, process_facts, process_from
 from vrrpd.log import open_log
 from vrrpd.loop import INFINITY, Loop
 from vrrpd.pidfile import Running, lock_pid_file, read_pid, write_pid
@@ -29,9 +28,6 @@ from vrrpd.second_path import LastWords
 
 EXIT_RUNNING = 1
 
-FENCE_LEAST, FENCE_ADVERTS = 1.0, 2.5  # silence that gets a vrrp process killed
-LOOKS = 5  # within that silence
-KILL_WAIT = 0.02  # after SIGKILL; longer only when the kernel holds it, and then the will does not wait either
 PREDECESSOR_WAIT = 10.0  # for a vrrp process whose guard has died to leave in the planned way
 HELPER_GRACE = 5.0
 RETRY = 1.0  # when there is no process or no memory to be had
@@ -59,37 +55,31 @@ class Setting(NamedTuple):
 class Guard:
     def __init__(self, setting: Setting, loaded: Loaded) -> None:
         self.setting = setting
-        self.loaded = loaded
         self.log = open_log(setting.to_stderr, setting.detailed)
         self.loop = Loop()
         self.signals = process.SignalPipe(HANDLED)
         self.folder = os.path.join(setting.run_dir, will.FOLDER)
-        self.will = will.Will(self.folder)
         self.devices = vmacs.Devices(self.folder, self.tell)
         self.last_words = LastWords()
         self.exit_code = 0
-        # The other processes; a channel is None while its process does not run.
-        self.vrrp: Child | None = None
-        self.vrrp_channel: ipc.Channel | None = None
+        vrrp = vrrp_daemon.Setting(setting.user, setting.release, setting.release_addresses, setting.core_dumps)
+        self.vrrp = succession.Succession(
+            succession.Setting(setting.vrrp_pid_file, self.folder, vrrp), self.loop, loaded, self
+        )
+        # A channel is None while its process does not run.
         self.helper: Child | None = None
         self.helper_channel: ipc.Channel | None = None
-        self._helper_end: socket.socket | None = None  # the helper's end of vrrp <-> helper, for its successors
         self._listener: socket.socket | None = None  # the control socket: clients wait while there is no helper
         self._retiring = False  # the helper has been asked to make room for one of other code
         self._pid_files: list[int] = []
-        self._vrrp_backoff, self._helper_backoff = Backoff(), Backoff()
-        self._vrrp_start, self._helper_start = INFINITY, INFINITY  # when to try again
-        # Life signs. Counted in looks of ours, not in seconds: when all of us were stopped, nobody is late.
-        self._missed = 0
-        self._next_look = INFINITY
+        self._helper_backoff = Backoff()
+        self._helper_start = INFINITY  # when to try again
         self._ready = False
         # The reload under way, who wants to know, and whether another one was asked for meanwhile.
         self._loader: Loader | None = None
         self._asked: list[int] = []
         self._again: list[int] | None = None
-        self._applying: list[int] | None = None
-        self._candidate: Loaded | None = None  # what the vrrp process is applying; ours once it says so
-        self._model_id = 0
+        self._applying = False
         # The upgrade under way: the release on trial, and who asked.
         self._trial: resume.Trial | None = None
         self._upgrade_asked: list[int] = []
@@ -119,12 +109,13 @@ class Guard:
         self.devices.load()
         left = will.left_behind(self.folder)
         will.execute(left, self.log.write, only_present=True, virtual=self.devices.names)
-        self._fit(self.loaded)
+        self._fit(self.vrrp.loaded)
 
     def run(self) -> int:
         gc.collect()
         gc.freeze()  # the children share what is never looked at by a collection
-        self._start_vrrp()
+        process.schedule_realtime()  # it has little to do, but that at once; its children inherit nothing of it
+        self.vrrp.start_at = self._attempt(self.vrrp.start, 0.0)
         self._start_helper()
         return self._live()
 
@@ -138,58 +129,61 @@ class Guard:
                 os.unlink(path)
         return self.exit_code
 
-    def _start_vrrp(self) -> None:
-        ours, theirs = ipc.pair()
-        to_helper, helper_end = ipc.pair()
-        lock = lock_pid_file(self.setting.vrrp_pid_file)
-        setting = vrrp_daemon.Setting(
-            self.setting.user,
-            self.setting.release,
-            self.setting.release_addresses,
-            self.setting.core_dumps,
-            os.path.exists(os.path.join(self.setting.state_dir, helper.MAINTENANCE)),
-        )
-        keep = {theirs.fileno(), to_helper.fileno(), lock}
-        child = fork(keep, lambda: vrrp_daemon.run(theirs, to_helper, setting))
-        theirs.close()
-        to_helper.close()
-        write_pid(lock, child.pid)
-        os.close(lock)  # held by the child from now on
-        if self._helper_end is not None:
-            self._helper_end.close()
-        self._helper_end = helper_end
-        self.vrrp, self.vrrp_channel = child, ipc.Channel(ours)
-        self.loop.watch(child.fd, self._vrrp_ended)
-        self.loop.watch(ours.fileno(), self._from_vrrp)
-        self._ready, self._missed, self._next_look = False, 0, 0.0
-        self._send_model(self.loaded)
-        if self.helper_channel is not None:
-            self.helper_channel.send({"t": "vrrp"}, [helper_end.fileno()])
-
-    def _send_model(self, loaded: Loaded) -> None:
-        if self.vrrp_channel is not None:
-            self._model_id += 1
-            self.vrrp_channel.send({"t": "model", "id": self._model_id}, [loaded.model])
-
     def _fit(self, loaded: Loaded, running: bool = False) -> None:
         """Have the virtual interfaces of a configuration; once it is running, those and no others."""
         wanted = [vmacs.decode(device) for device in loaded.devices]
         if running:
             self.devices.keep(wanted)
         causes = self.devices.fit(wanted, replace=running)
-        if self.vrrp_channel is not None and (wanted or causes):
-            self.vrrp_channel.send({"t": "refused", "causes": causes})
+        if wanted or causes:
+            self.vrrp.send({"t": "refused", "causes": causes})
 
-    def _adopt(self, loaded: Loaded) -> None:
-        """From now on this is the configuration: for a successor of the vrrp process, and for scripts and mail."""
-        os.close(self.loaded.model)
-        self.loaded = loaded
+    # ------------------------------------------------- what becomes of the vrrp process (succession.Owner)
+    def connect(self, helper_end: int) -> None:
+        if self.helper_channel is not None:
+            self.helper_channel.send({"t": "vrrp"}, [helper_end])
+
+    def in_force(self, loaded: Loaded) -> None:
         if self.helper_channel is not None:
             self.helper_channel.send({"t": "model"}, [loaded.model])
 
+    def in_maintenance(self) -> bool:
+        return os.path.exists(os.path.join(self.setting.state_dir, helper.MAINTENANCE))
+
+    def announce(self, loaded: Loaded) -> None:
+        self._fit(loaded)
+
+    def vrrp_live(self, loaded: Loaded) -> None:
+        self._fit(loaded, running=True)
+        if not self._ready:
+            self._ready = True
+            process.notify(f"READY=1\nMAINPID={os.getpid()}\nSTATUS=running with {self.setting.config}")
+
+    def execute(self, records: list[will.Record]) -> None:
+        gone = will.execute(records, self.tell, virtual=self.devices.names)
+        self.last_words.say(gone, time.monotonic())
+
+    def hear(self, message: ipc.Message) -> None:
+        handler = _FROM_VRRP.get(str(message.get("t")))
+        if handler is not None:
+            handler(self, message)
+
+    def vrrp_ended(self, ended: str, again: str) -> None:
+        self.tell("error", f"the vrrp process has ended ({ended}); started {again}")
+        process.notify(f"STATUS=vrrp process ended ({ended})")
+
+    def vrrp_gone(self, now: float) -> None:
+        """Second half of a stop: let the helper run what is queued."""
+        self._stop_by = INFINITY
+        if self.helper_channel is None:
+            self.loop.running = False
+            return
+        self._helper_by = now + HELPER_GRACE + 1.0
+        self.helper_channel.send({"t": "finish", "grace": HELPER_GRACE})
+
     def _start_helper(self) -> None:
-        assert self._helper_end is not None
-        end = self._helper_end
+        end = self.vrrp.helper_end
+        assert end is not None
         ours, theirs = ipc.pair()
         setting = helper.Setting(
             self.setting.run_dir,
@@ -205,7 +199,7 @@ class Guard:
         self.helper, self.helper_channel = child, ipc.Channel(ours)
         self.loop.watch(child.fd, self._helper_ended)
         self.loop.watch(ours.fileno(), self._from_helper)
-        self.helper_channel.send({"t": "model"}, [self.loaded.model])
+        self.in_force(self.vrrp.loaded)
 
     def _listen(self) -> socket.socket | None:
         """The control socket, made anew where somebody has removed it."""
@@ -221,10 +215,9 @@ class Guard:
 
     # --------------------------------------------------------------------- turn
     def _turn(self, now: float) -> float:
-        if now >= self._next_look:
-            self._look(now)
-        if now >= self._vrrp_start:
-            self._vrrp_start = self._attempt(self._start_vrrp, now)
+        if now >= self.vrrp.start_at:
+            self.vrrp.start_at = self._attempt(self.vrrp.start, now)
+        vrrp_wants = self.vrrp.turn(now)
         if now >= self._helper_start:
             self._helper_start = self._attempt(self._start_helper, now)
         for loader in (self._loader, self._trial):
@@ -232,22 +225,22 @@ class Guard:
                 loader.kill()
         if now >= self._stop_by:
             self._stop_by = INFINITY
-            self.tell("error", "the vrrp process does not leave: killed")
-            self._fence()
+            if self.vrrp.current is not None:
+                self.tell("error", "the vrrp process does not leave: killed")
+                self.vrrp.fence(self.vrrp.current, now)
         if now >= self._helper_by and self.helper is not None:
             self._helper_by = INFINITY
             process.pidfd_kill(self.helper.fd, signal.SIGKILL)
         if now >= self._next_watchdog:
             process.notify("WATCHDOG=1")
             self._next_watchdog = now + self._watchdog
-        self.will.save()
-        for channel in (self.vrrp_channel, self.helper_channel):
-            if channel is not None and not channel.closed:
-                channel.flush()
-        waiting = any(c is not None and c.congested for c in (self.vrrp_channel, self.helper_channel))
+        self.vrrp.will.save()
+        channel = self.helper_channel
+        if channel is not None and not channel.closed:
+            channel.flush()
+        waiting = channel is not None and channel.congested
         return min(
-            self._next_look,
-            self._vrrp_start,
+            vrrp_wants,
             self._helper_start,
             self._loader.deadline if self._loader else INFINITY,
             self._trial.deadline if self._trial else INFINITY,
@@ -266,19 +259,6 @@ class Guard:
             return now + RETRY
         return INFINITY
 
-    def _look(self, now: float) -> None:
-        """Has the vrrp process given a sign of life since the looks before?"""
-        patience = max(FENCE_LEAST, FENCE_ADVERTS * self.loaded.shortest)
-        self._next_look = now + patience / LOOKS
-        if not self._ready or self.vrrp is None or self.stopping:
-            self._missed = 0
-            return
-        self._missed += 1
-        if self._missed > LOOKS:
-            self.tell("error", f"the vrrp process has given no sign of life for {patience:g} s: killed")
-            self._missed = 0
-            self._fence()
-
     def tell(self, level: str, message: str) -> None:
         """A line for the log: through the helper, or on our own while there is none."""
         line: ipc.Message = {"t": "log", "level": level, "message": message}
@@ -295,66 +275,27 @@ class Guard:
                 self._stop(now)
             elif number == signal.SIGHUP:
                 self._reload(0)
-            elif number in (signal.SIGUSR1, signal.SIGUSR2) and self.vrrp_channel is not None:
+            elif number in (signal.SIGUSR1, signal.SIGUSR2):
                 self._dump = []
-                self.vrrp_channel.send({"t": "status"})
+                self.vrrp.send({"t": "status"})
 
     def _stop(self, now: float) -> None:
         if self.stopping:
             return
         self.stopping = True
         process.notify("STOPPING=1\nSTATUS=stopping")
-        self._vrrp_start = self._helper_start = INFINITY
+        self._helper_start = INFINITY
         # The address stays until the successor is heard, or skew (less than one interval, or 1 s in v2) + one interval.
-        self._stop_by = now + 2 * self.loaded.longest + 3.0
-        if self.vrrp is None or self.vrrp_channel is None or not self.vrrp_channel.send({"t": "stop"}):
-            self._vrrp_gone(now)
+        self._stop_by = now + 2 * self.vrrp.loaded.longest + 3.0
+        if not self.vrrp.stop():
+            self.vrrp_gone(now)
 
-    # ---------------------------------------------------------- the vrrp process
-    def _from_vrrp(self, now: float) -> None:
-        channel = self.vrrp_channel
-        if channel is None:
-            return
-        self._missed = 0  # whatever it says
-        for message, fds in channel.receive():
-            ipc.close_all(fds)
-            handler = _FROM_VRRP.get(str(message.get("t")))
-            if handler is not None:
-                handler(self, message)
-        if channel.closed:
-            self.loop.forget(channel.fileno())
-
-    def _on_will(self, message: ipc.Message) -> None:
-        try:
-            self.will.update(message.get("set") or (), message.get("drop") or ())
-        except (ValueError, TypeError) as error:
-            self.tell("error", f"the vrrp process declared a malformed will: {error}")
-
+    # ------------------------------------------------------- what the vrrp process says
     def _on_path(self, message: ipc.Message) -> None:
         try:
             self.last_words.update(message)
         except ValueError as error:
             self.tell("error", f"the vrrp process declared a malformed {error}")
-
-    def _on_applied(self, message: ipc.Message) -> None:
-        if message.get("id") != self._model_id:
-            return
-        if not self._ready:
-            self._ready = True
-            process.notify(f"READY=1\nMAINPID={os.getpid()}\nSTATUS=running with {self.setting.config}")
-        self._fit(self._candidate or self.loaded, running=True)
-        changed = [str(name) for name in message.get("changed") or ()]
-        asked, self._applying = self._applying, None
-        if asked is None:
-            return  # the first one of a new process
-        if self._candidate is not None:
-            self._adopt(self._candidate)
-            self._candidate = None
-        what = f"changed: {', '.join(changed)}" if changed else "nothing changed"
-        self.tell("info", f"reloaded {self.setting.config}, {what}")
-        process.notify(f"STATUS=running, reloaded at {time.strftime('%H:%M:%S')}, {what}")
-        self._answer(asked, {"ok": True, "diagnostics": self.loaded.diagnostics, "changed": changed})
-        self._next_reload()
 
     def _on_status(self, message: ipc.Message) -> None:
         if self._dump is None:
@@ -379,62 +320,6 @@ class Guard:
             os.rename(path + ".new", path)
         except OSError as error:
             self.tell("error", f"cannot write {path}: {error.strerror}")
-
-    def _fence(self) -> None:
-        """Kill the vrrp process, and carry out its will even when the kernel does not let go of it."""
-        assert self.vrrp is not None
-        process.pidfd_kill(self.vrrp.fd, signal.SIGKILL)
-        if not select.select([self.vrrp.fd], [], [], KILL_WAIT)[0]:
-            self._execute_will()
-
-    def _execute_will(self) -> None:
-        gone = will.execute(list(self.will.records.values()), self.tell, virtual=self.devices.names)
-        self.last_words.say(gone, time.monotonic())
-        self.will.clear()
-        self.will.save()
-
-    def _vrrp_ended(self, now: float) -> None:
-        """Its last words, its will, its successor."""
-        child = self.vrrp
-        assert child is not None
-        channel = self.vrrp_channel
-        while channel is not None and not channel.closed:
-            self._from_vrrp(now)
-        self.loop.forget(child.fd)
-        ended = child.reap()
-        if self.vrrp_channel is not None:
-            self.loop.forget(self.vrrp_channel.fileno())
-            self.vrrp_channel.close()
-        self.vrrp = self.vrrp_channel = None
-        if self.stopping and not self.setting.release_addresses:
-            self.will.clear()  # keepalived's -V: the addresses are to stay
-        self._execute_will()
-        if self.stopping:
-            self._vrrp_gone(now)
-            return
-        delay = self._vrrp_backoff.after_death(now)
-        self._vrrp_start = now + delay
-        again = f"again in {delay:g} s" if delay else "again now"
-        self.tell("error", f"the vrrp process has ended ({ended}); started {again}")
-        process.notify(f"STATUS=vrrp process ended ({ended})")
-        if self._applying is not None:
-            # Its successor runs what was proven to run.
-            asked, self._applying = self._applying, None
-            if self._candidate is not None:
-                os.close(self._candidate.model)
-                self._candidate = None
-            error = f"the vrrp process ended while reloading ({ended}), the former configuration goes on"
-            self._answer(asked, {"ok": False, "error": error})
-            self._next_reload()
-
-    def _vrrp_gone(self, now: float) -> None:
-        """Second half of a stop: let the helper run what is queued."""
-        self._stop_by = INFINITY
-        if self.helper_channel is None:
-            self.loop.running = False
-            return
-        self._helper_by = now + HELPER_GRACE + 1.0
-        self.helper_channel.send({"t": "finish", "grace": HELPER_GRACE})
 
     # ---------------------------------------------------------------- the helper
     def _from_helper(self, now: float) -> None:
@@ -465,7 +350,7 @@ class Guard:
             self.helper_channel.close()
         self.helper = self.helper_channel = None
         if self.stopping:
-            if self.vrrp is None:
+            if self.vrrp.current is None:
                 self.loop.running = False
             return
         if self._retiring:
@@ -487,7 +372,8 @@ class Guard:
             self._again = [*(self._again or ()), number]
         else:
             try:
-                self._loader = Loader(self.setting.config, self.setting.config_id, self.setting.lenient)
+                setting, former = self.setting, self.vrrp.loaded.model
+                self._loader = Loader(setting.config, setting.config_id, setting.lenient, former)
             except OSError as error:
                 self.tell("error", f"cannot start a process to read the configuration: {error}")
                 self._answer([number], {"ok": False, "error": f"cannot start a process: {error}"})
@@ -498,7 +384,7 @@ class Guard:
     @property
     def _busy(self) -> bool:
         """A reload or an upgrade is under way."""
-        return self._loader is not None or self._applying is not None or self._trial is not None
+        return self._loader is not None or self._applying or self._trial is not None
 
     def _next_reload(self) -> None:
         again, self._again = self._again, None
@@ -525,14 +411,23 @@ class Guard:
             return
         for line in loaded.text.splitlines():
             self.tell("warning", line)
-        if self.vrrp_channel is None:  # between a death and a new start, which will take this model
-            self._adopt(loaded)
-            self._answer(asked, {"ok": True, "diagnostics": loaded.diagnostics, "changed": []})
-            self._next_reload()
-            return
-        self._fit(loaded)
-        self._applying, self._candidate = asked, loaded
-        self._send_model(loaded)
+        self._applying = True
+        self.vrrp.hand_over(loaded, lambda error: self._reloaded(asked, loaded, error))
+
+    def _reloaded(self, asked: list[int], loaded: Loaded, error: str) -> None:
+        """The hand-over is over."""
+        self._applying = False
+        if error:
+            self.tell("error", f"{self.setting.config} was not loaded: {error}")
+            process.notify(f"STATUS=running, last reload failed: {error}")
+            self._answer(asked, {"ok": False, "error": error, "diagnostics": loaded.diagnostics, "changed": []})
+        else:
+            what = f"changed: {', '.join(loaded.changed)}" if loaded.changed else "nothing changed"
+            self.tell("info", f"reloaded {self.setting.config}, {what}")
+            process.notify(f"STATUS=running, reloaded at {time.strftime('%H:%M:%S')}, {what}")
+            answer = {"ok": True, "diagnostics": loaded.diagnostics, "changed": loaded.changed}
+            self._answer(asked, answer)
+        self._next_reload()
 
     # ------------------------------------------------------------------ upgrade
     def _upgrade(self, number: int, wanted: str | None) -> None:
@@ -544,7 +439,7 @@ class Guard:
             self._upgrades.append((number, wanted))
             return
         try:
-            self._trial = resume.Trial(resume.target(wanted), self.setting, self.bequeath(self.loaded))
+            self._trial = resume.Trial(resume.target(wanted), self.setting, self.bequeath(self.vrrp.loaded))
         except (OSError, resume.Refused) as error:
             self._refuse([number], f"not upgraded: {error}")
             return
@@ -581,7 +476,7 @@ class Guard:
     def _become(self, code: str, loaded: Loaded, asked: list[int]) -> None:
         """Go on as the code of that release. All that is ours goes with it; what may come meanwhile waits."""
         self.tell("info", f"going on as {resume.name_of(code)}")
-        self.will.save()
+        self.vrrp.settle(time.monotonic())
         process.notify("WATCHDOG=1")
         process.block_signals(HANDLED)
         state = {**self.bequeath(loaded), "asked": asked, "signals": self.signals.read()}
@@ -594,23 +489,19 @@ class Guard:
             self._handle_signals(state["signals"], time.monotonic())
 
     def bequeath(self, loaded: Loaded) -> resume.State:
-        """All that a guard of other code needs in order to go on, with `loaded` as its configuration."""
-        assert self._helper_end is not None
+        """All that a guard of other code needs in order to go on, and to hand over to `loaded`."""
         return {
             "version": resume.VERSION,
             "setting": self.setting._asdict(),
             "loaded": _plain(loaded),
-            "former": {"code": resume.own_code(), "loaded": _plain(self.loaded)},
-            "vrrp": _process(self.vrrp, self.vrrp_channel),
-            "helper": _process(self.helper, self.helper_channel),
-            "helper_end_fd": self._helper_end.fileno(),
+            "former": {"code": resume.own_code(), "loaded": _plain(self.vrrp.loaded)},
+            "vrrp": self.vrrp.bequeath(),
+            "helper": process_facts(self.helper, self.helper_channel),
             "listener_fd": self._listener.fileno() if self._listener else -1,
             "pid_file_fd": self._pid_files[0],
-            "will": [will.encode(record) for record in self.will.records.values()],
-            "deaths": [self._vrrp_backoff.deaths, self._helper_backoff.deaths],
-            "starts": [self._vrrp_start, self._helper_start],
+            "helper_deaths": self._helper_backoff.deaths,
+            "helper_start": self._helper_start,
             "ready": self._ready,
-            "model_id": self._model_id,
             "asked": [],
             "again": self._again,
             "upgrades": self._upgrades,
@@ -618,31 +509,27 @@ class Guard:
         }
 
     @staticmethod
-    def understand(state: resume.State) -> tuple[Setting, Loaded, list[will.Record]]:
+    def understand(state: resume.State) -> tuple[Setting, Loaded, Loaded]:
         """The parts of a state that can be looked at without the descriptors; raises where this code does not fit."""
-        # One that was refused by other code comes back to the code that made it.
-        loaded = state["former"]["loaded"] if "refused" in state else state["loaded"]
         known = {name: value for name, value in state["setting"].items() if name in Setting._fields}
         setting = Setting(**known)._replace(release=resume.release_of(resume.own_code()))
-        return setting, _loaded(loaded), [will.decode(record) for record in state["will"]]
+        succession.Succession.understand(state["vrrp"])
+        return setting, _loaded(state["former"]["loaded"]), _loaded(state["loaded"])
 
     @classmethod
     def inherit(cls, state: resume.State) -> Guard:
-        """The guard that the former code has been in this process."""
-        setting, loaded, records = cls.understand(state)
-        guard = cls(setting, loaded)
-        guard.will.records = {record.key: record for record in records}
+        """The guard that the former code has been in this process, with its configuration."""
+        setting, former, _ = cls.understand(state)
+        guard = cls(setting, former)
         guard._pid_files = [state["pid_file_fd"]]
-        guard._helper_end = socket.socket(fileno=state["helper_end_fd"])
         if state["listener_fd"] >= 0:
             guard._listener = socket.socket(fileno=state["listener_fd"])
-        guard.vrrp, guard.vrrp_channel = _resumed(state["vrrp"])
-        guard.helper, guard.helper_channel = _resumed(state["helper"])
-        guard._vrrp_backoff, guard._helper_backoff = map(Backoff, state["deaths"])
-        guard._vrrp_start, guard._helper_start = state["starts"]
-        guard._ready, guard._model_id, guard._again = state["ready"], state["model_id"], state["again"]
+        guard.vrrp.inherit(state["vrrp"])
+        guard.helper, guard.helper_channel = process_from(state["helper"])
+        guard._helper_backoff = Backoff(state["helper_deaths"])
+        guard._helper_start = state["helper_start"]
+        guard._ready, guard._again = state["ready"], state["again"]
         guard._upgrades = [(number, wanted) for number, wanted in state["upgrades"]]
-        guard._next_look = 0.0
         guard._inherited = state
         return guard
 
@@ -654,33 +541,61 @@ class Guard:
                 os.set_inheritable(fd, False)
         gc.collect()
         gc.freeze()
-        for child, channel, ended, read in (
-            (self.vrrp, self.vrrp_channel, self._vrrp_ended, self._from_vrrp),
-            (self.helper, self.helper_channel, self._helper_ended, self._from_helper),
-        ):
-            if child is not None:
-                self.loop.watch(child.fd, ended)
-            if channel is not None:
-                self.loop.watch(channel.fileno(), read)
+        self.vrrp.watch(time.monotonic())
         self.devices.load()
-        self._fit(self.loaded)
+        self._fit(self.vrrp.loaded)
+        if self.helper is not None:
+            self.loop.watch(self.helper.fd, self._helper_ended)
+        if self.helper_channel is not None:
+            self.loop.watch(self.helper_channel.fileno(), self._from_helper)
         process.admit_signals(HANDLED)
-        os.close((state if "refused" in state else state["former"])["loaded"]["model_fd"])
         if "refused" in state:
+            os.close(state["loaded"]["model_fd"])
             self._refuse(state["asked"], f"not upgraded: {state['refused']}")
         else:
-            self._upgraded(state["asked"], state["former"]["code"])
+            self._applying = True
+            self.vrrp.hand_over(_loaded(state["loaded"]), lambda error: self._upgraded(state, error))
         self._handle_signals(state["signals"], time.monotonic())
         return self._live()
 
-    def _upgraded(self, asked: list[int], former: str) -> None:
-        names = [resume.name_of(former), resume.name_of(resume.own_code())]
+    def _upgraded(self, state: dict[str, Any], error: str) -> None:
+        """A vrrp process of this code has taken over; where it cannot, the former code is the whole daemon again."""
+        self._applying = False
+        if error:
+            self._go_back(state, error)
+            return
+        names = [resume.name_of(state["former"]["code"]), resume.name_of(resume.own_code())]
         self.tell("info", f"upgraded from {names[0]} to {names[1]}")
         process.notify(f"MAINPID={os.getpid()}\nSTATUS=running, upgraded at {time.strftime('%H:%M:%S')} to {names[1]}")
-        answer = {"ok": True, "from": names[0], "to": names[1], "diagnostics": self.loaded.diagnostics, "changed": []}
+        diagnostics = self.vrrp.loaded.diagnostics
+        answer = {"ok": True, "from": names[0], "to": names[1], "diagnostics": diagnostics, "changed": []}
         self._retire_helper()
-        self._answer(asked, answer)
+        self._answer(state["asked"], answer)
         self._next_reload()
+
+    def _go_back(self, state: dict[str, Any], error: str) -> None:
+        former = state["former"]["code"]
+        if self.stopping:
+            self._refuse(state["asked"], f"not upgraded: {error}")
+            return
+        self.vrrp.settle(time.monotonic())
+        process.block_signals(HANDLED)
+        refused = f"{resume.name_of(resume.own_code())} cannot take over ({error})"
+        back = {
+            **self.bequeath(self.vrrp.loaded),
+            "former": {"code": former, "loaded": _plain(self.vrrp.loaded)},
+            "loaded": {**_plain(self.vrrp.loaded), "model_fd": os.dup(self.vrrp.loaded.model)},
+            "asked": state["asked"],
+            "signals": self.signals.read(),
+            "refused": refused,
+        }
+        try:
+            resume.become(former, back)
+        except OSError as problem:
+            process.admit_signals(HANDLED)
+            os.close(back["loaded"]["model_fd"])
+            self._refuse(state["asked"], f"not upgraded: {refused}; {former}: {problem.strerror}")
+            self._handle_signals(back["signals"], time.monotonic())
 
     def _retire_helper(self) -> None:
         """The helper is of the former code still. It takes no more clients and goes when those it has are answered."""
@@ -697,12 +612,9 @@ class Guard:
 
 
 _FROM_VRRP: dict[str, Callable[[Guard, ipc.Message], None]] = {
-    "will": Guard._on_will,
     "path": Guard._on_path,
-    "applied": Guard._on_applied,
     "status": Guard._on_status,
-    "refit": lambda guard, message: guard._fit(guard.loaded, running=True),
-    # ready, beat and stopped say no more than that it lives; how it ends is told by its pidfd
+    "refit": lambda guard, message: guard._fit(guard.vrrp.loaded, running=True),
 }
 
 
@@ -714,19 +626,6 @@ def _plain(loaded: Loaded) -> dict[str, Any]:
 def _loaded(facts: dict[str, Any]) -> Loaded:
     known = {name: value for name, value in facts.items() if name in Loaded._fields}
     return Loaded(model=facts["model_fd"], **known)
-
-
-def _process(child: Child | None, channel: ipc.Channel | None) -> dict[str, Any] | None:
-    if child is None or channel is None:
-        return None
-    return {"pid": child.pid, "fd": child.fd, "channel_fd": channel.fileno(), "waiting": channel.waiting}
-
-
-def _resumed(facts: dict[str, Any] | None) -> tuple[Child | None, ipc.Channel | None]:
-    if facts is None:
-        return None, None
-    sock = socket.socket(fileno=facts["channel_fd"])
-    return Child(facts["pid"], facts["fd"]), ipc.Channel(sock, waiting=facts["waiting"])
 
 
 def first_error(loaded: Loaded) -> str:

@@ -22,14 +22,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from vrrpd import ipc
 from vrrpd.children import Loaded, Loader, load_into
+from vrrpd.vrrp.estate import ESTATE_VERSION
 
 if TYPE_CHECKING:
     from vrrpd.guard import Setting
 
 # Of the state, and of what guard, vrrp process and helper say to each other: for a moment they are of two releases.
 VERSION = 1
-# Of what a vrrp process tells its successor.
-ESTATE_VERSION = 1
 
 EXIT_USAGE = 2
 OUTPUT_SHOWN = 20  # lines of a trial that failed

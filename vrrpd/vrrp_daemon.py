@@ -1,9 +1,10 @@
 """The vrrp process: sockets into the engine, actions out of it, one turn at a time, never blocking.
 
-In: datagrams, link events, messages from the guard (model, stop) and the helper (requests). Out: what the engine
+In: datagrams, link events, messages from the guard (handover, stop) and the helper (requests). Out: what the engine
 asks for, by executor.py; answers, in slices of bounded time; signs of life. Everything that may wait for another
-process, a disk or a name server lives elsewhere. A model arrives compiled; what the protocol means is the
-engine's; what Linux wants to hear is net/'s.
+process, a disk or a name server lives elsewhere. A model arrives compiled and is never changed: a reload is another
+process, which goes on where this one stopped (handover.py), as after a crash (`Origin`). What the protocol means is
+the engine's; what Linux wants to hear is net/'s.
 """
 
 from __future__ import annotations
@@ -17,19 +18,22 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vrrpd import __version__, ipc, process
-from vrrpd.executor import Executor
+from vrrpd import __version__, ipc, process, will
+from vrrpd.executor import Executor, Place
+from vrrpd.handover import Giver, Heir
 from vrrpd.loop import Loop
 from vrrpd.model.model import Model  # here, so that no first unpickling has to import it
 from vrrpd.net import netlink
 from vrrpd.net.links import Changes, Links
 from vrrpd.net.sockets import Receiver
+from vrrpd.pulse import Pulse
 from vrrpd.second_path import SecondPath
 from vrrpd.vrrp import actions
 from vrrpd.vrrp.engine import Engine
+from vrrpd.vrrp.estate import Estate, Holding, adopted
 from vrrpd.vrrp.links import InterfaceAddress, Link
 from vrrpd.vrrp.router import State
 
@@ -41,7 +45,8 @@ if TYPE_CHECKING:
 READ_LIMIT = 512
 SLICE_BYTES = 32768  # of one part of a status answer
 SLICE_SECONDS = 0.001  # and what making it may take of a turn
-BEAT_LEAST, BEAT_MOST = 0.2, 0.5
+BEAT_LEAST, BEAT_MOST = 0.05, 0.5
+INFINITY = float("inf")
 
 MASTER = State.MASTER
 
@@ -54,17 +59,25 @@ class Setting(NamedTuple):
     release_addresses: bool = True  # false: keepalived's -V
     core_dumps: bool = False
     maintenance: bool = False  # on since before this process: known before the first model, or an owner would start
+    epoch: int = 0  # which vrrp process of this guard it is
+
+
+class Origin(NamedTuple):
+    """Where a vrrp process comes from: nowhere, one that died, or one that goes on until it hands over."""
+
+    will: tuple[will.Record, ...] = ()  # what the dead one held as MASTER, to be gone on with
+    former: socket.socket | None = None  # the way to the living one
 
 
 class Daemon:
-    def __init__(self, guard: ipc.Channel, helper: ipc.Channel, setting: Setting) -> None:
-        self.guard, self.helper, self.setting = guard, helper, setting
+    def __init__(self, guard: ipc.Channel, helper: ipc.Channel, setting: Setting, pulse: Pulse) -> None:
+        self.guard, self.helper, self.setting, self.pulse = guard, helper, setting, pulse
         self.loop = Loop()
         self.engine = Engine()
         self.requests = netlink.Requests()
         self.monitor = netlink.Monitor()
         self.links = Links(self.requests.port)
-        self.executor = Executor(self.links, self.requests, guard, helper)
+        self.executor = Executor(self.links, self.requests, guard, helper, setting.epoch)
         self.path = SecondPath(self.loop, self.engine, guard, self.executor.run)
         self.executor.let_go = lambda routers: self.path.let_go(routers, time.monotonic())
         self.receivers: dict[tuple[int, int], Receiver] = {}  # by interface index and family
@@ -73,24 +86,117 @@ class Daemon:
         self.source: dict[str, Any] = {"path": "", "sha256": "", "loaded_at": 0.0}
         self.maintenance = setting.maintenance
         self.engine.maintenance(setting.maintenance, time.monotonic())
+        self.live = False  # responsible for routers, all or (during a hand-over) some of them
+        self.begun = False  # for all of them
         self.stopping = False
+        self._giver: Giver | None = None
+        self._wanted_by: socket.socket | None = None  # a heir that has to wait for an answer under way
         self._beat_every = BEAT_MOST
-        self._next_beat = 0.0
         self._pending: deque[tuple[ipc.Channel, Iterator[None]]] = deque()  # answers under way
-        self._congested: set[int] = set()  # channels that the loop watches for room
+        self._channels: list[ipc.Channel] = []  # that are listened to
+        self._congested: set[int] = set()  # those that the loop watches for room
+
+    # -------------------------------------------------------------- coming to life
+    def prepare(self, model: Model) -> None:
+        """Everything that can be done before the routers are ours."""
+        self._watch(self.guard, self._from_guard)
+        self.loop.watch(self.monitor.fileno(), self._from_kernel)
+        now = time.monotonic()
+        self._feed(self.links.load(), now)
+        self.engine.prepare(model, now)
+        self.source = {"path": str(model.path), "sha256": model.sha256, "loaded_at": time.time()}
+        routers = self._routers()
+        for router in routers:
+            self.executor.open(router)
+        self._devices = [router for router in routers if any(address.dev for address in router.addresses)]
+        shortest = min((router.cfg.advert_int for router in routers), default=BEAT_MOST)
+        self._beat_every = max(BEAT_LEAST, min(BEAT_MOST, shortest))
+
+    def take(self, estates: Sequence[Estate], now: float) -> list[Estate]:
+        """Go on with these routers; the estates that have no heir in this configuration are left."""
+        self.live = True
+        self._from_kernel(now)  # what the former process did is in our table
+        todo, left = self.engine.take(estates, now)
+        self.executor.run(todo)
+        return left
+
+    def begin(self, buried: Container[bytes], now: float) -> None:
+        """The rest of the configuration: whatever took nothing over starts, and everything is listened to.
+
+        A BACKUP must not answer for an address that an earlier process left; `buried` are taken care of.
+        """
+        self.live = self.begun = True
+        new = [router for router in self._routers() if router.state is State.INIT]
+        todo = self.engine.begin(now)
+        self._open_sockets()
+        self.executor.run(todo)
+        for router in new:
+            if router.state is not MASTER and router.cfg.priority != 255:
+                leftovers = tuple(entry for entry in router.addresses if entry.address not in buried)
+                self.executor.run([actions.DelAddresses(router, leftovers)])
+        if self._devices:
+            self.executor.settle(self._devices)
+        self._open_path(now)
+        self._watch(self.helper, self._from_helper)
+
+    def announce_live(self, left: Sequence[object] = ()) -> None:
+        self.guard.send({"t": "live", "left": list(left)})
+
+    def _open_path(self, now: float) -> None:
+        """The second path has one port: the former process has left it by now."""
+        self.path.configure([router.cfg for router in self._routers()], now)
+
+    def inherit(self, receiver: Receiver) -> None:
+        """A receive socket of the former process, with all that waits in it."""
+        self.receivers[receiver.ifindex, receiver.family] = receiver
+        self.loop.watch(receiver.fileno(), functools.partial(self._receive, receiver))
+
+    # ----------------------------------------------------------------- leaving to a heir
+    def head(self) -> dict[str, Any]:
+        """What a heir should know of this process besides the engine."""
+        return {"started": self.started, "seq": self.executor.seq, "maintenance": self.maintenance}
+
+    def follow(self, head: dict[str, Any]) -> None:
+        self.started, self.executor.seq = float(head["started"]), int(head["seq"])
+        self.maintenance = bool(head["maintenance"])
+
+    def _hand_over(self, now: float) -> None:
+        """Begin, once no answer is under way: its reader would wait for the rest in vain."""
+        if self._wanted_by is None or self._pending or self.stopping:
+            return
+        sock, self._wanted_by = self._wanted_by, None
+        self._forget(self.helper)
+        self.path.configure((), now)
+        self._giver = Giver(self, sock, now)
+
+    def leave_to_heir(self, left: Container[str], keep: Iterable[Place], now: float) -> None:
+        """It has taken over: bury those that it has no use for, touch nothing else, and go."""
+        self.executor.disown(keep)
+        self.executor.run(self.engine.bury(left, now))
+        self.helper.flush()
+        self._leave()
+
+    def resume(self, receivers: dict[tuple[int, int], Receiver], now: float) -> None:
+        """There is no heir after all."""
+        self._giver = None
+        for receiver in receivers.values():
+            self.inherit(receiver)
+        self._watch(self.helper, self._from_helper)
+        self._open_path(now)
+        self.executor.run(self.engine.resume(now))
 
     # ----------------------------------------------------------------- the turn
     def run(self) -> None:
-        for channel, handler in ((self.guard, self._from_guard), (self.helper, self._from_helper)):
-            self.loop.watch(channel.fileno(), handler, self._flush(channel))
-        self.loop.watch(self.monitor.fileno(), self._from_kernel)
-        self._feed(self.links.load(), time.monotonic())
-        self.guard.send({"t": "ready"})
         self.loop.run(self._turn)
 
-    @staticmethod
-    def _flush(channel: ipc.Channel) -> Callable[[float], None]:
-        return lambda _now: channel.flush()
+    def _watch(self, channel: ipc.Channel, handler: Callable[[float], None]) -> None:
+        self._channels.append(channel)
+        self.loop.watch(channel.fileno(), handler, lambda _now: channel.flush())
+
+    def _forget(self, channel: ipc.Channel) -> None:
+        self._channels.remove(channel)
+        self._congested.discard(channel.fileno())
+        self.loop.forget(channel.fileno())
 
     def _turn(self, now: float) -> float:
         if self.engine.next_deadline <= now:
@@ -98,16 +204,18 @@ class Daemon:
         if self.stopping and self.engine.stopped:
             self._leave()
             return now
-        if now >= self._next_beat:
-            self._next_beat = now + self._beat_every
-            self.guard.send({"t": "beat"})
-        path_deadline = self.path.turn(now)
         answering = self._answer()
-        for channel in (self.guard, self.helper):
+        if self._wanted_by is not None:
+            self._hand_over(now)
+        giving = self._giver.turn(now) if self._giver is not None else INFINITY
+        path_deadline = self.path.turn(now)
+        for channel in self._channels:
             if channel.congested != (channel.fileno() in self._congested) and not channel.closed:
                 self.loop.want_write(channel.fileno(), channel.congested)
                 self._congested ^= {channel.fileno()}
-        return now if answering else min(self.engine.next_deadline, self._next_beat, path_deadline)
+        deadline = now if answering else min(self.engine.next_deadline, giving, path_deadline, now + self._beat_every)
+        self.pulse.promise(max(deadline, now))
+        return deadline
 
     def _answer(self) -> bool:
         """One step of the first answer whose reader keeps up; true when there is another step to do now."""
@@ -149,26 +257,33 @@ class Daemon:
         for ifindex in changes.gone:
             todo += self.engine.unlink(ifindex, now)
         for ifindex in changes.changed:
-            interface = self.links.get(ifindex)
-            if interface is not None:
-                known = tuple(InterfaceAddress(*address) for address in interface.addresses)
-                todo += self.engine.link(Link(*interface[:-1], known), now)
+            todo += self._link(ifindex, now)
         for ifindex, address, prefixlen in changes.removed:
             todo += self.engine.address_removed(ifindex, address, prefixlen, now)
         for ifindex in changes.gone:
             self.executor.close(ifindex)
-        self._open_sockets()
+        if not self.live:
+            return
+        if self.begun and self._giver is None:
+            self._open_sockets()
         self.executor.run(todo)
         if self._devices:
             self.executor.settle(self._devices)
         self.executor.renew_wills()
         self.path.look(now)
 
+    def _link(self, ifindex: int, now: float) -> Sequence[actions.Action]:
+        interface = self.links.get(ifindex)
+        if interface is None:
+            return ()
+        known = tuple(InterfaceAddress(*address) for address in interface.addresses)
+        return self.engine.link(Link(*interface[:-1], known), now)
+
     def _from_guard(self, now: float) -> None:
         for message, fds in self.guard.receive():
             kind = message.get("t")
-            if kind == "model" and len(fds) == 1:
-                self._apply(message, fds.pop(), now)
+            if kind == "handover" and len(fds) == 1:
+                self._wanted_by = socket.socket(fileno=fds.pop())
             elif kind == "refused":
                 causes = {str(name): str(why) for name, why in dict(message.get("causes") or {}).items()}
                 self.executor.run(self.engine.refused(causes, now))
@@ -178,39 +293,19 @@ class Daemon:
                 self._pending.append((self.guard, self._status(self.guard, {"t": "status"})))
             ipc.close_all(fds)
         if self.guard.closed:  # the guard died: leave in the planned way (PDEATHSIG says so too)
-            self.loop.forget(self.guard.fileno())
+            self._forget(self.guard)
             self.stop(now)
-
-    def _apply(self, message: ipc.Message, fd: int, now: float) -> None:
-        model: Model = pickle.loads(ipc.read_all(fd))  # made by the guard's own loader child
-        self._from_kernel(now)  # virtual interfaces that were made for this model are there
-        known = set(self._routers())
-        todo = self.engine.apply(model, now)
-        self.source = {"path": str(model.path), "sha256": model.sha256, "loaded_at": time.time()}
-        self._open_sockets()
-        self.executor.run(todo)
-        self.executor.run(
-            [
-                actions.DelAddresses(router, router.addresses)
-                for router in self._routers()
-                if router not in known and router.state is not MASTER and router.cfg.priority != 255
-            ]
-        )
-        self.executor.renew_wills()
-        self.path.configure(model.vrrp_instances, now)
-        self._devices = [router for router in self._routers() if any(address.dev for address in router.addresses)]
-        shortest = min((router.cfg.advert_int for router in self._routers()), default=BEAT_MOST)
-        self._beat_every = max(BEAT_LEAST, min(BEAT_MOST, shortest))
-        del model
-        gc.collect()
-        gc.freeze()  # a full collection of 4000 instances takes 40-90 ms, longer than a down interval of 10 ms adverts
-        self.guard.send({"t": "applied", "id": message.get("id"), "changed": sorted(self.engine.changed)})
 
     def stop(self, now: float) -> None:
         """Leave in the planned way: the guard says so, or it has died."""
         if self.stopping:
             return
         self.stopping = True
+        if self._giver is not None:
+            self._giver.abandon(now)
+        if not self.live:
+            self._leave()
+            return
         if self.setting.release_addresses:
             self.executor.run(self.engine.stop(now))
         else:
@@ -228,7 +323,7 @@ class Daemon:
             data = self._command(str(command), message, now)
             self.helper.send({"t": "reply", "id": number, "more": False, "data": data})
         if self.helper.closed:
-            self.loop.forget(self.helper.fileno())
+            self._forget(self.helper)
 
     def _command(self, command: str, message: ipc.Message, now: float) -> dict[str, object]:
         if command == "maintenance":
@@ -311,13 +406,17 @@ class Daemon:
         return receiver
 
 
-def run(guard_sock: socket.socket, helper_sock: socket.socket, setting: Setting) -> int:
-    """The life of the forked vrrp process; returns its exit status."""
+def run(
+    guard_sock: socket.socket, helper_sock: socket.socket, setting: Setting, model: int, pulse: Pulse, origin: Origin
+) -> int:
+    """The life of the forked vrrp process; returns its exit status. `model` is the memfd of a pickled Model."""
     parent = os.getppid()
     process.default_signals()
     # A terminal's interrupt and hang-up reach the whole group; the guard decides what they mean.
     for sig in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(sig, signal.SIG_IGN)
+    bridge = Bridge(origin.will, pulse)
+    bridge.speak()
     signals = process.SignalPipe([signal.SIGTERM])
     process.set_name("vrrpd-vrrp")
     guard, helper = ipc.Channel(guard_sock, limit=8192), ipc.Channel(helper_sock, limit=8192)
@@ -326,7 +425,40 @@ def run(guard_sock: socket.socket, helper_sock: socket.socket, setting: Setting)
         process.permit_core_dumps()
     if not process.die_with_parent(parent):
         return 0
-    daemon = Daemon(guard, helper, setting)
+    daemon = Daemon(guard, helper, setting, pulse)
+
+    def terminated(now: float) -> None:
+        if signals.read():
+            daemon.stop(now)
+
+    daemon.loop.watch(signals.fileno(), terminated)
+    compiled: Model = pickle.loads(ipc.read_all(model))  # made by the guard's own loader child
+    bridge.speak()
+    daemon.prepare(compiled)
+    del compiled
+    bridge.speak()
+    if origin.former is None:
+        _live(daemon, bridge.estates(daemon.links))
+    _settle_down(daemon, who)
+    bridge.close()
+    if origin.former is not None:
+        Heir(daemon, origin.former)
+        guard.send({"t": "ready"})
+    daemon.run()
+    return 0
+
+
+def _live(daemon: Daemon, estates: Sequence[Estate]) -> None:
+    """At once, with what a dead process held or with nothing."""
+    now = time.monotonic()
+    daemon.take(estates, now)
+    daemon.begin((), now)
+    daemon.announce_live()
+
+
+def _settle_down(daemon: Daemon, who: str) -> None:
+    gc.collect()
+    gc.freeze()  # a full collection of 4000 instances takes 40-90 ms, longer than a down interval of 10 ms adverts
     missing = [
         what
         for what, granted in (
@@ -338,10 +470,38 @@ def run(guard_sock: socket.socket, helper_sock: socket.socket, setting: Setting)
     if missing:
         daemon.executor.tell("info", f"vrrp process ({who}) runs without {' and '.join(missing)}: not permitted here")
 
-    def terminated(now: float) -> None:
-        if signals.read():
-            daemon.stop(now)
 
-    daemon.loop.watch(signals.fileno(), terminated)
-    daemon.run()
-    return 0
+class Bridge:
+    """Speaks for the routers of a process that died, from the first moment until its successor does."""
+
+    def __init__(self, records: Sequence[will.Record], pulse: Pulse) -> None:
+        self._records, self._pulse = records, pulse
+        self._voice: will.Voice | None = None
+        self._next = 0.0
+        if records:
+            process.schedule_realtime()
+            self._voice = will.Voice(records, lambda level, message: None)
+            self._shortest = min(record.advert.advert_int for record in records)
+
+    def speak(self) -> None:
+        now = time.monotonic()
+        if self._voice is not None and now >= self._next:
+            self._next = now + self._shortest / 2
+            self._voice.speak()
+            self._pulse.promise(now + self._shortest)
+
+    def close(self) -> None:
+        if self._voice is not None:
+            self._voice.close()
+
+    def estates(self, links: Links) -> list[Estate]:
+        """What the dead one held, as far as it is still there."""
+        now = time.monotonic()
+        held: dict[str, list[Holding]] = {}
+        first: dict[str, will.Record] = {}
+        for record in self._records:
+            first.setdefault(record.stem, record)
+            held.setdefault(record.stem, []).extend(
+                Holding(*here) for here in record.addresses if links.holds(here.ifindex, here.address, here.prefixlen)
+            )
+        return [adopted(record.identity, record.name, held[stem], now) for stem, record in first.items()]

@@ -16,6 +16,7 @@ import socket
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
+from vrrpd.model.diff import Identity
 from vrrpd.net import addresses, netlink, vmac
 from vrrpd.net.links import Links
 from vrrpd.net.sockets import AF_INET, Sender
@@ -37,12 +38,34 @@ class Held(NamedTuple):
 
 
 class Record(NamedTuple):
+    """Key: NAME#EPOCH.NUMBER/PART; a router has several when its addresses do not fit into one message."""
+
     key: str
     ifindex: int
     ifname: str
     addresses: tuple[Held, ...]
     advert: packet.AdvertSpec
     peers: tuple[bytes, ...] = ()  # of the second path, told when the addresses are gone
+    priority: int = 0  # of its adverts; 0: it has resigned, nobody can go on with it
+    unicast: bytes | None = None  # source of a unicast router (model/diff.py)
+
+    @property
+    def stem(self) -> str:
+        return self.key.rpartition("/")[0]
+
+    @property
+    def name(self) -> str:
+        return self.key.rpartition("#")[0]
+
+    @property
+    def epoch(self) -> int:
+        """Which vrrp process declared it."""
+        number = self.key.rpartition("#")[2].partition(".")[0]
+        return int(number) if number.isdigit() else 0
+
+    @property
+    def identity(self) -> Identity:
+        return self.ifname, self.advert.family, self.advert.vrid, self.unicast
 
 
 def encode(record: Record) -> dict[str, Any]:
@@ -56,6 +79,8 @@ def encode(record: Record) -> dict[str, Any]:
         ],
         "advert": {name: _plain(value) for name, value in record.advert._asdict().items()},
         "peers": [peer.hex() for peer in record.peers],
+        "priority": record.priority,
+        "unicast": None if record.unicast is None else record.unicast.hex(),
     }
 
 
@@ -69,8 +94,11 @@ def decode(data: object) -> Record:
             Held(_packed(_text(address)), _integer(length), _integer(ifindex), _text(ifname))
             for address, length, ifindex, ifname in data["addresses"]
         )
+        where = _integer(data["ifindex"]), _text(data["ifname"])
         peers = tuple(bytes.fromhex(_text(peer)) for peer in data["peers"])
-        return Record(_text(data["key"]), _integer(data["ifindex"]), _text(data["ifname"]), held, advert, peers)
+        unicast = data.get("unicast")
+        source = None if unicast is None else bytes.fromhex(_text(unicast))
+        return Record(_text(data["key"]), *where, held, advert, peers, _integer(data.get("priority", 0)), source)
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         raise ValueError(f"record: {error!r}") from None
 
@@ -91,9 +119,15 @@ class Will:
         for key in drop:
             self._changed = self.records.pop(_text(key), None) is not None or self._changed
 
+    def forget(self, records: Iterable[Record]) -> None:
+        for record in list(records):
+            self._changed = self.records.pop(record.key, None) is not None or self._changed
+
+    def of(self, epoch: int) -> list[Record]:
+        return [record for record in self.records.values() if record.epoch == epoch]
+
     def clear(self) -> None:
-        self._changed = self._changed or bool(self.records)
-        self.records.clear()
+        self.forget(self.records.values())
 
     def save(self) -> None:
         """To a sibling, then renamed; no fsync, because the boot id makes it worthless after a power cut."""
@@ -167,38 +201,58 @@ def execute(
     _resign([record for record, _ in due], log)
     wanted = [held for _, here in due for held in here]
     _silence(wanted, links, virtual)
-    stuck: set[Held] = set()
-    if wanted:
-        requests = netlink.Requests()
-        try:
-            results = requests.run([addresses.delete(held.ifindex, held.address, held.prefixlen) for held in wanted])
-        finally:
-            requests.close()
-        for held, code in zip(wanted, results):
-            if code and code not in addresses.ABSENT:
-                log("error", f"cannot remove {_show(held)}: {os.strerror(code)}")
-                stuck.add(held)
+    stuck = remove(wanted, log)
     for record, here in due:
         removed = ", ".join(map(_show, here)) or "no address"
-        log("warning", f"{record.key.rpartition('#')[0]}: resigned and removed {removed}")
+        log("warning", f"{record.name}: resigned and removed {removed}")
     return [record for record in records if stuck.isdisjoint(record.addresses)]
 
 
+def remove(wanted: Sequence[Held], log: Log) -> set[Held]:
+    """Take these off, whoever holds them; the answer: what could not be removed."""
+    if not wanted:
+        return set()
+    requests = netlink.Requests()
+    try:
+        results = requests.run([addresses.delete(held.ifindex, held.address, held.prefixlen) for held in wanted])
+    finally:
+        requests.close()
+    stuck = {held: code for held, code in zip(wanted, results) if code and code not in addresses.ABSENT}
+    for held, code in stuck.items():
+        log("error", f"cannot remove {_show(held)}: {os.strerror(code)}")
+    return set(stuck)
+
+
 def _resign(records: Iterable[Record], log: Log) -> None:
-    """Priority 0, once for a router whatever the number of its records."""
-    senders: dict[tuple[int, int], Sender] = {}
-    for where, advert in dict.fromkeys((record.ifindex, record.advert) for record in records):
-        try:
-            sender = senders.get((where, advert.family))
-            if sender is None:
-                sender = senders[where, advert.family] = Sender(where, advert.family)
-        except OSError as error:
-            log("error", f"cannot resign on interface {where}: {error.strerror}")
-            continue
-        for destination, datagram in packet.datagrams(advert, 0):
-            sender.send(destination, datagram, advert.source, advert.ttl)
-    for sender in senders.values():
-        sender.close()
+    voice = Voice((record._replace(priority=0) for record in records), log)
+    voice.speak()
+    voice.close()
+
+
+class Voice:
+    """Adverts of records, once for a router whatever the number of its records."""
+
+    def __init__(self, records: Iterable[Record], log: Log) -> None:
+        self._senders: dict[tuple[int, int], Sender] = {}
+        self._ready: list[tuple[Sender, packet.AdvertSpec, tuple[tuple[bytes, bytes], ...]]] = []
+        for where, advert, priority in dict.fromkeys((r.ifindex, r.advert, r.priority) for r in records):
+            try:
+                sender = self._senders.get((where, advert.family))
+                if sender is None:
+                    sender = self._senders[where, advert.family] = Sender(where, advert.family)
+            except OSError as error:
+                log("error", f"cannot advertise on interface {where}: {error.strerror}")
+                continue
+            self._ready.append((sender, advert, packet.datagrams(advert, priority)))
+
+    def speak(self) -> None:
+        for sender, advert, datagrams in self._ready:
+            for destination, datagram in datagrams:
+                sender.send(destination, datagram, advert.source, advert.ttl)
+
+    def close(self) -> None:
+        for sender in self._senders.values():
+            sender.close()
 
 
 def _silence(held: Iterable[Held], links: Links, virtual: Collection[str]) -> None:

@@ -10,7 +10,7 @@ from ipaddress import ip_address
 from typing import NamedTuple
 
 import pytest
-from simulator import Configuration, Node, World, instance, packed, vip
+from simulator import Node, World, instance, packed, vip
 
 from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, VrrpInstance
 from vrrpd.vrrp.actions import Log
@@ -482,5 +482,6 @@ def test_the_same_datagram_again_is_not_parsed_again_and_never_trusted_for_anoth
     assert victim.offer(V3_PSEUDO).counted == ACCEPTED
     assert rejected(victim.offer(V3_PSEUDO, ttl=254), "ip_ttl_err")
     assert rejected(victim.offer(V3_PSEUDO, source=packed("192.0.2.250")), "checksum_err")
-    victim.node.do(victim.node.engine.apply(Configuration((replace(victim.cfg, version=2),)), victim.world.now))
+    victim.node.apply(replace(victim.cfg, version=2))
+    victim.router = victim.node.router
     assert rejected(victim.offer(V3_PSEUDO), "version_err")

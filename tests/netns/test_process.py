@@ -117,7 +117,7 @@ def test_the_processes_share_no_descriptor_that_is_not_theirs(master: Ours) -> N
         assert targets.count("anon_inode:[eventpoll]") == 1, name
         assert targets.count("anon_inode:[timerfd]") == 1, name
         assert (str(master.pidfile) in targets) == (name == "guard")
-        assert (str(master.vrrp_pidfile) in targets) == (name == "vrrp")
+        assert (str(master.vrrp_pidfile) in targets) == (name in ("guard", "vrrp"))  # the guard, for the next one
 
 
 def test_the_will_is_roots_alone_and_names_what_is_to_be_undone(lab: Lab, master: Ours) -> None:
@@ -132,38 +132,23 @@ def test_the_will_is_roots_alone_and_names_what_is_to_be_undone(lab: Lab, master
 
 
 # -------------------------------------------------------------------------------------------------- deaths
-def test_a_dead_vrrp_process_is_undone_within_a_moment_and_replaced(lab: Lab, master: Ours) -> None:
-    old = master.vrrp_pid()
-    since = now()
-    os.kill(old, signal.SIGKILL)
-    lab.wait(lambda: any(not e.added and e.host == "a" for e in lab.changes(VIP, since)), 1, "the address is gone")
-    assert [f.priority for f in lab.adverts("a", since=since)][:1] == [0]
-    lab.wait(lambda: master.vrrp_pid() != old, 3, "a new process")
-    lab.wait_owner(VIP, "a", 5)
-    lab.wait(master.answers, 3, "the helper talks to the new one")
-    assert processes(master)["vrrp"] == master.vrrp_pid() != old
-    assert "killed by SIGKILL" in master.log()
-
-
-def test_a_vrrp_process_that_dies_again_and_again_is_started_less_and_less_often(lab: Lab, master: Ours) -> None:
-    for _ in range(3):
+def test_a_vrrp_process_that_dies_again_and_again_is_undone_before_the_next_waits(lab: Lab, master: Ours) -> None:
+    """The first two deaths nobody notices (test_continuity.py)."""
+    for death in (1, 2, 3):
         pid = master.vrrp_pid()
+        assert lab.held.owners(VIP) == {"a"}
+        since = now()
         os.kill(pid, signal.SIGKILL)
-        lab.wait(lambda pid=pid: ended(pid) and master.vrrp_pid() != pid, 5, "a new process")
+        if death < 3:
+            lab.wait(lambda pid=pid: ended(pid) and master.vrrp_pid() != pid, 5, "a new process")
+            lab.wait(lambda since=since: lab.adverts("a", since=since), 2, "it adverts")
+    lab.wait_owner(VIP, "b", 1)
+    assert [f.priority for f in lab.adverts("a", since=since)][:1] == [0]
     lab.wait(lambda: "started again in 0.5 s" in master.log(), 3, "patience")
     lab.wait_owner(VIP, "a", 5)
-
-
-def test_a_hung_vrrp_process_is_fenced(lab: Lab, master: Ours) -> None:
-    """keepalived's keeps the address for ever, beside the new owner's."""
-    hung = master.vrrp_pid()
-    since = now()
-    os.kill(hung, signal.SIGSTOP)
-    lab.wait_owner(VIP, "b", 3)
-    assert now() - since < 1.0 + 0.5, "the patience is one second"
-    lab.wait(lambda: master.vrrp_pid() != hung, 3, "a new process")
-    lab.wait_owner(VIP, "a", 5)
-    assert "no sign of life" in master.log()
+    lab.wait(master.answers, 3, "the helper talks to the new one")
+    assert processes(master)["vrrp"] == master.vrrp_pid() != pid
+    assert "killed by SIGKILL" in master.log()
 
 
 def test_a_daemon_that_was_stopped_as_a_whole_is_not_fenced(lab: Lab, master: Ours) -> None:
@@ -375,7 +360,7 @@ def test_a_configuration_that_the_vrrp_process_dies_of_is_not_given_to_its_succe
     os.kill(victim, signal.SIGSTOP)
     reply = daemon.ask("reload")
     assert not reply["ok"]
-    assert "ended while reloading" in reply["error"]
+    assert "the present one ended while reloading" in reply["error"]
     lab.wait(lambda: ended(victim) and daemon.answers(), 10, "the successor answers")
     assert daemon.instance()["base_priority"] == 100
 
@@ -385,9 +370,11 @@ def test_after_a_crash_the_reloaded_configuration_is_the_one_that_runs(lab: Lab,
     assert master.ask("reload")["ok"]
     lab.wait_owner(SECOND, "a", 2)
     master.config.write_text("broken {")
+    since = now()
     os.kill(master.vrrp_pid(), signal.SIGKILL)
-    lab.wait_owner(SECOND, "b" if lab.held.owners(SECOND) == {"b"} else "", 2)
-    lab.wait_owner(SECOND, "a", 5)
+    lab.wait(lambda: len(lab.adverts("a", since=since)) > 5, 5, "adverts go on")
+    assert {f.addresses for f in lab.adverts("a", since=since)} == {(VIP, SECOND)}
+    assert lab.held.owners(SECOND) == {"a"}
 
 
 # -------------------------------------------------------------------------------------------------- the rest
@@ -421,8 +408,10 @@ def test_many_instances_fail_over_together_and_are_told_in_slices(lab: Lab) -> N
     assert {i["state"] for i in status["instances"]} == {"MASTER"}
     since = now()
     os.kill(daemon.vrrp_pid(), signal.SIGKILL)
-    lab.wait(lambda: not any("a" in lab.held.owners(f"10.1.{n}.1") for n in range(1, 65)), 2, "all undone")
-    assert {f.vrid for f in lab.adverts("a", since=since) if f.priority == 0} == set(range(1, 65))
+    lab.wait(lambda: {f.vrid for f in lab.adverts("a", since=since)} == set(range(1, 65)), 2, "all adopted")
+    daemon.kill()
+    lab.wait(lambda: all("b" in lab.held.owners(f"10.1.{n}.1") for n in range(1, 65)), 3, "b has all")
+    assert not [f for f in lab.adverts("a", since=since) if f.priority == 0]
 
 
 def interpreters() -> list[str]:

@@ -132,7 +132,7 @@ def test_an_unknown_version_of_the_hand_over_is_refused_before_anything_changes(
     assert processes(master) == before
 
 
-ESTATE = ("resume.py", r"^ESTATE_VERSION = \d+")
+ESTATE = ("vrrp/estate.py", r"^ESTATE_VERSION = \d+")
 
 
 def test_code_that_knows_no_upgrade_says_that_only_a_restart_leads_to_it(lab: Lab, master: Ours) -> None:
@@ -154,7 +154,7 @@ def test_a_configuration_that_the_new_code_refuses_is_shown_and_nothing_changes(
 def test_a_guard_that_cannot_take_over_becomes_the_former_one_again(lab: Lab, master: Ours) -> None:
     """What no trial finds: the descriptors are there in the real thing only."""
     broken = release(
-        lab, "2.0", {"guard.py": (r"^        guard = cls\(setting, loaded\)$", "        guard = cls(setting)")}
+        lab, "2.0", {"guard.py": (r"^        guard = cls\(setting, former\)$", "        guard = cls(setting)")}
     )
     before, since = processes(master), now()
     answer = upgrade(master, broken)

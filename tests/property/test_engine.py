@@ -242,6 +242,7 @@ INPUTS: list[Callable[[Node], None]] = [
     lambda node: node.do(node.router.handover(node.world.now)),
     lambda node: node.do(node.router.delete(node.world.now)),
     lambda node: node.apply(replace(node.router.cfg, priority=200)),
+    lambda node: node.crash(),
     lambda node: node.apply(replace(node.router.cfg, advert_int=2.0, virtual_ipaddress=())),
     lambda node: node.do(node.engine.address_removed(2, packed("10.0.0.100"), 24, node.world.now)),
 ]
@@ -254,9 +255,9 @@ INPUTS: list[Callable[[Node], None]] = [
 @settings(max_examples=400, deadline=None)
 def test_every_state_takes_every_input(state: str, inputs: list[int]) -> None:
     _, node = reach(state)
-    router = node.router
     for number in inputs:
         INPUTS[number](node)
+        router = node.router
         assert router.state in LEGAL
         holding = router.state is MASTER and bool(router.addresses)
         assert (packed("10.0.0.100") in node.held) <= holding

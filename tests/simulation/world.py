@@ -10,6 +10,7 @@ told to the rules, which excuse from then on what could follow from it, and noth
 
 from __future__ import annotations
 
+import json
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -24,7 +25,8 @@ from simulator import Configuration, describe, instance, interface_address, pack
 from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, VrrpInstance
 from vrrpd.vrrp.actions import Action, AddAddresses, Announce, DelAddresses, SendAdvert, Transition
 from vrrpd.vrrp.engine import Engine, Link
-from vrrpd.vrrp.router import MASTER, VirtualRouter
+from vrrpd.vrrp.estate import decode, encode
+from vrrpd.vrrp.router import INIT, MASTER, VirtualRouter
 
 if TYPE_CHECKING:
     from history import History
@@ -144,9 +146,19 @@ class Host:
         assert self.engine is not None
         if self.engine.stopping:
             return
-        known = set(self.engine.routers.values())
-        self.do(self.engine.apply(Configuration(tuple(self.config)), self.clock()))
-        self._clean_up([router for router in self.engine.routers.values() if router not in known])
+        now, former = self.clock(), self.engine
+        successor = Engine()
+        successor.link(self.link, now)
+        successor.prepare(Configuration(tuple(self.config)), now)
+        successor.follow(former.head(), now)
+        estates = former.give(list(former.routers.values()))
+        todo, left = successor.take(decode(json.loads(json.dumps(encode(estates)))), now)
+        self.do(former.bury({estate.name for estate in left}, now))
+        self.engine = successor
+        self.do(todo)
+        new = [router for router in successor.routers.values() if router.state is INIT]
+        self.do(successor.begin(now))
+        self._clean_up(new)
 
     def end(self) -> None:
         """The process is gone, by whatever way; what it held is still on the interface."""

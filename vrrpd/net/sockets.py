@@ -146,13 +146,22 @@ class Receiver:
     Over IPv4 that is the IP header from the TTL on, with the version and length of the header in the place of its
     checksum (it covers the id, which is another one each time), and the message. Over IPv6 the source
     address, the control data and the message.
+
+    `sock`, `groups` and `ids`: one that another process has opened, and what it listens to.
     """
 
-    def __init__(self, ifindex: int, family: int) -> None:
+    def __init__(
+        self,
+        ifindex: int,
+        family: int,
+        sock: socket.socket | None = None,
+        groups: Iterable[bytes] = (),
+        ids: Iterable[int] = (),
+    ) -> None:
         self.ifindex, self.family = ifindex, family
-        self._sock = _raw(family, ifindex)
-        self._groups: set[bytes] = set()
-        self._ids: frozenset[int] = frozenset()
+        self._sock = sock or _raw(family, ifindex)
+        self._groups = set(groups)
+        self._ids = frozenset(ids)
         try:
             self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
         except OSError:
@@ -167,6 +176,10 @@ class Receiver:
 
     def fileno(self) -> int:
         return self._sock.fileno()
+
+    def listening(self) -> tuple[list[str], list[int]]:
+        """Its groups as hexadecimal text and its ids, for who goes on with it."""
+        return [group.hex() for group in self._groups], sorted(self._ids)
 
     def listen(self, groups: Iterable[bytes], ids: Iterable[int]) -> None:
         """Be in exactly these multicast groups and hear exactly these virtual router ids."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple, Union
 
 if TYPE_CHECKING:
     from vrrpd.model.vrrp import VirtualAddress
+    from vrrpd.vrrp.estate import Holding
     from vrrpd.vrrp.router import State, VirtualRouter
 
 
@@ -25,6 +26,13 @@ class SendAdvert(NamedTuple):
     router: VirtualRouter
     priority: int
     yielding: bool = False
+
+
+class Inherit(NamedTuple):
+    """These addresses are the router's already: a predecessor put them where they lie (estate.py)."""
+
+    router: VirtualRouter
+    held: tuple[Holding, ...]
 
 
 class AddAddresses(NamedTuple):
@@ -100,5 +108,15 @@ class Log(NamedTuple):
 
 
 Action = Union[
-    SendAdvert, AddAddresses, DelAddresses, RenewAddresses, LetGo, Announce, Transition, RxLowerPriority, Refit, Log
+    SendAdvert,
+    Inherit,
+    AddAddresses,
+    DelAddresses,
+    RenewAddresses,
+    LetGo,
+    Announce,
+    Transition,
+    RxLowerPriority,
+    Refit,
+    Log,
 ]

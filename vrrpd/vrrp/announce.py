@@ -74,6 +74,34 @@ class Announcer:
             actions.insert(0, Announce(router, tuple(at_once), rounds))
         return actions
 
+    def give(self, router: VirtualRouter) -> tuple[tuple[bytes, ...], float]:
+        """The frames of this router that wait for their turn, and when the next may leave; they are gone here."""
+        waiting: list[bytes] = []
+        ready = 0.0
+        for (ifindex, _), lane in self._lanes.items():
+            if ifindex == router.ifindex:
+                waiting += [entry.address for owner, entry, _ in lane.queue if owner is router]
+                lane.queue = deque(frame for frame in lane.queue if frame[0] is not router)
+                ready = max(ready, lane.ready)
+        return tuple(waiting), ready
+
+    def take(self, router: VirtualRouter, waiting: Sequence[bytes], ready: float) -> None:
+        """What another process had still to announce for this router."""
+        known = {entry.address: entry for entry in router.addresses}
+        for width, gap in ((4, router.cfg.garp_interval), (16, router.cfg.gna_interval)):
+            if ready and gap:
+                lane = self._lane(router.ifindex, width)
+                lane.ready = max(lane.ready, ready)
+                lane.queue.extend((router, known[at], gap) for at in waiting if len(at) == width and at in known)
+                if lane.queue:
+                    self._timers.set(lane.timer, lane.ready)
+
+    def _lane(self, ifindex: int, width: int) -> _Lane:
+        lane = self._lanes.get((ifindex, width))
+        if lane is None:
+            lane = self._lanes[ifindex, width] = _Lane(self._timers)
+        return lane
+
     def _queue(
         self,
         ifindex: int,
@@ -84,9 +112,7 @@ class Announcer:
         gap: float,
         now: float,
     ) -> list[Action]:
-        lane = self._lanes.get((ifindex, width))
-        if lane is None:
-            lane = self._lanes[ifindex, width] = _Lane(self._timers)
+        lane = self._lane(ifindex, width)
         waiting = sum(1 for owner, _, _ in lane.queue if owner is router)
         if waiting < rounds * len(block):  # a second block behind an unfinished one would only grow the queue
             lane.queue.extend((router, address, gap) for _ in range(rounds) for address in block)

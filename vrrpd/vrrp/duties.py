@@ -7,7 +7,7 @@ MASTER is router.py's, the pace of single frames announce.py's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from vrrpd.vrrp.actions import Action, AddAddresses, RenewAddresses
@@ -59,6 +59,18 @@ class Duties:
         self.pending.clear()
         self._timers.clear(self.timer)
         self._answer_at, self._answer_gap = 0.0, ANSWER_GAP
+
+    def give(self) -> tuple[dict[str, float], tuple[float, float, float]]:
+        """What is still to be done, and the paces; nothing of it is done here any more."""
+        self._timers.clear(self.timer)
+        return dict(self.pending), (self._answer_at, self._answer_gap, self._restore_at)
+
+    def take(self, pending: Mapping[str, float], paces: tuple[float, float, float]) -> None:
+        """Go on where another process stopped."""
+        for what, when in pending.items():
+            self._later(what, when)
+        self._answer_at, self._answer_gap, self._restore_at = paces
+        self._answer_gap = max(self._answer_gap, ANSWER_GAP)
 
     def announce_all(self, now: float) -> list[Action]:
         """Something about us changed that the neighbours must know."""

@@ -1,4 +1,4 @@
-"""All virtual routers of one process: whose advert is it, is it valid, what is due, what did a reload change.
+"""All virtual routers of one process: whose advert is it, is it valid, what is due, what becomes of whom.
 
 In: configurations, pictures of interfaces, datagrams, the passing of time; each with `now`, float seconds of
 one monotonic clock. Out: actions, to be carried out in their order. It owns the routers, the timer heap and
@@ -11,19 +11,21 @@ router whose Active_Down_Timer is found more than one interval late listens once
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 from math import inf
 from typing import Any, Protocol
 
-from vrrpd.model.diff import diff
+from vrrpd.model.diff import Identity, identity
 from vrrpd.model.vmac import Device
 from vrrpd.model.vrrp import AF_INET, VirtualAddress, VrrpInstance
 from vrrpd.vrrp.actions import Action, Refit
 from vrrpd.vrrp.announce import Announcer
 from vrrpd.vrrp.checks import Memo, addressee, lists_our_addresses, other_addresses, other_checksum, validate
+from vrrpd.vrrp.estate import Estate
 from vrrpd.vrrp.links import InterfaceAddress, Link, is_other
 from vrrpd.vrrp.packet import HEADER_LENGTH, AdvertSpec, Buffer, PacketError
-from vrrpd.vrrp.path import STEP, Told, identity
+from vrrpd.vrrp.path import STEP, Told
+from vrrpd.vrrp.path import identity as path_identity
 from vrrpd.vrrp.records import text
 from vrrpd.vrrp.router import INIT, MASTER, Heard, State, VirtualRouter
 from vrrpd.vrrp.timers import Timer, Timers
@@ -47,11 +49,13 @@ class Engine:
     def __init__(self) -> None:
         self.routers: dict[str, VirtualRouter] = {}
         self.counters = {"packet_len_err": 0, "vrid_err": 0}  # of packets that are nobody's
-        self.changed: tuple[str, ...] = ()  # names that the last apply added, changed or removed
         self.stopping = False
+        self._begun = False
         self._in_maintenance = False
         self._timers = Timers()
         self._announcer = Announcer(self._timers)
+        self._unclaimed: dict[Identity, list[VirtualRouter]] = {}  # prepared, neither taken over nor started
+        self._given: dict[str, tuple[VirtualRouter, Estate]] = {}  # to a successor that has not said so yet
         self._links: dict[str, Link] = {}
         self._names: dict[int, str] = {}  # of these, by interface index
         self._table: dict[tuple[int, int, int], VirtualRouter] = {}  # (ifindex, family, vrid)
@@ -141,44 +145,84 @@ class Engine:
     # ---- configuration ---------------------------------------------------------------------------------------
 
     def apply(self, model: Configuration, now: float) -> Sequence[Action]:
-        """Become this configuration: at start (after the links are known) and on each reload.
+        """The start, when nobody was there before: be this configuration. The links are known."""
+        self.prepare(model, now)
+        return self.begin(now)
 
-        A router is the same when interface, family, VRID and for unicast the source are the same, whatever its
-        name; an unchanged one is not touched. Removals first, then changes, then additions.
-        """
-        difference = diff([router.cfg for router in self.routers.values()], model.vrrp_instances)
-        former = {new.name: self.routers[old.name] for old, new in (*difference.changed, *difference.unchanged)}
-
-        actions: list[Action] = []
-        changed: list[str] = []
-        for gone in difference.removed:
-            changed.append(gone.name)
-            actions += self.routers[gone.name].delete(now)
-        routers: dict[str, VirtualRouter] = {}
-        new: list[VirtualRouter] = []
-        for cfg in model.vrrp_instances:
-            kept = former.get(cfg.name)
-            if kept is None:
-                kept = VirtualRouter(cfg, self._timers, self._announcer)
-                new.append(kept)
-                changed.append(cfg.name)
-            elif kept.cfg != cfg:
-                changed.append(cfg.name)
-                actions += kept.reconfigure(cfg, now)
-            routers[cfg.name] = kept
-        self.routers = routers
-        self.changed = tuple(changed)
+    def prepare(self, model: Configuration, now: float) -> None:
+        """Know this configuration, and do nothing: its routers wait in INIT for `take` or `begin`."""
+        self.routers = {cfg.name: VirtualRouter(cfg, self._timers, self._announcer) for cfg in model.vrrp_instances}
         self._index()
+        self._unclaimed = {}
+        for router in self.routers.values():
+            self._unclaimed.setdefault(identity(router.cfg), []).append(router)
         for interface in self._on_interface:
-            actions += self._refresh(interface, now)
-        if not self.stopping:
-            actions += self._fit(self.routers.values(), now)
-        for router in new:
-            if self._in_maintenance:
-                actions += router.maintenance(True, now)
-            if not self.stopping:
-                actions += router.start(now)
-        return actions
+            self._refresh(interface, now)
+        if self._in_maintenance:
+            self.maintenance(True, now)
+
+    def head(self) -> dict[str, Any]:
+        """What a successor must know besides the estates; the argument of its `follow`."""
+        return {"stopping": self.stopping, "maintenance": self._in_maintenance, "counters": self.counters}
+
+    def follow(self, head: dict[str, Any], now: float) -> None:
+        """Before the first `take`."""
+        self.stopping = bool(head["stopping"])
+        self.maintenance(bool(head["maintenance"]), now)
+        self.counters.update((key, int(value)) for key, value in head["counters"].items() if key in self.counters)
+
+    def take(self, estates: Sequence[Estate], now: float) -> tuple[list[Action], list[Estate]]:
+        """Go on where other processes stopped; beside the actions the estates that have no heir here.
+
+        A router is the same when interface, family, VRID and for unicast the source are the same, whatever its name.
+        """
+        actions: list[Action] = []
+        left: list[Estate] = []
+        for estate in estates:
+            heirs = self._unclaimed.get(estate.identity, []) if estate.state != INIT.name else []
+            heir = _heir(heirs, estate)
+            if heir is None:
+                left.append(estate)
+            else:
+                actions += heir.take(estate, now)
+        return actions, left
+
+    def begin(self, now: float) -> Sequence[Action]:
+        """Start whoever took nothing over."""
+        new = [router for heirs in self._unclaimed.values() for router in heirs]
+        self._unclaimed = {}
+        self._begun = True
+        if self.stopping:
+            return ()
+        return [*self._fit(self.routers.values(), now), *(action for router in new for action in router.start(now))]
+
+    def give(self, routers: Sequence[VirtualRouter]) -> list[Estate]:
+        """These are another process's from now on; until it says so they are kept for `resume` or `bury`."""
+        estates: list[Estate] = []
+        for router in routers:
+            estate = router.give()
+            estates.append(estate)
+            self._given[router.name] = router, estate
+            del self.routers[router.name]
+        gone = set(routers)
+        for index in (self._on_interface, self._on_device, self._keepers, self._known):
+            _forget(index, gone)
+        self._index_table()
+        return estates
+
+    def resume(self, now: float) -> Sequence[Action]:
+        """The successor did not come to be: go on with everything that was given away."""
+        given, self._given = self._given, {}
+        self.routers = {**self.routers, **{name: router for name, (router, _) in given.items()}}
+        self._index()
+        for router, estate in given.values():
+            router.resume(estate)
+        return [action for interface in self._on_interface for action in self._refresh(interface, now)]
+
+    def bury(self, names: Container[str], now: float) -> Sequence[Action]:
+        """The successor has taken over, but for these: they are gone from the configuration."""
+        given, self._given = self._given, {}
+        return [action for name, (router, _) in given.items() if name in names for action in router.delete(now)]
 
     def _index(self) -> None:
         self._on_interface, self._on_device = {}, {}
@@ -186,7 +230,7 @@ class Engine:
         self._known = {}
         for router in self.routers.values():
             if router.cfg.peer_path:
-                key = (router.cfg.family, router.cfg.virtual_router_id, identity(router.advertised))
+                key = (router.cfg.family, router.cfg.virtual_router_id, path_identity(router.advertised))
                 self._known.setdefault(key, []).append(router)
             self._on_interface.setdefault(router.cfg.interface, []).append(router)
             for name in {name for device in router.cfg.devices for name in (device.name, device.base)}:
@@ -279,7 +323,11 @@ class Engine:
 
     def _fit(self, routers: Iterable[VirtualRouter], now: float) -> Sequence[Action]:
         """Ask for what these lack, once, and again after a while for as long as anything is missing."""
-        if self._refit.deadline != inf or not any(self._lacks(device) for r in routers for device in r.cfg.devices):
+        if (
+            not self._begun
+            or self._refit.deadline != inf
+            or not any(self._lacks(device) for r in routers for device in r.cfg.devices)
+        ):
             return ()
         self._timers.set(self._refit, now + REFIT_GAP)
         return (Refit(),)
@@ -374,6 +422,22 @@ class Engine:
             "faults": sorted(router.faults),
             "counters": router.counts(),
         }
+
+
+def _forget(index: dict[Any, list[VirtualRouter]], gone: set[VirtualRouter]) -> None:
+    for key, found in index.items():
+        if not gone.isdisjoint(found):
+            index[key] = [router for router in found if router not in gone]
+
+
+def _heir(candidates: list[VirtualRouter], estate: Estate) -> VirtualRouter | None:
+    """Of several unicast routers with one VRID the one that shares most peers, else the namesake."""
+    if not candidates:
+        return None
+    peers = set(estate.peers)
+    best = max(candidates, key=lambda new: (len(peers.intersection(new.cfg.unicast_peer)), new.name == estate.name))
+    candidates.remove(best)
+    return best
 
 
 def _slash(entry: VirtualAddress) -> str:

@@ -6,7 +6,7 @@ that is decided: `hushed` first, then `line`. Where lines go is the daemon's.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 
 from vrrpd.vrrp.actions import Action, Log
@@ -71,6 +71,13 @@ class Records:
         self._said[cause] = (until, 0)
         more = f" ({missed} more since the last such line)" if missed else ""
         return [Log(level, f"{self.name}: {message}{more}")]
+
+    def give(self) -> dict[str, tuple[float, int]]:
+        return dict(self._said)
+
+    def take(self, said: Mapping[str, Sequence[float]]) -> None:
+        """What another process has said already need not be said again."""
+        self._said = {cause: (until, int(missed)) for cause, (until, missed) in said.items()}
 
     def reject(self, reason: str, source: bytes, now: float) -> Sequence[Action]:
         """A packet for our VRID that is not a valid advert: counted, told once in a while, nothing else."""

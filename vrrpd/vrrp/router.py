@@ -32,12 +32,24 @@ from collections.abc import Sequence
 from enum import Enum
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
+from zlib import crc32
 
+from vrrpd.model.diff import identity
 from vrrpd.model.vrrp import VirtualAddress, VrrpInstance
 from vrrpd.vrrp import frames
-from vrrpd.vrrp.actions import Action, AddAddresses, DelAddresses, LetGo, RxLowerPriority, SendAdvert, Transition
+from vrrpd.vrrp.actions import (
+    Action,
+    AddAddresses,
+    DelAddresses,
+    Inherit,
+    LetGo,
+    RxLowerPriority,
+    SendAdvert,
+    Transition,
+)  # fmt: skip
 from vrrpd.vrrp.announce import Announcer
 from vrrpd.vrrp.duties import Duties
+from vrrpd.vrrp.estate import Estate, Holding
 from vrrpd.vrrp.links import Link, advert_spec, device_faults, link_faults, source_address
 from vrrpd.vrrp.packet import Advert, datagrams
 from vrrpd.vrrp.path import FRESH
@@ -93,7 +105,7 @@ class VirtualRouter:
     """One vrrp_instance at work. The engine owns it; the executor reads name, cfg, spec, link and datagrams."""
 
     __slots__ = (
-        "_datagrams", "_frames", "_steady", "_timers",
+        "_announcer", "_datagrams", "_frames", "_steady", "_timers",
         "addresses", "advert_rcvd", "advert_sent", "advertised", "cfg", "counters", "delay_timer", "duties", "faults",
         "heard", "last_transition", "leaving", "link", "master_adver_int", "master_down_interval", "memo", "name",
         "outbids", "peer_pseudo_header", "priority", "records", "resigned", "siblings", "skew_time", "spec", "state",
@@ -102,6 +114,7 @@ class VirtualRouter:
 
     def __init__(self, cfg: VrrpInstance, timers: Timers, announcer: Announcer) -> None:
         self._timers = timers
+        self._announcer = announcer
         self._datagrams: dict[int, tuple[tuple[bytes, bytes], ...]] = {}
         self._frames: dict[int, tuple[bytes, ...]] = {}
         self._steady: tuple[Action, ...] = ()  # what a MASTER does at each Adver_Timer, made once
@@ -124,25 +137,24 @@ class VirtualRouter:
         self.last_transition: LastTransition | None = None
         self.advert_rcvd = 0
         self.advert_sent = 0
-        self._configure(cfg, b"")
+        self._configure(cfg)
 
     def __repr__(self) -> str:
         return f"<VirtualRouter {self.name} {self.state.name} {self.priority}>"
 
     # ---- configuration and addresses -------------------------------------------------------------------------
 
-    def _configure(self, cfg: VrrpInstance, source: bytes, learned: bool = False) -> None:
+    def _configure(self, cfg: VrrpInstance) -> None:
         self.cfg = cfg
-        self.name = self.records.name = cfg.name
+        self.name = cfg.name
         self.priority = cfg.priority
         self.addresses = cfg.virtual_ipaddress + cfg.virtual_ipaddress_excluded
         self.advertised = sorted(entry.address for entry in cfg.virtual_ipaddress)
         # What adverts leave from instead of the interface's own MAC address, b"" for nothing.
         self.virtual_mac = cfg.vmac.mac if cfg.vmac is not None and not cfg.vmac_xmit_base else b""
-        self.spec = advert_spec(cfg, source)
+        self.spec = advert_spec(cfg, b"")
         self._spec_changed()
-        if not learned or cfg.version == 2:
-            self.master_adver_int = cfg.advert_int
+        self.master_adver_int = cfg.advert_int
         self._recompute()
 
     def _spec_changed(self) -> None:
@@ -210,26 +222,83 @@ class VirtualRouter:
             return [*actions, *self.duties.announce_all(now)]
         return actions
 
-    def reconfigure(self, cfg: VrrpInstance, now: float) -> list[Action]:
-        """A reload changed something, but not what we are: apply the difference, go on (no priority 0)."""
-        old, old_spec, old_down = self.cfg, self.spec, self.master_down_interval
-        old_priority, old_addresses = self.priority, self.addresses
+    # ---- from one process to the next --------------------------------------------------------------------------
+
+    def give(self) -> Estate:
+        """Stop, and leave everything to a successor. Nothing is forgotten: see `resume`."""
+        cfg, last = self.cfg, self.last_transition
+        pending, paces = self.duties.give()
+        announcing, announce_at = self._announcer.give(self)
+        estate = Estate(
+            *identity(cfg), cfg.unicast_peer, cfg.name,
+            self.state.name, self.leaving, tuple(sorted(self.faults)),
+            self.timer.deadline, self.delay_timer.deadline,
+            self.heard, self.outbids, self.resigned, self.yielding_until,
+            pending, paces, announcing, announce_at, self.peer_pseudo_header,
+            None if last is None else (last.old.name, last.new.name, *last[2:]),
+            self.counts(), self.records.give(), (),
+            self._checksum(), cfg.advert_int, self.master_adver_int, self.master_down_interval,
+            cfg.preempt, cfg.preempt_delay, cfg.garp_master_refresh, cfg.vip_lifetime, self.addresses,
+        )  # fmt: skip
+        self._timers.clear(self.timer)
+        self._timers.clear(self.delay_timer)
+        self.memo = None
+        return estate
+
+    def _checksum(self) -> int:
+        """Of what we send: another one is told to the peers at once."""
+        return crc32(b"".join(part for datagram in self.datagrams(self.priority) for part in datagram))
+
+    def resume(self, estate: Estate) -> None:
+        """Nobody took it after all: the timers go on."""
+        for timer, deadline in ((self.timer, estate.timer), (self.delay_timer, estate.delay_timer)):
+            if deadline != inf:
+                self._timers.set(timer, deadline)
+        self.duties.take(estate.pending, estate.paces)
+        self._announcer.take(self, estate.announcing, estate.announce_at)
+
+    def take(self, estate: Estate, now: float) -> list[Action]:
+        """From INIT: be what another process was, then apply what our configuration and our link differ in."""
+        faults, self.faults = self.faults, set(estate.faults)
+        self.state, self.leaving = State[estate.state], estate.leaving
+        self.heard = Heard(*estate.heard) if estate.heard else None
+        self.outbids, self.resigned, self.yielding_until = estate.outbids, estate.resigned, estate.yielding_until
+        self.peer_pseudo_header = estate.pseudo_header
+        if estate.last_transition is not None:
+            old, new, event, reason, at = estate.last_transition
+            self.last_transition = LastTransition(State[old], State[new], event, reason, at)
+        counters = dict(estate.counters)
+        self.advert_rcvd, self.advert_sent = counters.pop("advert_rcvd", 0), counters.pop("advert_sent", 0)
+        self.counters.update((key, value) for key, value in counters.items() if key in self.counters)
+        self.records.take(estate.said)
         # Whoever has heard a master goes on counting in that one's interval (RFC 9568 6.4.2), not in its own new one.
-        self._configure(cfg, old_spec.source, self.state is BACKUP and self.heard is not None)
+        if self.state is BACKUP and self.cfg.version == 3 and estate.heard is not None:
+            self.master_adver_int = estate.interval
+            self._recompute()
+        self.resume(estate)
+        actions: list[Action] = [Inherit(self, estate.held)] if estate.held else []
+        return [*actions, *self._differ(estate, now), *self._set_faults(faults, now)]
+
+    def _differ(self, estate: Estate, now: float) -> list[Action]:
+        """A reload changed something, but not what we are: apply the difference, go on (no priority 0)."""
+        cfg = self.cfg
         if self.state is BACKUP:
-            if not self.resigned:  # keepalived shifts the running timer
-                self._timers.set(self.timer, max(now, self.timer.deadline + self.master_down_interval - old_down))
-            if (cfg.preempt, cfg.preempt_delay) != (old.preempt, old.preempt_delay):
+            if not self.resigned and self.master_down_interval != estate.down_interval:
+                # keepalived shifts the running timer
+                shifted = self.timer.deadline + self.master_down_interval - estate.down_interval
+                self._timers.set(self.timer, max(now, shifted))
+            if (cfg.preempt, cfg.preempt_delay) != (estate.preempt, estate.preempt_delay):
                 self._timers.clear(self.delay_timer)
             return []
         if self.state is not MASTER:
             return []
         actions: list[Action] = []
-        gone = tuple(entry for entry in old_addresses if entry not in self.addresses)
-        new = tuple(entry for entry in self.addresses if entry not in old_addresses)
+        former = self._recognized(estate.held) if estate.addresses is None else estate.addresses
+        gone = tuple(entry for entry in former if entry not in self.addresses)
+        new = tuple(entry for entry in self.addresses if entry not in former)
         if self.leaving:
             return [DelAddresses(self, gone)] if gone else []
-        if self.spec != old_spec or self.priority != old_priority:
+        if self._checksum() != estate.advert or cfg.advert_int != estate.advert_int:
             actions += self.advertise()
             self._timers.set(self.timer, now + cfg.advert_int)
         if gone:
@@ -237,11 +306,18 @@ class VirtualRouter:
         if new:
             actions.append(AddAddresses(self, new))
             actions += self.duties.begin(new, now)
-        if cfg.vip_lifetime != old.vip_lifetime:
+        if cfg.vip_lifetime != estate.lifetime:
             actions += self.duties.renew(now)
-        if cfg.garp_master_refresh != old.garp_master_refresh:
+        if cfg.garp_master_refresh != estate.refresh:
             self.duties.set_refresh(now)
         return actions
+
+    def _recognized(self, held: Sequence[Holding]) -> tuple[VirtualAddress, ...]:
+        """What lies in the kernel, as our configuration says it."""
+        known = {(entry.address, entry.prefixlen): entry for entry in self.addresses}
+        return tuple(
+            known.get((here.address, here.prefixlen), VirtualAddress(here.address, here.prefixlen)) for here in held
+        )
 
     # ---- start, faults, leaving ------------------------------------------------------------------------------
 
@@ -554,8 +630,6 @@ class VirtualRouter:
         """
         cfg = self.cfg
         entered = self._enter(MASTER, reason, now)
-        self.master_adver_int = cfg.advert_int  # what was learned from the former master is its own
-        self._recompute()
         self.counters["become_master"] += 1
         self._timers.set(self.timer, now + cfg.advert_int)
         advert = self.advertise()
@@ -573,7 +647,7 @@ class VirtualRouter:
         self.heard = heard
         if adver_int and self.cfg.version == 3:
             self.master_adver_int = adver_int
-        self._recompute()
+            self._recompute()
         self._timers.set(self.timer, now + self.master_down_interval)
         return [entered]
 
@@ -589,7 +663,8 @@ class VirtualRouter:
         self.leaving = ""
         self.heard = None
         self.outbids = self.resigned = False
-        self.master_adver_int = self.cfg.advert_int
+        self.master_adver_int = self.cfg.advert_int  # what was learned from the former master is its own
+        self._recompute()
         self.state = new
         event = event or new.name
         self.last_transition = LastTransition(old, new, event, reason, now)
