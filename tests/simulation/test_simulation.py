@@ -150,14 +150,13 @@ def lesser_masters_get_no_answer(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_reload_starts_anew(patch: pytest.MonkeyPatch) -> None:
-    apply = engine.Engine.apply
+    """Nobody is the heir of anybody."""
+    patch.setattr(engine.Engine, "take", lambda self, estates, now: ([], list(estates)))
 
-    def anew(self: engine.Engine, model: Any, now: float) -> Sequence[Action]:
-        gone = [action for each in self.routers.values() for action in each.delete(now)]
-        self.routers = {}
-        return [*gone, *apply(self, model, now)]
 
-    patch.setattr(engine.Engine, "apply", anew)
+def a_hand_over_forgets_the_timer(patch: pytest.MonkeyPatch) -> None:
+    give = VirtualRouter.give
+    patch.setattr(VirtualRouter, "give", lambda self: give(self)._replace(timer=float("inf")))
 
 
 def a_lost_address_stays_lost(patch: pytest.MonkeyPatch) -> None:
@@ -185,6 +184,7 @@ BUGS: list[Patch] = [
     an_earlier_deadline_is_lost,
     lesser_masters_get_no_answer,
     a_reload_starts_anew,
+    a_hand_over_forgets_the_timer,
     a_lost_address_stays_lost,
     a_fault_leaves_the_addresses,
 ]
