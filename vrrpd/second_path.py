@@ -177,4 +177,4 @@ def _decode(data: dict[str, Any]) -> path.Standing:
     if at is not None and not isinstance(at, (int, float)):
         raise ValueError(f"at: not a number: {at!r:.40}")
     local, remote, key, epoch, challenge = (bytes.fromhex(data[name]) for name in path.Standing._fields[:5])
-    return path.Standing(local, remote, key, epoch, challenge, -INFINITY if at is None else at, bool(data["proven"]))
+    return path.Standing(local, remote, key, epoch, challenge, -INFINITY if at is None else at)

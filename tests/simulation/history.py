@@ -79,6 +79,7 @@ class History:
     drift: list[float]  # a host's clock runs this much too fast
     routers: list[Router]
     events: list[Event]
+    path: bool = False  # all know each other over a second path (peer_path), which somebody attacks
 
     @property
     def calm(self) -> bool:
@@ -126,14 +127,22 @@ def draw(seed: int) -> History:
         events += _event(dice, dice.choice(kinds), at, count, routers, interval)
     if calm:
         events = _apart(events, interval)
+    delay = min(min(router.interval) for router in routers) * dice.choice((0.003, 0.02, 0.05))
+    boot = [0.0 if dice.random() < 0.3 else dice.random() * 4 * interval for _ in range(count)]
+    drift = [dice.uniform(-0.01, 0.01) for _ in range(count)]
+    path = dice.random() < 0.3
+    for _ in range(4 if path and not calm else 0):  # what it is for
+        at = 5 * interval + dice.random() * span
+        events += _event(dice, dice.choice(("link", "link", "crash")), at, count, routers, interval)
     return History(
         seed=seed,
         interval=interval,
-        delay=min(min(router.interval) for router in routers) * dice.choice((0.003, 0.02, 0.05)),
-        boot=[0.0 if dice.random() < 0.3 else dice.random() * 4 * interval for _ in range(count)],
-        drift=[dice.uniform(-0.01, 0.01) for _ in range(count)],
+        delay=delay,
+        boot=boot,
+        drift=drift,
         routers=routers,
         events=sorted(events, key=lambda event: event[0]),
+        path=path,
     )
 
 

@@ -24,6 +24,9 @@ advert_int that the router's hosts have at that moment or had before, all of it 
    Nobody who slept for longer than its down interval and one more takes over before it has listened for one.
    Nobody who is MASTER yields but to an advert that outranks it, or by wish of the operator, or for a fault.
 
+   Nor has what comes over the second path that effect, unless it is what it says: said by who had let go, said once,
+   and not long ago (FRESH of path.py, or an interval); and no two backups are told to go at the same moment.
+
 4. A MASTER that runs is never silent for longer than its interval; whatever others send it.
 
 5. A state and its addresses belong together: MASTER has all of them, anybody else none. (An owner's, priority 255,
@@ -33,7 +36,7 @@ advert_int that the router's hosts have at that moment or had before, all of it 
    is a successor; a reload does not move it at all.
 
 7. The segment hears the owner last: a client that hears every announcement ends up with the owner, unless one of two
-   owners left and its last word to the other one was lost.
+   owners left and its last word to the other one was lost, or the owner is about to say it again.
 """
 
 from __future__ import annotations
@@ -45,6 +48,8 @@ from simulator import text
 
 from vrrpd.model.vrrp import VrrpInstance
 from vrrpd.vrrp.actions import Transition
+from vrrpd.vrrp.duties import ANSWER
+from vrrpd.vrrp.path import FRESH
 from vrrpd.vrrp.router import BACKUP, FAULT, INIT, MASTER, VirtualRouter
 
 if TYPE_CHECKING:
@@ -78,6 +83,7 @@ class Rules:
         self._left: dict[tuple[int, int], float] = {}  # (host, router): when it resigned
         self._heard: dict[tuple[int, int], tuple[float, int, float]] = {}  # when, priority, interval; 0: resigned
         self._accepted: dict[tuple[int, int], int] = {}
+        self._ranks: dict[tuple[bytes, int, float], dict[int, int]] = {}  # of one message: rank -> host
         self._slept: dict[int, tuple[float, float]] = {}  # host: since when it runs again, and for how long it did not
         self._calls_back = 0.0  # until when somebody who handed over keeps back
         self._last_word_lost = False  # one of two owners left, and the other one was not told
@@ -262,6 +268,20 @@ class Rules:
         if message[2] or key in self._heard:
             self._heard[key] = (self.world.now, message[2], learned)
 
+    def believes(self, host: Host, number: int, sender: bytes, rank: int, sent: float, honest: bool) -> None:
+        """It acts on a message of the second path, of which the world knows more than it can."""
+        router = host.router(number)
+        assert router is not None
+        age = self.world.now - sent
+        if not honest:
+            self.fail(f"{host.name} believes of VI_{number} what was forged or said again")
+        if age > min(FRESH, max(self.intervals[number], router.master_adver_int)) * (1 + DRIFT):
+            self.fail(f"{host.name} believes of VI_{number} what is {age:.6f} s old")
+        ranks = self._ranks.setdefault((sender, number, sent), {})
+        if ranks.setdefault(rank, host.number) != host.number:
+            self.fail(f"{host.name} and {self.hosts[ranks[rank]].name} are to succeed at the same time")
+        self._heard[host.number, number] = (self.world.now, 0, 0.0)  # as priority 0
+
     # ---- transitions -----------------------------------------------------------------------------------------
 
     def moved(self, host: Host, transition: Transition, cause: Wire | None) -> None:
@@ -356,6 +376,10 @@ class Rules:
                 continue
             (owner,) = owners
             self._right_one(number, self.hosts[owner], able)
+            router = self.hosts[owner].router(number)
+            assert router is not None
+            if ANSWER in router.duties.pending:
+                continue  # a storm of rivals is answered at growing gaps, and this answer is to come
             if not self._last_word_lost and self.world.cache.get(address) != owner:
                 heard = self.hosts[self.world.cache[address]].name
                 self.fail(f"{text(address)} is {self.hosts[owner].name}'s, and the segment last heard of {heard}")

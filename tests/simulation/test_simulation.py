@@ -15,10 +15,11 @@ import pytest
 from history import History, draw
 from run import violation
 
-from vrrpd.vrrp import engine
+from vrrpd.vrrp import engine, path
 from vrrpd.vrrp.actions import Action
 from vrrpd.vrrp.duties import Duties
 from vrrpd.vrrp.packet import Advert
+from vrrpd.vrrp.path import Peer, Told
 from vrrpd.vrrp.router import BACKUP, MASTER, Heard, VirtualRouter
 from vrrpd.vrrp.timers import Timers
 
@@ -168,6 +169,24 @@ def a_fault_leaves_the_addresses(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(VirtualRouter, "_fault", lambda self, now: fault(self, now)[-1:])
 
 
+def what_is_late_is_believed(patch: pytest.MonkeyPatch) -> None:
+    receive = Peer.receive
+
+    def fresh(self: Peer, data: bytes, now: float) -> Told | None:
+        told = receive(self, data, now)
+        return told and told._replace(age=0.0)
+
+    patch.setattr(Peer, "receive", fresh)
+
+
+def everybody_is_to_succeed_at_once(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(path, "ranks", lambda standings, peers, now: [(standings[peer], 0) for peer in peers])
+
+
+def what_is_forged_is_believed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(path, "compare_digest", lambda one, other: True)
+
+
 BUGS: list[Patch] = [
     tie_break_reversed,
     equal_priority_is_never_resolved,
@@ -187,6 +206,9 @@ BUGS: list[Patch] = [
     a_hand_over_forgets_the_timer,
     a_lost_address_stays_lost,
     a_fault_leaves_the_addresses,
+    everybody_is_to_succeed_at_once,
+    what_is_late_is_believed,
+    what_is_forged_is_believed,
 ]
 
 

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING, Any
 from simulator import Configuration, describe, instance, interface_address, packed, vip
 
 from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, VrrpInstance
-from vrrpd.vrrp.actions import Action, AddAddresses, Announce, DelAddresses, SendAdvert, Transition
+from vrrpd.vrrp import path
+from vrrpd.vrrp.actions import Action, AddAddresses, Announce, DelAddresses, LetGo, SendAdvert, Transition
 from vrrpd.vrrp.engine import Engine, Link
 from vrrpd.vrrp.estate import decode, encode
 from vrrpd.vrrp.router import INIT, MASTER, VirtualRouter
@@ -32,10 +33,14 @@ if TYPE_CHECKING:
     from history import History
     from rules import Rules
 
-DATAGRAM, EVENT, TIMER = 0, 1, 2  # of the same moment in this order: the daemon reads before it expires
+DATAGRAM, EVENT, TIMER, HELLO = 0, 1, 2, 3  # of the same moment in this order: the daemon reads before it expires
 FENCE = 2.5  # adverts of its shortest router after which the guard fences a process that does not run
 
-SHOWN = (SendAdvert, AddAddresses, DelAddresses, Transition)
+SHOWN = (SendAdvert, AddAddresses, DelAddresses, LetGo, Transition)
+
+KEY = b"the key of the second path"
+LATE = 0.5  # a datagram of the second path that somebody holds back, at the most
+AGAIN = 4.0  # and one that he has recorded and sends again
 
 Wire = tuple[int, bytes, bytes, int, bytes]  # family, source, destination, ttl, message
 
@@ -60,6 +65,7 @@ def configuration(history: History, number: int, host: int) -> VrrpInstance:
         authentication=Authentication("PASS", b"secret") if router.password else None,
         unicast_peer=tuple(source(family, peer) for peer in hosts if peer != host) if router.unicast else (),
         unicast_src_ip=own if router.unicast else None,
+        peer_path=tuple(beside(peer) for peer in hosts if peer != host) if history.path else (),
     )
 
 
@@ -70,6 +76,11 @@ def addresses(ipv6: bool, number: int, many: int) -> tuple[Any, ...]:
 
 def source(family: int, host: int) -> bytes:
     return packed(f"10.0.0.{host + 1}" if family == AF_INET else f"fe80::{host + 1}")
+
+
+def beside(host: int) -> bytes:
+    """The address on the second path."""
+    return packed(f"10.9.0.{host + 1}")
 
 
 class Host:
@@ -94,6 +105,9 @@ class Host:
         self.socket: deque[tuple[int, Wire]] = deque()  # (sender, datagram), unread
         self.kernel: dict[bytes, int] = {}  # address -> router
         self.wake = inf  # when its next timer was put on the world's list
+        self.paths = path.Paths(b"", self.chance)  # of the process; and what the guard knows of it
+        self.standings: dict[bytes, path.Standing] = {}
+        self.boots = 0
 
     def clock(self) -> float:
         return self.offset + self.world.now * self.rate
@@ -125,8 +139,59 @@ class Host:
         self.engine.maintenance(self.in_maintenance, now)
         self.engine.link(self.link, now)
         self.world.rules.restarted(self)
+        self.open_path()
         self.do(self.engine.apply(Configuration(tuple(self.config)), now))
         self._clean_up(list(self.engine.routers.values()))
+
+    # ---- the second path -------------------------------------------------------------------------------------
+
+    def chance(self, count: int) -> bytes:
+        return self.world.chance.randbytes(count)
+
+    def open_path(self) -> None:
+        """second_path.py, at the start of a process."""
+        if not self.world.history.path:
+            return
+        self.paths = path.Paths(bytes((self.number, self.boots)).ljust(path.EPOCH, b"\0"), self.chance)
+        others = [host.number for host in self.world.hosts if host is not self]
+        self.paths.configure({beside(other): KEY for other in others}, self.clock())
+        for peer in self.paths.peers.values():
+            peer.local = beside(self.number)
+        self.world.push(self.world.now, HELLO, (self, self.life))
+
+    def greet(self) -> None:
+        """More often than every second where adverts are: or most histories would be over before anybody is known."""
+        self.paths.next_deadline = self.clock()
+        for peer, data in self.paths.tick(self.clock())[0]:
+            self.world.carry_beside(self, peer.remote, data)
+
+    def hear_beside(self, remote: bytes, data: bytes, sent: float, honest: bool) -> None:
+        """A datagram; `sent` by whoever has the key, and `honest` unless it comes a second time."""
+        assert self.engine is not None
+        peer = self.paths.peers[remote]
+        told, _ = self.paths.receive(peer, data, self.clock())
+        self.standings[remote] = peer.standing
+        if told is None:
+            return
+        before = {name: router.heard for name, router in self.engine.routers.items()}
+        actions = self.engine.let_go(remote, told, self.clock())
+        for name, router in self.engine.routers.items():
+            if router.heard is not before[name]:
+                self.world.rules.believes(self, int(name[3:]), remote, told.rank, sent, honest)
+        self.do(actions)
+
+    def let_go(self, router: VirtualRouter) -> None:
+        """The vrrp process says it."""
+        for peer, data in self.paths.let_go([(router.cfg.peer_path, path.word(router.spec))], self.clock()):
+            self.world.carry_beside(self, peer.remote, data)
+
+    def last_words(self, routers: Sequence[VirtualRouter]) -> None:
+        """The guard says it."""
+        now = self.clock()
+        who = [(router.cfg.peer_path, path.word(router.spec)) for router in routers]
+        for (standing, rank), words in path.addressed(self.standings, who, now).items():
+            for data in path.let_go(standing, words, rank, int(now * 1e9), now):
+                self.world.carry_beside(self, standing.remote, data)
 
     def _clean_up(self, routers: Sequence[VirtualRouter]) -> None:
         """vrrp_daemon.py: what an earlier process left behind is taken off, but for an owner's, which may be its."""
@@ -195,14 +260,13 @@ class Host:
     def execute_will(self) -> None:
         """What the guard does after the death of the process: priority 0 of each MASTER, addresses off."""
         self.world.say(self, "its will is executed")
-        numbers = sorted(set(self.kernel.values()))
-        if self.link.up:
-            for number in numbers:
-                spare = VirtualRouterSpec(self, number)
-                for wire in spare.resignation():
-                    self.world.transmit(self, wire)
+        spares = [VirtualRouterSpec(self, number) for number in sorted(set(self.kernel.values()))]
+        for spare in spares if self.link.up else ():
+            for wire in spare.resignation():
+                self.world.transmit(self, wire)
         for address in list(self.kernel):
             self.drop(address)
+        self.last_words([spare.router for spare in spares])
 
     # ---- inputs ----------------------------------------------------------------------------------------------
 
@@ -246,6 +310,8 @@ class Host:
             elif isinstance(action, Announce):
                 for entry in action.addresses:
                     world.cache[entry.address] = self.number
+            elif isinstance(action, LetGo):
+                self.let_go(action.router)
             elif isinstance(action, Transition):
                 moved.append(action)
         for transition in moved:
@@ -281,10 +347,10 @@ class VirtualRouterSpec:
         engine = Engine()
         engine.link(host.link, 0.0)
         engine.apply(Configuration((host.config[number],)), 0.0)
-        (self._router,) = engine.routers.values()
+        (self.router,) = engine.routers.values()
 
     def resignation(self) -> Sequence[Wire]:
-        return self._world.wires(self._router, 0)
+        return self._world.wires(self.router, 0)
 
 
 class World:
@@ -295,6 +361,7 @@ class World:
         self.now = 0.0
         self.trace: list[str] | None = [] if trace else None
         self.dice = Random(history.seed + 1)
+        self.chance = Random(history.seed + 2)  # of the second path: what it draws moves nothing else
         self.cache: dict[bytes, int] = {}  # of a client that hears every announcement
         self._tie = count()
         self._queue: list[tuple[float, int, int, Any]] = []
@@ -366,6 +433,32 @@ class World:
         else:
             host.receive(path[0], wire)
 
+    # ---- the second path -------------------------------------------------------------------------------------
+
+    def carry_beside(self, sender: Host, remote: bytes, data: bytes) -> None:
+        """To the host with this address; and what a stranger on the way does with it: drop, delay, repeat, change."""
+        number, source, dice = remote[3] - 1, beside(sender.number), self.chance
+        at = self.now + self.history.delay * dice.random()
+        what = dice.random()
+        if what < 0.15:
+            return
+        if what < 0.4:
+            at += LATE * dice.random()
+        if what > 0.85:
+            index = dice.randrange(len(data))
+            forged = data[:index] + bytes((data[index] ^ 1 << dice.randrange(8),)) + data[index + 1 :]
+            self.push(at, DATAGRAM, (number, source, forged, self.now, False))
+        else:
+            self.push(at, DATAGRAM, (number, source, data, self.now, True))
+        if dice.random() < 0.3:
+            self.push(at + AGAIN * dice.random(), DATAGRAM, (number, source, data, self.now, False))
+
+    def _deliver_beside(self, number: int, source: bytes, data: bytes, sent: float, honest: bool) -> None:
+        host = self.hosts[number]
+        if host.engine is None or host.suspended or host.engine.stopping:
+            return
+        host.learn(lambda: host.hear_beside(source, data, sent, honest))
+
     # ---- time ------------------------------------------------------------------------------------------------
 
     def push(self, at: float, order: int, what: Any) -> None:
@@ -399,8 +492,12 @@ class World:
     def _step(self) -> None:
         at, order, _, what = heappop(self._queue)
         self.now = at
-        if order == DATAGRAM:
+        if order == DATAGRAM and len(what) == 2:
             self._deliver(*what)
+        elif order == DATAGRAM:
+            self._deliver_beside(*what)
+        elif order == HELLO:
+            self._greet(*what)
         elif order == TIMER:
             host: Host = what
             if at == host.wake:
@@ -410,6 +507,12 @@ class World:
         else:
             self._events -= 1
             what()
+
+    def _greet(self, host: Host, life: int) -> None:
+        if host.life == life and host.engine is not None:
+            if not host.mute:
+                host.greet()
+            self.push(self.now + min(path.HELLO_GAP, self.history.interval), HELLO, (host, life))
 
     # ---- events ----------------------------------------------------------------------------------------------
 
@@ -423,8 +526,8 @@ class World:
 
         def heal() -> None:
             self.say(None, f"cut {senders} {receivers} is over")
-            for path in paths:
-                self.cuts.remove(path)
+            for cut in paths:
+                self.cuts.remove(cut)
 
         self.after(duration, heal)
 
@@ -467,6 +570,8 @@ class World:
         host.end()
         for address in list(host.kernel):
             host.drop(address)
+        host.boots += 1
+        host.standings.clear()
         if back:
             self.after(back, host.boot)
 

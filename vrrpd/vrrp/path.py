@@ -98,7 +98,6 @@ class Standing(NamedTuple):
     epoch: bytes
     challenge: bytes
     at: float
-    proven: bool
 
 
 def identity(addresses: Iterable[bytes]) -> bytes:
@@ -137,14 +136,9 @@ def let_go(standing: Standing, words: Sequence[Word], rank: int, sequence: int, 
 
 
 def ranks(standings: Mapping[bytes, Standing], peers: Sequence[bytes], now: float) -> list[tuple[Standing, int]]:
-    """Whom to tell, and how many who are known to be alive stand before each of them in the list."""
-    found, before = [], 0
-    for remote in peers:
-        standing = standings.get(remote)
-        if standing is not None and now - standing.at < LIFE:
-            found.append((standing, before))
-            before += standing.proven
-    return found
+    """Whom to tell: who has said something lately. No two have the same rank, or both could take over at once."""
+    found = [standings[remote] for remote in peers if remote in standings]
+    return [(standing, rank) for rank, standing in enumerate(s for s in found if now - s.at < LIFE)]
 
 
 def addressed(
@@ -176,7 +170,7 @@ class Peer:
 
     @property
     def standing(self) -> Standing:
-        return Standing(self.local, self.remote, self.key, self._epoch, self._challenge, self._at, self._proven)
+        return Standing(self.local, self.remote, self.key, self._epoch, self._challenge, self._at)
 
     def sequence(self, now: float, count: int = 1) -> int:
         """The first of `count` numbers that are larger than all before."""
