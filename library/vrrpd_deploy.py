@@ -129,10 +129,11 @@ EXAMPLES = r"""
 
 RETURN = r"""
 action:
-  description: What the daemon needs in order to run what is on disk now.
+  description: >-
+    What the daemon needs in order to run what is on disk now, V(none), V(start), V(reload), V(upgrade) or V(restart).
   returned: success
   type: str
-  sample: reload
+  sample: upgrade
 kind:
   description: >-
     V(none), V(rolling) when the hosts may follow one by one, V(barrier) when the wire changes and all hosts have to
@@ -201,7 +202,7 @@ from ansible.module_utils.vrrpd_host import (
     write,
 )
 from ansible.module_utils.vrrpd_mask import MASK, diagnostic_lines, digest, filled, masked, masked_after
-from ansible.module_utils.vrrpd_release import ArchiveError, content, prune, unpack
+from ansible.module_utils.vrrpd_release import ArchiveError, content, point, prune, unpack
 
 USER = "vrrpd"
 OPT = "/opt/vrrpd"
@@ -212,6 +213,33 @@ UNIT = "/etc/systemd/system/vrrpd.service"
 WANTED_BY = "/etc/systemd/system/multi-user.target.wants/vrrpd.service"
 SYSCTL_D = "/etc/sysctl.d/60-vrrpd.conf"
 PROGRAMS = ("vrrpd", "vrrpctl")
+# What systemd looks up when it needs it; every other setting of a service belongs to processes when they start.
+AT_ONCE = frozenset(
+    [
+        "Description",
+        "After",
+        "Before",
+        "Wants",
+        "StartLimitIntervalSec",
+        "StartLimitBurst",
+        "WantedBy",
+        "ExecReload",
+        "ExecStop",
+        "ExecStopPost",
+        "KillMode",
+        "KillSignal",
+        "SendSIGKILL",
+        "TimeoutStartSec",
+        "TimeoutStopSec",
+        "TimeoutAbortSec",
+        "Restart",
+        "RestartSec",
+        "RestartPreventExitStatus",
+        "RestartForceExitStatus",
+        "SuccessExitStatus",
+        "RuntimeDirectoryPreserve",
+    ]
+)
 REMEMBERED = 5  # configurations whose wire facts the record keeps
 
 # $(readlink) once: the release of a process never changes under it.
@@ -219,6 +247,21 @@ LAUNCHER = """#!/bin/sh
 # Managed by Ansible (vrrpd).
 exec {python} -I -S "$(readlink -f {opt}/current)" {program} "$@"
 """
+
+
+def needs_restart(before: str, after: str) -> list[str]:
+    """The settings that differ between two texts of the unit and that a running service does not get."""
+
+    def settings(text: str) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for line in text.splitlines():
+            name, equals, value = line.partition("=")
+            if equals and not line.startswith(("#", ";")):
+                found.setdefault(name.strip(), []).append(value.strip())
+        return found
+
+    old, new = settings(before), settings(after)
+    return sorted(name for name in {*old, *new} - AT_ONCE if old.get(name) != new.get(name))
 
 
 class Deploy:
@@ -233,6 +276,7 @@ class Deploy:
         self.changed = False
         self.record: dict[str, Any] = load_json(self.at(RECORD))
         self.hung = False  # active for systemd, silent for us
+        self.later: list[str] = []  # settings of the unit that only a restart brings into effect
 
     def at(self, path: str) -> str:
         """A path of the node, below `root`."""
@@ -290,6 +334,11 @@ class Deploy:
         if restart and running:
             self.record["restart_pid"] = running["pid"]
         action, kind = self._action(running, sha)
+        if self.later and running and action != "restart":
+            self.module.warn(
+                f"vrrpd.service: {', '.join(self.later)} changed, which the running daemon gets with its next restart"
+                " (systemctl restart vrrpd hands the addresses over first); everything else counts from now on"
+            )
         left = self._write_record(sha, secrets, running)
         if not self.check:
             prune(
@@ -412,8 +461,12 @@ class Deploy:
         launchers = [
             self._put(Wanted(f"/usr/local/sbin/{program}", self._launcher(program), 0o755)) for program in PROGRAMS
         ]
+        before = read(self.at(UNIT))
         changed = self._put(Wanted(UNIT, unit, 0o644))
-        return changed, changed or launchers[0]
+        if changed and before is not None:
+            self.later = needs_restart(before, unit)
+        # Another interpreter is for another process. A new unit is no reason to start one: a warning says what waits.
+        return changed, launchers[0]
 
     def _launcher(self, program: str) -> str:
         return LAUNCHER.format(python=self.wants["python"], opt=OPT, program=program)
@@ -429,10 +482,7 @@ class Deploy:
         if before != wanted:
             self.note(f"{OPT}/current", f"{before}\n" if before else "", f"{wanted}\n")
             if not self.check:
-                temporary = f"{link}.new"
-                remove(temporary)
-                os.symlink(wanted, temporary)
-                os.replace(temporary, link)
+                point(link, self.wants["version"])
         return os.path.basename(before)
 
     def _config(self, text: str, secrets: dict[str, str]) -> None:
@@ -511,8 +561,10 @@ class Deploy:
             return "none", "none"
         if not running:
             return "restart" if self.hung else "start", "rolling"
-        if running["release"] != self.wants["version"] or self.record.get("restart_pid") == running["pid"]:
+        if self.record.get("restart_pid") == running["pid"]:
             action = "restart"
+        elif running["release"] != self.wants["version"]:
+            action = "upgrade"
         elif running["config_sha256"] != sha:
             action = "reload"
         else:

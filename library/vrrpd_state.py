@@ -10,19 +10,24 @@ short_description: Make the vrrpd daemon act, and wait for the outcome
 version_added: "0.1.0"
 author: vrrpd contributors (@vrrpd)
 description:
-  - Reloads, restarts, releases addresses, and enters or leaves maintenance; each waits until the daemon has arrived.
+  - Reloads, upgrades, restarts, releases addresses, and enters or leaves maintenance; each waits until the daemon has
+    arrived.
   - A failure tells the daemon's last state and its last log lines.
 options:
   state:
     description:
       - V(reloaded) means that the configuration on disk runs. Nothing happens when it runs already, unless O(force).
         A stopped daemon is started.
+      - V(upgraded) means that the release which O(current) leads to runs, with the configuration on disk. The daemon
+        goes on as the new code, without an outage. When that is refused, or the node does not settle, O(current) is put
+        back and the former release goes on; the task fails. Where the two releases cannot follow each other in place,
+        it is a restart.
       - V(restarted) always restarts, or starts. An owner hands its addresses over first.
       - V(released) means that the node owns no address. Another node has to take over.
       - V(maintenance) means that the node owns nothing and will own nothing, also after a reboot.
       - V(active) means that the daemon runs and is not in maintenance.
     type: str
-    choices: [reloaded, restarted, released, maintenance, active]
+    choices: [reloaded, upgraded, restarted, released, maintenance, active]
     required: true
   instance:
     description: For O(state=released), only this instance.
@@ -47,6 +52,10 @@ options:
     description: The configuration on disk that O(state=reloaded) compares with.
     type: path
     default: /etc/vrrpd/vrrpd.conf
+  current:
+    description: The link that leads to the release that O(state=upgraded) means.
+    type: path
+    default: /opt/vrrpd/current
 attributes:
   check_mode:
     support: full
@@ -94,6 +103,7 @@ elapsed:
 """
 
 import hashlib
+import os
 import subprocess
 import time
 from typing import Any, Callable
@@ -103,16 +113,20 @@ from ansible.module_utils.vrrpd_control import (
     SERVICE,
     SOCKET,
     DaemonError,
+    Failed,
     Refused,
     Status,
     ask,
     chosen,
+    code_release,
     explained,
+    resting,
     settled,
     status,
     wait,
     wanting,
 )
+from ansible.module_utils.vrrpd_release import point
 
 
 class Act:
@@ -124,6 +138,8 @@ class Act:
         self.socket: str = self.wants["socket"]
         self.found: Status | None = None
         self.changed = False
+        self.former = ""  # the release to return to, should the new one not settle
+        self.stable_for = 0.0
 
     def run(self) -> dict[str, Any]:
         start = time.monotonic()
@@ -136,7 +152,12 @@ class Act:
         accept = getattr(self, f"_{self.wants['state']}")()
         after = before
         if self.wants["wait"] and not self.module.check_mode:
-            after = states(wait(self.socket, accept, self.wants["timeout"]))
+            try:
+                after = states(wait(self.socket, accept, self.wants["timeout"], self.stable_for))
+            except DaemonError as error:
+                if self.former:
+                    raise self._rolled_back(error) from error
+                raise
         return self._result(before, after, start)
 
     def _result(self, before: dict[str, str], after: dict[str, str], start: float) -> dict[str, Any]:
@@ -158,6 +179,55 @@ class Act:
             if not self.module.check_mode:
                 self._reload()
         return self._arrived(self.found, sha)
+
+    def _upgraded(self) -> Callable[[Status], str | None]:
+        if self.found is None:
+            return self._start()
+        release, sha = code_release(self.wants["current"]), self._on_disk()
+        if self.found.get("release") == release:
+            return self._reloaded()
+        self.changed = True
+        if self.module.check_mode:
+            return self._arrived(self.found, sha)
+        former = str(self.found.get("release"))
+        try:
+            ask(self.socket, {"cmd": "upgrade"}, self.wants["timeout"])
+        except Refused as error:
+            if error.reply.get("restart") or "unknown command" in str(error):
+                self.module.warn(f"{error}: restarted, which hands the addresses over first")
+                self._systemctl("restart")
+                return self._arrived(self.found, sha, self.found.get("processes", {}).get("guard"))
+            self.former = former
+            raise self._rolled_back(with_diagnostics(error), bool(error.reply.get("to"))) from error
+        self.former, self.stable_for = former, resting(self.found)
+        return self._proven(release, self._arrived(self.found, sha))
+
+    def _proven(self, release: str, arrived: Callable[[Status], str | None]) -> Callable[[Status], str | None]:
+        """The new release runs, and the process that it began with goes on running."""
+        first: list[int] = []
+
+        def accept(found: Status) -> str | None:
+            if found.get("release") != release:
+                return f"release {found.get('release')} runs, not {release}"
+            first.append(found.get("processes", {}).get("vrrp", 0))
+            if first[0] != first[-1]:
+                raise Failed(f"the vrrp process of release {release} has died")
+            return arrived(found)
+
+        return accept
+
+    def _rolled_back(self, error: DaemonError, changed: bool = True) -> DaemonError:
+        """`current` leads to the former release again, which goes on; the error, with what came of that."""
+        link, reply = self.wants["current"], getattr(error, "reply", {})
+        if not os.path.isdir(os.path.join(os.path.dirname(link), "releases", self.former)):
+            return Refused(f"{error}\nrelease {self.former} is not installed any more: {link} stays as it is", reply)
+        point(link, self.former)
+        if changed:
+            try:
+                ask(self.socket, {"cmd": "upgrade"}, self.wants["timeout"])
+            except DaemonError as second:
+                return Refused(f"{error}\nand back to release {self.former}: {second}", reply)
+        return Refused(f"{error}\nrolled back: {link} leads to release {self.former}, which runs as before", reply)
 
     def _restarted(self) -> Callable[[Status], str | None]:
         if self.found is None:
@@ -209,9 +279,7 @@ class Act:
         try:
             ask(self.socket, {"cmd": "reload"}, self.wants["timeout"])
         except Refused as error:
-            diagnostics = error.reply.get("diagnostics") or []
-            found = [f"{entry.get('file')}:{entry.get('line')}: {entry.get('message')}" for entry in diagnostics]
-            raise Refused("\n".join([f"{error}; the daemon goes on as before", *found]), error.reply) from error
+            raise with_diagnostics(error) from error
 
     def _systemctl(self, verb: str) -> None:
         command = ["systemctl", verb, SERVICE]
@@ -252,6 +320,14 @@ class Act:
         return accept
 
 
+def with_diagnostics(error: Refused) -> Refused:
+    """A refusal with all that the daemon has found."""
+    diagnostics = error.reply.get("diagnostics") or []
+    found = [f"{entry.get('file')}:{entry.get('line')}: {entry.get('message')}" for entry in diagnostics]
+    found += str(error.reply.get("output") or "").splitlines()
+    return Refused("\n".join([f"{error}; the daemon goes on as before", *found]), error.reply)
+
+
 def states(found: Status | None) -> dict[str, str]:
     return {instance["name"]: instance["state"] for instance in (found or {"instances": []})["instances"]}
 
@@ -265,7 +341,7 @@ def main() -> None:
         argument_spec={
             "state": {
                 "type": "str",
-                "choices": ["reloaded", "restarted", "released", "maintenance", "active"],
+                "choices": ["reloaded", "upgraded", "restarted", "released", "maintenance", "active"],
                 "required": True,
             },
             "instance": {"type": "str"},
@@ -274,6 +350,7 @@ def main() -> None:
             "timeout": {"type": "int", "default": 60},
             "socket": {"type": "path", "default": SOCKET},
             "config": {"type": "path", "default": "/etc/vrrpd/vrrpd.conf"},
+            "current": {"type": "path", "default": "/opt/vrrpd/current"},
         },
         supports_check_mode=True,
     )

@@ -26,6 +26,10 @@ class DaemonError(Exception):
     """The daemon did not answer, or answered no."""
 
 
+class Failed(DaemonError):
+    """What no waiting heals."""
+
+
 class Refused(DaemonError):
     """The daemon answered, and said no; `reply` is what it said."""
 
@@ -183,6 +187,8 @@ def wait(
         try:
             found = status(path, timeout=max(1.0, min(10.0, deadline - time.monotonic())))
             objection = accept(found)
+        except Failed:
+            raise
         except DaemonError as error:
             objection, last = str(error), error
         else:
@@ -216,7 +222,7 @@ def wanting(condition: str, name: str | None) -> Callable[[Status], str | None]:
 
 
 def code_release(link: str) -> str:
-    """The release that a restart would run: the folder that /opt/vrrpd/current points to."""
+    """The release that an upgrade or a restart would run: the folder that /opt/vrrpd/current points to."""
     try:
         return os.path.basename(os.readlink(link))
     except OSError:

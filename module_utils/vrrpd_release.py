@@ -8,6 +8,7 @@ files and folders below the release, whatever the archive says about owners and 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import os
@@ -98,6 +99,15 @@ def compile_all(folder: str, target: str, python: str) -> None:
     if done.returncode:
         said = done.stdout.decode("utf-8", "replace").strip()[-500:]
         raise ArchiveError(f"{python} cannot compile the release (vrrpd_python has to be Python 3.9 or newer): {said}")
+
+
+def point(link: str, release: str) -> None:
+    """Make the link `current` lead to releases/RELEASE beside it, in one rename: it never leads nowhere."""
+    temporary = f"{link}.new"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(temporary)
+    os.symlink(f"releases/{release}", temporary)
+    os.replace(temporary, link)
 
 
 def prune(releases: str, kept: int, needed: list[str]) -> list[str]:

@@ -190,3 +190,12 @@ def test_a_host_that_left_is_named_until_it_is_retired(deploy: Run) -> None:
     assert deploy(cluster="vrrp", members=["lb1"])["left"] == ["lb2"]
     assert deploy(cluster="vrrp", members=["lb1"], retired=["lb2"])["left"] == []
     assert deploy(cluster="vrrp", members=["lb1"])["left"] == []
+
+
+def test_a_new_unit_says_what_only_a_restart_brings() -> None:
+    """systemd looks the rest up when it needs it, after daemon-reload."""
+    needs_restart = load("library", "vrrpd_deploy").needs_restart
+    old = "[Service]\n# A=b\nExecStart=/a\nWatchdogSec=10\nKillMode=mixed\nExecStopPost=/x\nEnvironment=A=1\n"
+    new = "[Service]\nExecStart=/a\nWatchdogSec=1\nKillMode=control-group\nExecStopPost=/y\nExecStopPost=/z\nNice=1\n"
+    assert needs_restart(old, new) == ["Environment", "Nice", "WatchdogSec"]
+    assert needs_restart(old, old.replace("A=b", "another comment")) == []

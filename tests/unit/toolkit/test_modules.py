@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import socket
 import threading
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ class Daemon:
         self.then: dict[str, list[dict[str, Any]]] = {}
         self.sha256 = hashlib.sha256(config.encode()).hexdigest()
         self.maintenance = False
+        self.release = "1"
+        self.vrrp_pids = [2]
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.listener.bind(self.path)
         self.listener.listen(8)
@@ -75,10 +78,13 @@ class Daemon:
             )
         return {
             "version": "0.1.0",
-            "release": "1",
+            "release": self.release,
             "config": {"sha256": self.sha256},
             "maintenance": self.maintenance,
-            "processes": {"guard": 1},
+            "processes": {
+                "guard": 1,
+                "vrrp": self.vrrp_pids.pop(0) if len(self.vrrp_pids) > 1 else self.vrrp_pids[0],
+            },
             "instances": instances,
         }
 
@@ -106,6 +112,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Run:
         arguments = {"socket": str(tmp_path / "control.sock"), "_ansible_check_mode": check, **arguments}
         if name == "vrrpd_state":
             arguments["config"] = str(tmp_path / "vrrpd.conf")
+            arguments["current"] = str(tmp_path / "current")
         with patch_module_args(arguments), pytest.raises(SystemExit):
             load("library", name).main()
         result: dict[str, Any] = json.loads(capsys.readouterr().out)
@@ -272,6 +279,102 @@ def test_maintenance_is_entered_once_and_left_once(daemon: Daemon, run: Run) -> 
 
 def test_maintenance_without_a_daemon_fails_in_words(run: Run) -> None:
     assert "the daemon does not run" in run("vrrpd_state", state="maintenance")["msg"]
+
+
+def test_upgraded_asks_once_and_waits_for_the_new_release(daemon: Daemon, run: Run, releases: Path) -> None:
+    upgradable(daemon)
+    result = run("vrrpd_state", state="upgraded")
+    assert (result["changed"], result["after"], daemon.asked()) == (True, {"VI_1": "MASTER"}, ["upgrade"])
+    assert run("vrrpd_state", state="upgraded")["changed"] is False
+    assert os.readlink(releases / "current") == "releases/2"
+
+
+def test_upgraded_in_check_mode_only_tells(daemon: Daemon, run: Run, releases: Path) -> None:
+    upgradable(daemon)
+    assert (run("vrrpd_state", check=True, state="upgraded")["changed"], daemon.asked()) == (True, [])
+
+
+def test_a_release_that_is_refused_is_rolled_back_without_touching_the_daemon(
+    daemon: Daemon, run: Run, releases: Path
+) -> None:
+    upgradable(daemon)
+    daemon.replies["upgrade"] = {"ok": False, "error": "release 2 does not run", "output": "File x\nSyntaxError: y"}
+    result = run("vrrpd_state", state="upgraded")
+    assert result["msg"].splitlines() == [
+        "'upgrade' refused: release 2 does not run; the daemon goes on as before",
+        "File x",
+        "SyntaxError: y",
+        f"rolled back: {releases}/current leads to release 1, which runs as before",
+    ]
+    assert (os.readlink(releases / "current"), daemon.asked()) == ("releases/1", ["upgrade"])
+
+
+def test_a_release_that_failed_half_way_is_rolled_back_by_another_upgrade(
+    daemon: Daemon, run: Run, releases: Path
+) -> None:
+    upgradable(daemon)
+    daemon.replies["upgrade"] = {"ok": False, "error": "its vrrp process died", "from": "release 1", "to": "release 2"}
+    assert "rolled back" not in run("vrrpd_state", state="upgraded")["msg"], "it is not, when that fails too"
+    assert (os.readlink(releases / "current"), daemon.asked()) == ("releases/1", ["upgrade", "upgrade"])
+
+
+def test_a_release_under_which_the_node_does_not_settle_is_rolled_back(
+    daemon: Daemon, run: Run, releases: Path
+) -> None:
+    upgradable(daemon)
+    daemon.then = {"upgrade": [{"VI_1": "LOST"}]}
+    result = run("vrrpd_state", state="upgraded", timeout=1)
+    assert "not settled: VI_1" in result["msg"]
+    assert f"rolled back: {releases}/current leads to release 1" in result["msg"]
+    assert (os.readlink(releases / "current"), daemon.asked()) == ("releases/1", ["upgrade", "upgrade"])
+
+
+def test_a_release_whose_first_process_dies_is_rolled_back_though_the_next_one_lives(
+    daemon: Daemon, run: Run, releases: Path
+) -> None:
+    upgradable(daemon)
+    daemon.vrrp_pids = [1, 2, 3, 4]
+    result = run("vrrpd_state", state="upgraded")
+    assert "the vrrp process of release 2 has died" in result["msg"]
+    assert os.readlink(releases / "current") == "releases/1"
+
+
+@pytest.mark.parametrize(
+    "answer", [{"error": "only a restart leads to it", "restart": True}, {"error": "unknown command"}]
+)
+def test_a_release_that_cannot_follow_in_place_follows_by_a_restart(
+    daemon: Daemon, run: Run, releases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answer: dict[str, Any]
+) -> None:
+    asked = tmp_path / "asked"
+    (tmp_path / "systemctl").write_text(f'#!/bin/sh\necho "$@" >> {asked}\n')
+    (tmp_path / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    upgradable(daemon)
+    daemon.replies["upgrade"] = {"ok": False, **answer}
+    result = run("vrrpd_state", state="upgraded", wait=False)
+    assert result["changed"] is True
+    assert asked.read_text() == "restart vrrpd.service\n"
+    assert os.readlink(releases / "current") == "releases/2"
+
+
+def upgradable(daemon: Daemon) -> None:
+    """Release 1 runs and `current` leads to 2, until it is asked."""
+    daemon.script = [{"VI_1": "MASTER"}]
+
+    def asked(request: dict[str, Any], plain: Callable[[dict[str, Any]], bytes] = daemon.answer) -> bytes:
+        if request["cmd"] == "upgrade" and "upgrade" not in daemon.replies:
+            daemon.release = "1" if daemon.release == "2" else "2"
+        return plain(request)
+
+    daemon.answer = asked  # type: ignore[method-assign]
+
+
+@pytest.fixture
+def releases(tmp_path: Path) -> Path:
+    for name in ("1", "2"):
+        (tmp_path / "releases" / name).mkdir(parents=True)
+    (tmp_path / "current").symlink_to("releases/2")
+    return tmp_path
 
 
 def test_restarted_in_check_mode_on_a_node_without_a_daemon(run: Run) -> None:
