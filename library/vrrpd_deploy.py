@@ -214,32 +214,12 @@ WANTED_BY = "/etc/systemd/system/multi-user.target.wants/vrrpd.service"
 SYSCTL_D = "/etc/sysctl.d/60-vrrpd.conf"
 PROGRAMS = ("vrrpd", "vrrpctl")
 # What systemd looks up when it needs it; every other setting of a service belongs to processes when they start.
-AT_ONCE = frozenset(
-    [
-        "Description",
-        "After",
-        "Before",
-        "Wants",
-        "StartLimitIntervalSec",
-        "StartLimitBurst",
-        "WantedBy",
-        "ExecReload",
-        "ExecStop",
-        "ExecStopPost",
-        "KillMode",
-        "KillSignal",
-        "SendSIGKILL",
-        "TimeoutStartSec",
-        "TimeoutStopSec",
-        "TimeoutAbortSec",
-        "Restart",
-        "RestartSec",
-        "RestartPreventExitStatus",
-        "RestartForceExitStatus",
-        "SuccessExitStatus",
-        "RuntimeDirectoryPreserve",
-    ]
-)
+AT_ONCE = {
+    *("Description", "After", "Before", "Wants", "WantedBy", "StartLimitIntervalSec", "StartLimitBurst"),
+    *("ExecReload", "ExecStop", "ExecStopPost", "KillMode", "KillSignal", "SendSIGKILL", "WatchdogSignal", "OOMPolicy"),
+    *("TimeoutStartSec", "TimeoutStopSec", "TimeoutAbortSec", "Restart", "RestartSec", "RestartPreventExitStatus"),
+    *("RestartForceExitStatus", "SuccessExitStatus", "RuntimeDirectoryPreserve"),
+}
 REMEMBERED = 5  # configurations whose wire facts the record keeps
 
 # $(readlink) once: the release of a process never changes under it.

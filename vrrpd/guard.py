@@ -23,7 +23,7 @@ from vrrpd import control, helper, ipc, process, resume, succession, vmacs, vrrp
 from vrrpd.children import EXIT_CANNOT_RUN, Backoff, Child, Loaded, Loader, fork, process_facts, process_from
 from vrrpd.log import open_log
 from vrrpd.loop import INFINITY, Loop
-from vrrpd.pidfile import Running, lock_pid_file, read_pid, write_pid
+from vrrpd.pidfile import Running, lock_pid_file, outlive, write_pid
 from vrrpd.second_path import LastWords
 
 EXIT_RUNNING = 1
@@ -105,7 +105,7 @@ class Guard:
         self._pid_files = [lock_pid_file(setting.pid_file)]
         write_pid(self._pid_files[0], os.getpid())
         # A vrrp process may outlive its guard by the time that a planned departure takes.
-        os.close(_lock_of_orphan(setting.vrrp_pid_file))
+        os.close(outlive(setting.vrrp_pid_file, PREDECESSOR_WAIT))
         self.devices.load()
         left = will.left_behind(self.folder)
         will.execute(left, self.log.write, only_present=True, virtual=self.devices.names)
@@ -477,16 +477,22 @@ class Guard:
         """Go on as the code of that release. All that is ours goes with it; what may come meanwhile waits."""
         self.tell("info", f"going on as {resume.name_of(code)}")
         self.vrrp.settle(time.monotonic())
-        process.notify("WATCHDOG=1")
+        # A machine that is busy may take longer to start Python than the unit's WatchdogSec= allows.
+        process.notify(f"WATCHDOG_USEC={resume.PATIENCE_USEC}\nWATCHDOG=1" if self._watchdog < INFINITY else "")
         process.block_signals(HANDLED)
         state = {**self.bequeath(loaded), "asked": asked, "signals": self.signals.read()}
         try:
             resume.become(code, state)
         except OSError as error:
             process.admit_signals(HANDLED)
+            self._former_watchdog()
             os.close(loaded.model)
             self._refuse(asked, f"not upgraded: {code}: {error.strerror}")
             self._handle_signals(state["signals"], time.monotonic())
+
+    def _former_watchdog(self) -> None:
+        if self._watchdog < INFINITY:
+            process.notify(f"WATCHDOG_USEC={int(2e6 * self._watchdog)}\nWATCHDOG=1")
 
     def bequeath(self, loaded: Loaded) -> resume.State:
         """All that a guard of other code needs in order to go on, and to hand over to `loaded`."""
@@ -549,6 +555,7 @@ class Guard:
         if self.helper_channel is not None:
             self.loop.watch(self.helper_channel.fileno(), self._from_helper)
         process.admit_signals(HANDLED)
+        self._former_watchdog()
         if "refused" in state:
             os.close(state["loaded"]["model_fd"])
             self._refuse(state["asked"], f"not upgraded: {state['refused']}")
@@ -642,8 +649,7 @@ def execute_will(setting: Setting) -> int:
         return 0
     log = open_log(True)
     try:
-        guard_lock = lock_pid_file(setting.pid_file)
-        vrrp_lock = _lock_of_orphan(setting.vrrp_pid_file)
+        locks = [lock_pid_file(setting.pid_file), outlive(setting.vrrp_pid_file, PREDECESSOR_WAIT)]
     except Running as error:
         log.error(f"no will is executed: {error}")
         return EXIT_RUNNING
@@ -651,29 +657,10 @@ def execute_will(setting: Setting) -> int:
     devices.load()
     will.execute(will.left_behind(folder), log.write, only_present=True, virtual=devices.names)
     devices.undo()
-    for fd, path in ((guard_lock, setting.pid_file), (vrrp_lock, setting.vrrp_pid_file)):
+    for fd, path in zip(locks, (setting.pid_file, setting.vrrp_pid_file)):
         os.unlink(path)
         os.close(fd)
-    for pid in process.stopped_orphans(b"vrrpd-"):  # the helper; systemd signals nobody but the guard
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
     return 0
-
-
-def _lock_of_orphan(path: str) -> int:
-    """The pid file of a vrrp process whose guard has died: once it has left in the planned way, or was made to.
-
-    One that is stopped (SIGSTOP) cannot leave: it is not waited for.
-    """
-    try:
-        return lock_pid_file(path, 0.0 if process.is_stopped(read_pid(path)) else PREDECESSOR_WAIT)
-    except Running:
-        holder = read_pid(path)
-        if not holder:
-            raise
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(holder, signal.SIGKILL)
-        return lock_pid_file(path, RETRY)
 
 
 def main(setting: Setting, foreground: bool) -> int:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 VERSION = 1
 
 EXIT_USAGE = 2
+PATIENCE_USEC = 30_000_000  # of the service manager's watchdog, from before the exec until the new code has taken over
 OUTPUT_SHOWN = 20  # lines of a trial that failed
 # What the daemon will need: a release that lacks or breaks one of them fails its trial, not its life.
 MODULES = ("vrrpd.guard", "vrrpd.helper", "vrrpd.vrrp_daemon", "vrrpd.executor", "vrrpd.will", "vrrpd.vrrpctl")
