@@ -175,6 +175,7 @@ class Loader:
 
     def work(self) -> int:
         """In the child."""
+        process.ordinary_priority()
         return load_into(self._result, self._model, self.config, self.config_id, self.lenient, self.former)
 
     def kill(self) -> None:

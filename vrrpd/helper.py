@@ -512,5 +512,6 @@ def run(
     for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(sig, lambda number, frame: None)
     process.set_name("vrrpd-helper")
+    process.ordinary_priority()
     log = open_log(setting.to_stderr, setting.detailed)
     return Helper(vrrp_sock, guard_sock, setting, log, listener).run()

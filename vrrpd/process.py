@@ -109,6 +109,12 @@ def schedule_realtime(priority: int = 1) -> bool:
     return True
 
 
+def ordinary_priority() -> None:
+    """Give back what the unit's Nice= has given, for those who must not push others aside."""
+    if os.getpriority(os.PRIO_PROCESS, 0) < 0:
+        os.setpriority(os.PRIO_PROCESS, 0, 0)
+
+
 def pidfd_open(pid: int) -> int:
     """A descriptor that is readable once the process has ended."""
     if sys.version_info >= (3, 9) and hasattr(os, "pidfd_open"):
