@@ -219,11 +219,12 @@ def test_a_stopped_worker_of_a_dead_guard_is_ended_and_its_will_is_executed(lab:
     lab.wait(lambda: ended(master.pid), 2, "the guard is gone")
     assert "a" in lab.held.owners(VIP)
     since = now()
-    done = command(lab["a"], "--execute-will", "-p", str(master.pidfile))
+    files = ("-p", str(master.pidfile), "-r", str(master.vrrp_pidfile))
+    done = command(lab["a"], "--execute-will", *files)
     assert done.returncode == 0, done.stderr
-    assert [f.priority for f in lab.adverts("a", since=since)] == [0]
+    assert ended(worker)
     lab.wait_owner(VIP, "b", 1)
-    lab.wait(lambda: ended(worker), 2, "the vrrp process is gone")
+    assert [f.priority for f in lab.adverts("a", since=since)] == [0]
 
 
 def test_a_will_whose_addresses_are_gone_does_nothing(lab: Lab, master: Ours) -> None:
