@@ -198,7 +198,10 @@ class Act:
                 self._systemctl("restart")
                 return self._arrived(self.found, sha, self.found.get("processes", {}).get("guard"))
             self.former = former
-            raise self._rolled_back(with_diagnostics(error), bool(error.reply.get("to"))) from error
+            raise self._rolled_back(with_diagnostics(error), changed=False) from error
+        except DaemonError as error:  # no answer in time: it may have got far
+            self.former = former
+            raise self._rolled_back(error) from error
         self.former, self.stable_for = former, resting(self.found)
         return self._proven(release, self._arrived(self.found, sha))
 

@@ -349,7 +349,9 @@ def _loaded(options: argparse.Namespace, command: str, answer: dict[str, Any], d
         print(show_diagnostic(diagnostic), file=sys.stderr)
     if code == OK:
         changed = ", ".join(map(escape, answer.get("changed", ())))
-        print(f"{done}; changed: {changed}" if changed else f"{done}; no instance changed")
+        if command == "reload":
+            done = f"{done}; changed: {changed}" if changed else f"{done}; no instance changed"
+        print(done)
     else:
         for line in str(answer.get("output", "")).splitlines():
             print(escape(line), file=sys.stderr)

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from lab import ROOT, Lab, Ours, Prober, config, instance, now
+from vrrpd import __version__
 
 VIP = "10.0.0.100"
 
@@ -66,30 +67,43 @@ def code_of(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
 
 
-def test_the_guard_goes_on_as_the_new_code_and_back_and_nobody_notices(lab: Lab, master: Ours) -> None:
+@pytest.mark.parametrize("interval", [0.1, 1.0])
+def test_it_goes_on_as_the_new_code_and_back_and_nobody_notices(lab: Lab, interval: float) -> None:
+    master = lab["a"].run(Ours, config(instance(priority=200, interval=interval)))
+    lab["b"].run(Ours, config(instance(priority=100, interval=interval)))
+    assert isinstance(master, Ours)
+    lab.wait_owner(VIP, "a", 10)
+    # The second block of announcements belongs to the takeover.
+    lab.wait(lambda: len(lab.adverts("a")) > 6 / interval, 20, "the takeover is over")
     before, since = processes(master), now()
-    first = master.instance()["last_transition"]["at"]
+    former = master.instance()
     prober = Prober(lab, VIP)
-    answer = upgrade(master, release(lab, "2.0"))
-    assert (answer["ok"], answer["to"]) == (True, "release 2.0"), answer
-    assert master.pid == before["guard"] == processes(master)["guard"]
-    assert "releases/2.0" in code_of(master.pid)
-    lab.wait(lambda: processes(master)["helper"] != before["helper"], 5, "a helper of the new code")
-    again = upgrade(master, str(ROOT))
-    assert (again["ok"], again["from"]) == (True, "release 2.0"), again
-    assert "releases/2.0" not in code_of(master.pid)
-    lab.wait(lambda: len(lab.adverts("a", since=now() - 0.5)) > 3, 3, "adverts go on")
+    for folder, version in ((release(lab, "2.0"), "2.0"), (str(ROOT), __version__)):
+        answer = upgrade(master, folder)
+        assert answer["ok"], answer
+        assert master.status()["version"] == version
+        assert folder in code_of(master.pid)
+    after = processes(master)
+    assert master.pid == before["guard"] == after["guard"], "what systemd and the pid file know stays"
+    assert after["vrrp"] != before["vrrp"]
+    assert after["helper"] != before["helper"]
+    done = now()
+    lab.wait(lambda: len(lab.adverts("a", since=done)) > 1, 3 * interval, "adverts go on")
     prober.stop()
     assert prober.longest_gap() < 0.1
-    quiet(lab, since, 0.1)
-    assert master.instance()["last_transition"]["at"] == pytest.approx(first, abs=0.01)
+    quiet(lab, since, interval)
+    found = master.instance()
+    assert found["last_transition"]["at"] == pytest.approx(former["last_transition"]["at"], abs=0.01)
+    sent = len(lab.adverts("a"))
+    assert found["counters"]["advert_sent"] >= sent, "what was counted before is counted still"
     assert "error" not in master.log()
 
 
 def quiet(lab: Lab, since: float, interval: float) -> None:
     """Since then a was the only master: it adverted in time, announced nothing and kept its address."""
     times = [f.at for f in lab.adverts("a", since=since)]
-    assert max(b - a for a, b in zip(times, times[1:])) <= 1.5 * interval
+    # One and a half intervals is what bench/failover holds it to; a busy machine may add to that here.
+    assert max(b - a for a, b in zip(times, times[1:])) <= 1.5 * interval + 0.1
     assert not lab.adverts("b", since=since)
     assert not lab.announcements(VIP, since=since)
     assert not lab.changes(VIP, since)
@@ -165,6 +179,21 @@ def test_a_guard_that_cannot_take_over_becomes_the_former_one_again(lab: Lab, ma
     lab.steady(lambda: lab.held.owners(VIP) == {"a"}, 0.3, "a stays")
     quiet(lab, since, 0.1)
     assert upgrade(master, release(lab, "2.1"))["ok"], "the next one is tried like any other"
+
+
+def test_a_new_vrrp_process_that_dies_leaves_the_former_release_as_it_was(lab: Lab, master: Ours) -> None:
+    before, since = processes(master), now()
+    broken = release(lab, "2.0", {"vrrp_daemon.py": (r"^    parent = os.getppid\(\)$", "    os._exit(3)")})
+    answer = upgrade(master, broken)
+    assert not answer["ok"]
+    assert "exit status 3" in answer["error"]
+    assert "releases/2.0" not in code_of(master.pid)
+    lab.wait(master.answers, 5, "it answers")
+    assert processes(master)["vrrp"] == before["vrrp"]
+    lab.steady(lambda: lab.held.owners(VIP) == {"a"}, 0.3, "a stays")
+    quiet(lab, since, 0.1)
+    assert upgrade(master, release(lab, "2.1"))["ok"], "the next one is tried like any other"
+    assert master.status()["version"] == "2.1"
 
 
 def test_a_script_that_runs_and_those_that_wait_are_run_once(lab: Lab, master: Ours, tmp_path: Path) -> None:
