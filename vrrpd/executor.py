@@ -2,9 +2,10 @@
 
 In: the actions of one engine call. Out, in this order: adverts at once (from a virtual MAC address they wait for
 their router's addresses), one netlink batch for all addresses, then gratuitous ARP and neighbour advertisements, then
-notices to the helper. Before an address is added the guard gets the record that undoes it (will.py). It knows where
-each address lies, and removes nothing that it did not put there, but for what an earlier process of ours left behind.
-It decides nothing about VRRP and never blocks.
+notices to the helper. Of the last two only what fits into a slice of time, the rest when the daemon calls `work`: the
+adverts of thousands of routers do not wait for their frames and log lines. Before an address is added the guard gets
+the record that undoes it (will.py). It knows where each address lies, and removes nothing that it did not put there,
+but for what an earlier process of ours left behind. It decides nothing about VRRP and never blocks.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import contextlib
 import os
 import socket
 import time
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 RECORD_ADDRESSES = 200  # in one record of the will
 WILL_BYTES = 32768  # in one message
+SLICE_SECONDS = 0.002  # what announcing and telling may take of a turn
 
 MASTER = State.MASTER
 
@@ -50,8 +53,9 @@ class Executor:
         self._batch: list[tuple[VirtualRouter, VirtualAddress, Place, bool]] = []  # true: add
         self._renewals: list[tuple[VirtualRouter, VirtualAddress, Place]] = []
         self._late: list[actions.SendAdvert] = []  # to be sent when the batch is through
-        self._announce: list[tuple[VirtualRouter, Sequence[VirtualAddress], int]] = []
-        self._notices: list[ipc.Message] = []
+        # What follows at leisure: announcements with the rounds that are left, and notices.
+        self._announce: deque[tuple[VirtualRouter, Sequence[VirtualAddress], int]] = deque()
+        self._notices: deque[ipc.Message] = deque()
         self._letting_go: dict[VirtualRouter, None] = {}
         self.let_go: Callable[[Sequence[VirtualRouter]], None] = lambda routers: None  # tells the second path
         self._held: dict[VirtualRouter, dict[tuple[bytes, int], tuple[Place, str]]] = {}
@@ -113,10 +117,24 @@ class Executor:
         if self._declarations:
             self._declare(self._declarations)
             self._declarations.clear()
-        if self._announce:
-            self._flush_announcements()
-        if self._notices:
-            self._flush_notices()
+        if self.busy:
+            self.work()
+
+    @property
+    def busy(self) -> bool:
+        """There is something to announce or to tell."""
+        return bool(self._announce or self._notices)
+
+    def work(self, seconds: float = SLICE_SECONDS) -> None:
+        """Announce and tell, for about this long; every router's first round comes before anybody's second."""
+        until = time.monotonic() + seconds
+        while self.busy:
+            if self._announce:
+                self._announce_round()
+            else:
+                self._helper.send(self._notices.popleft())
+            if time.monotonic() >= until:
+                return
 
     def _send_advert(self, action: actions.SendAdvert) -> None:
         router = action.router
@@ -251,7 +269,10 @@ class Executor:
                     self._foreign.discard(place)
                     continue
             wanted.append(entry)
-        self._declare(dict.fromkeys(router for router, _, _, adding in wanted if adding))
+        adds = dict.fromkeys(router for router, _, _, adding in wanted if adding)
+        self._declare(adds)
+        for router in adds:
+            self._declarations.pop(router, None)
         self._switch_ipv6(wanted)
         results = self._requests.run([_request(*entry) for entry in wanted])
         for (router, address, place, adding), code in zip(wanted, results):
@@ -288,18 +309,18 @@ class Executor:
     def _queue_announce(self, action: actions.Announce) -> None:
         self._announce.append((action.router, action.addresses, action.rounds))
 
-    def _flush_announcements(self) -> None:
-        queue, self._announce = self._announce, []
-        for router, announced, rounds in queue:
-            ready: list[tuple[Frames, bytes]] = []
-            for address in announced:
-                place = self._place(router, address)
-                frame = self._frame(place, _on_device(router, address)) if place else None
-                if frame:
-                    ready.append(frame)
-            for _ in range(rounds):
-                for out, data in ready:
-                    out.send(data)
+    def _announce_round(self) -> None:
+        router, announced, rounds = self._announce.popleft()
+        for address in announced:
+            if not router.owns(address):
+                continue  # no longer, since this waits
+            place = self._place(router, address)
+            frame = self._frame(place, _on_device(router, address)) if place else None
+            if frame is not None:
+                out, data = frame
+                out.send(data)
+        if rounds > 1:
+            self._announce.append((router, announced, rounds - 1))
 
     def _frame(self, place: Place, virtual: bool) -> tuple[Frames, bytes] | None:
         name, mac, arp = self._links.hardware(place[0])
@@ -370,12 +391,12 @@ class Executor:
         self._notices.append({"t": "log", "level": action.level, "message": action.message})
 
     def tell(self, level: str, message: str) -> None:
-        self._helper.send({"t": "log", "level": level, "message": message})
-
-    def _flush_notices(self) -> None:
-        notices, self._notices = self._notices, []
-        for notice in notices:
-            self._helper.send(notice)
+        """A line for the log, in its turn."""
+        line: ipc.Message = {"t": "log", "level": level, "message": message}
+        if self._notices:
+            self._notices.append(line)
+        else:
+            self._helper.send(line)
 
     # --------------------------------------------------------------------- will
     def _declare(self, routers: Iterable[VirtualRouter]) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 MAX_MESSAGE = 65536  # design.md 5; long lists travel in slices
 MAX_FDS = 4
 MAX_QUEUE = 1024  # messages waiting for a peer that does not read
+_encode = json.JSONEncoder(separators=(",", ":")).encode  # json.dumps would make the encoder anew each time
 _SEND_FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 _FD_SPACE = socket.CMSG_SPACE(MAX_FDS * 4)
 
@@ -57,7 +58,7 @@ class Channel:
 
     def send(self, message: Message, fds: Sequence[int] = ()) -> bool:
         """Send or queue; False when it was dropped. Descriptors go at once or not at all."""
-        data = json.dumps(message, separators=(",", ":")).encode()
+        data = _encode(message).encode()
         if len(data) > MAX_MESSAGE or self.closed:
             self.dropped += 1
             return False

@@ -173,6 +173,7 @@ class Daemon:
         """It has taken over: bury those that it has no use for, touch nothing else, and go."""
         self.executor.disown(keep)
         self.executor.run(self.engine.bury(left, now))
+        self.executor.work(INFINITY)
         self.helper.flush()
         self._leave()
 
@@ -204,7 +205,9 @@ class Daemon:
         if self.stopping and self.engine.stopped:
             self._leave()
             return now
-        answering = self._answer()
+        if self.executor.busy:
+            self.executor.work()
+        answering = self._answer() or self.executor.busy
         if self._wanted_by is not None:
             self._hand_over(now)
         giving = self._giver.turn(now) if self._giver is not None else INFINITY
@@ -227,6 +230,7 @@ class Daemon:
         return bool(self._pending) and not self._pending[0][0].congested
 
     def _leave(self) -> None:
+        self.executor.work(INFINITY)
         self.guard.send({"t": "stopped"})
         self.loop.running = False
 

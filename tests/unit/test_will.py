@@ -94,17 +94,48 @@ def test_withdrawn_records_are_gone_and_an_empty_will_is_no_file(folder: str) ->
     kept.save()
     kept.update([], [V4.key])
     kept.save()
-    assert [entry["key"] for entry in json.loads(Path(folder, will.FILE).read_text())["records"]] == [V6.key]
-    kept.update([], [V6.key])
+    assert len(lines(folder)) == 4, "a change is added, the file is not written anew"
+    assert will.left_behind(folder) == [V6]
+    kept.update([will.encode(V4)])
+    kept.save()
+    assert will.left_behind(folder) == [V6, V4], "written anew where it has vanished"
+    kept.update([], [V6.key, V4.key])
     kept.save()
     assert os.listdir(folder) == []
+
+
+def lines(folder: str) -> list[str]:
+    return Path(folder, will.FILE).read_text().splitlines()
+
+
+def test_a_declaration_replaces_the_one_before(folder: str) -> None:
+    kept = will.Will(folder)
+    for ifindex in (2, 3):
+        kept.update([will.encode(V4._replace(ifindex=ifindex))])
+        kept.save()
+    assert will.left_behind(folder) == [V4._replace(ifindex=3)]
+
+
+def test_history_is_bounded(folder: str) -> None:
+    kept = will.Will(folder)
+    for number in range(3 * will.MAX_HISTORY):
+        kept.update([will.encode(V4._replace(ifindex=number)), will.encode(V6)])
+        kept.save()
+    assert len(lines(folder)) <= will.MAX_HISTORY + 4
+    assert will.left_behind(folder) == [V4._replace(ifindex=3 * will.MAX_HISTORY - 1), V6]
+
+
+def test_a_line_that_was_never_finished_takes_nothing_along(folder: str) -> None:
+    path = written(folder, V4, V6)
+    path.write_text(path.read_text() + json.dumps(V4.key)[:-3])
+    assert will.left_behind(folder) == [V4, V6]
 
 
 @pytest.mark.parametrize("key", ["boot_id", "netns"])
 def test_a_file_of_another_boot_or_namespace_does_nothing(folder: str, key: str) -> None:
     path = written(folder, V4)
-    data = json.loads(path.read_text())
-    path.write_text(json.dumps({**data, key: 1}))
+    head, *rest = path.read_text().splitlines()
+    path.write_text("\n".join([json.dumps({**json.loads(head), key: 1}), *rest]))
     assert will.left_behind(folder) == []
     assert not path.exists()
 
