@@ -77,9 +77,10 @@ class Run(NamedTuple):
         return {host: values[name] for host, values in self.recap.items() if host != "localhost"}
 
 
-def playbook(*arguments: str, name: str = "site.yml", status: int = 0) -> Run:
-    """Run one of the project's playbooks on the scenario, as a user would type it."""
-    project, scenario = os.environ["MOLECULE_PROJECT_DIRECTORY"], os.environ["MOLECULE_SCENARIO_DIRECTORY"]
+def playbook(*arguments: str, name: str = "site.yml", status: int = 0, project: Path | None = None) -> Run:
+    """Run one of the project's playbooks on the scenario, as a user would type it; in another checkout if told."""
+    project = project or Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
+    scenario = os.environ["MOLECULE_SCENARIO_DIRECTORY"]
     command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", f"{scenario}/inventory", *arguments, name]
     env = {**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_CONFIG": f"{project}/ansible.cfg"}
     done = subprocess.run(

@@ -136,6 +136,12 @@ class Seen:
     def __getitem__(self, name: str) -> Line:
         return self.lines[name]
 
+    @property
+    def noticed(self) -> list[str]:
+        """What a client or a peer could have noticed: moves of an address, and probes without an answer."""
+        moves = [f"{line.name}: {' -> '.join(line.owners)}" for line in self if len(line.owners) != 1]
+        return moves + [f"{line.name}: silent for {span.ms:.0f} ms" for line in self for span in line.outages]
+
     def learn(self, told: dict[str, Any], instances: dict[str, Any]) -> None:
         """`told` is what the watching process printed, `instances` the inventory's."""
         self.scheduling = told["scheduling"]

@@ -74,6 +74,14 @@ class Bench:
         assert good(seen), f"waited {seconds:g} s in vain for {what}; last seen: {seen}"
         return seen
 
+    def another(self, name: str, before: int) -> None:
+        """The master's daemon answers, and that process of it is not the one it was; the watchdog has time to bark."""
+
+        def pid() -> int:
+            return int(self.master.status().get("processes", {}).get(name, before))
+
+        self.wait(f"another {name} process than {before}", pid, lambda now: now not in (before, 0), 40)
+
     def at_rest(self, node: Any, state: str) -> bool:
         """Every instance is in that state for a while; a backup hears the master."""
         instances = node.status().get("instances", [])
