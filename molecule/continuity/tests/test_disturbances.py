@@ -13,7 +13,7 @@ from typing import Any
 # What a busy machine may take to start a process, or to let one run; only where a time is bounded at all.
 BUSY = 1000.0
 # The unit's: nothing that is stopped can be noticed sooner.
-WATCHDOG = 10_000.0
+WATCHDOG = 3_000.0
 EXTRA = "198.18.54.102"
 
 
