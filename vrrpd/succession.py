@@ -27,6 +27,7 @@ from vrrpd.pulse import LOOKS, LOOKS_IDLE, Pulse, Watch, patience
 
 KILL_WAIT = 0.02  # after SIGKILL; longer only when the kernel holds it, and then the will does not wait either
 PREPARE_TIMEOUT = 60.0  # for a candidate to become ready
+TAKE_TIMEOUT = 5.0  # and then to take over, besides three intervals
 RETIRE_TIMEOUT = 5.0  # for a former process to bury what has no heir, and to go
 PEERS_WAIT = 2.0  # intervals after a broken promise until a peer's timer may run out (3, one of them slept through)
 ADOPTION = 0.005  # what an adoption takes until its first advert
@@ -156,7 +157,9 @@ class Succession:
     def hand_over(self, loaded: Loaded, done: Done) -> None:
         """Have a process with this configuration follow the present one; `done` is told what hindered it, or ""."""
         if self.current is None:  # between a death and a new start, which will take it
-            self._use(loaded)
+            os.close(self.loaded.model)
+            self.loaded = loaded
+            self.owner.in_force(loaded)
             done("")
         elif not self.current.live:
             self._waiting = loaded, done
@@ -183,7 +186,7 @@ class Succession:
         if worker is not self.candidate or worker.pair is None or self.current is None:
             return
         self.owner.in_force(worker.loaded)  # before anything that a script could be told
-        worker.deadline = INFINITY
+        worker.deadline = now + TAKE_TIMEOUT + 3 * self.loaded.longest
         worker.observe(now)
         self.current.channel.send({"t": "handover"}, [worker.pair.fileno()])
         worker.pair.close()
@@ -191,7 +194,7 @@ class Succession:
 
     def _on_live(self, worker: Worker, message: ipc.Message, now: float) -> None:
         """Responsible from now on; what its predecessors left in the will is its own by now, or theirs to undo."""
-        worker.live = True
+        worker.live, worker.deadline = True, INFINITY
         worker.observe(now)
         left = [tuple(identity) for identity in message.get("left") or ()]
         self.will.forget(
@@ -205,7 +208,8 @@ class Succession:
             former.watch, former.deadline = None, now + RETIRE_TIMEOUT
             self.retiring.append(former)
             self._write_pid(worker)
-            self._use(worker.loaded)
+            os.close(self.loaded.model)
+            self.loaded = worker.loaded
             worker.done("")
             if self.stopping:
                 worker.channel.send({"t": "stop"})
@@ -213,12 +217,6 @@ class Succession:
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             self._nominate(*waiting)
-
-    def _use(self, loaded: Loaded) -> None:
-        if loaded is not self.loaded:
-            os.close(self.loaded.model)
-            self.loaded = loaded
-        self.owner.in_force(loaded)
 
     def _failed(self, candidate: Worker, why: str) -> None:
         """The present process goes on; what the candidate did beyond that is undone."""
