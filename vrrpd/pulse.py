@@ -15,7 +15,7 @@ LOOKS = 4  # in vain, before a process is given up
 LOOKS_IDLE = 20  # when it has nothing that anybody misses: a deaf BACKUP
 PATIENCE_LEAST = 0.12  # below that a busy machine looks like a dead process
 PATIENCE_ADVERTS = 0.75  # with the interval slept through 1.75 adverts: peers wait for 3 and their skew
-PATIENCE_ROUTER = 0.00015  # each may have something to do in one turn
+PATIENCE_ROUTER = 0.0001  # each may have something to do in one turn
 
 
 def patience(shortest: float, routers: int) -> float:

@@ -82,6 +82,8 @@ class Worker:
         self.done: Done = _ignore
         self.deadline = INFINITY  # by when it has to be ready, or gone
         self.error = ""  # why it refused
+        self.fallen = False  # its death has been dealt with
+        self.again = ""  # and what followed
 
     def observe(self, now: float) -> None:
         self.watch = Watch(self.pulse, patience(self.loaded.shortest, self.loaded.routers), now)
@@ -148,7 +150,7 @@ class Succession:
     def _listen_to(self, worker: Worker) -> None:
         fd = worker.child.fd
         self.loop.watch(fd, lambda now: self._ended(worker, now) if _readable(fd) else None)
-        self.loop.watch(worker.channel.fileno(), lambda now: self._hear(worker, now))
+        self.loop.watch(worker.channel.fileno(), lambda now: self._on_channel(worker, now))
 
     def _write_pid(self, worker: Worker) -> None:
         write_pid(self._lock, worker.child.pid)
@@ -314,10 +316,15 @@ class Succession:
             self.execute(list(self.will.records.values()))
 
     def _kill(self, worker: Worker, now: float) -> bool:
+        """Dead as soon as its channel is closed: what it does from then on is the kernel's tidying up."""
         process.pidfd_kill(worker.child.fd, signal.SIGKILL)
-        if not select.select([worker.child.fd], [], [], KILL_WAIT)[0]:
-            return False
-        self._ended(worker, now)
+        until = time.monotonic() + KILL_WAIT
+        while not worker.channel.closed:
+            left = until - time.monotonic()
+            if left <= 0 or not select.select([worker.channel.fileno()], [], [], left)[0]:
+                return False
+            self._hear(worker, now)
+        self._fall(worker, "killed", now)
         return True
 
     def send(self, message: ipc.Message) -> bool:
@@ -334,6 +341,13 @@ class Succession:
         return self.send({"t": "stop"})
 
     # --------------------------------------------------------------------- messages
+    def _on_channel(self, worker: Worker, now: float) -> None:
+        self._hear(worker, now)
+        if worker.channel.closed and worker is self.current and worker.live and not self.stopping:
+            # It is dying. Its descriptors go one by one, and of a packet socket the kernel takes leave for 40 ms.
+            process.pidfd_kill(worker.child.fd, signal.SIGKILL)
+            self._fall(worker, "", now)
+
     def _hear(self, worker: Worker, now: float) -> None:
         for message, fds in worker.channel.receive():
             ipc.close_all(fds)
@@ -359,28 +373,38 @@ class Succession:
         """Its last words, then what follows."""
         while not worker.channel.closed:
             self._hear(worker, now)
+        self.loop.forget(worker.child.fd)
+        ended = worker.child.reap()
+        self._fall(worker, ended, now)
+        worker.channel.close()
+        worker.pulse.close()
+        if worker.again:
+            self.owner.vrrp_ended(ended, worker.again)
+
+    def _fall(self, worker: Worker, ended: str, now: float) -> None:
+        """It does nothing any more. To be called once or twice."""
+        if worker.fallen:
+            return
+        worker.fallen = True
         if worker is self.current:  # nobody goes on beside the next one; the candidate's last word may be `live`
             for other in (self.candidate, *self.retiring):
                 if other is not None:
                     other.error = "the present one ended while reloading"
                     self._kill(other, now)
-        self.loop.forget(worker.child.fd)
-        ended = worker.child.reap()
-        worker.channel.close()
         if worker is self.current:
-            self._succeed(worker, ended, now)
+            self._succeed(worker, now)
         elif worker is self.candidate:
             self._failed(worker, f"no new vrrp process: {worker.error or ended}; the former configuration goes on")
         elif worker in self.retiring:
             self.retiring.remove(worker)
             self.execute(self.will.of(worker.epoch))  # what it should have buried
-        worker.pulse.close()
 
-    def _succeed(self, dead: Worker, ended: str, now: float) -> None:
+    def _succeed(self, dead: Worker, now: float) -> None:
         """After the death of the vrrp process: adoption as fast as can be, or the will."""
         self.current = None
         records = _youngest(self.will.records.values())
-        self.will.forget(record for record in self.will.records.values() if record not in records)
+        known = {record.key for record in records}
+        self.will.forget(record for record in self.will.records.values() if record.key not in known)
         if self.stopping:
             if self.setting.vrrp.release_addresses:
                 self.execute(records)
@@ -394,17 +418,17 @@ class Succession:
             for record in records
             if not delay and record.priority and now + ADOPTION < due + PEERS_WAIT * record.advert.advert_int
         ]
-        again = f"again in {delay:g} s" if delay else "again now"
+        dead.again = f"again in {delay:g} s" if delay else "again now"
         if adoptable:
             try:
                 self.start(adoptable)
-                again = "again now, its addresses stay"
+                dead.again = "again now, its addresses stay"
             except OSError:
                 adoptable = []
         if not adoptable:
             self.start_at = now + delay
-        self.execute([record for record in records if record not in adoptable])
-        self.owner.vrrp_ended(ended, again)
+        kept = {record.key for record in adoptable}
+        self.execute([record for record in records if record.key not in kept])
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             os.close(waiting[0].model)
