@@ -28,7 +28,11 @@ with atheris.instrument_imports(include=["vrrpd"]):
 
 NOW = 1000.0
 LINK = Link(
-    2, "eth0", True, b"\2\0\0\0\0\1", 1500, True, (interface_address("192.0.2.9/24"), interface_address("fe80::9/64"))
+    ifindex=2,
+    name="eth0",
+    up=True,
+    mac=b"\2\0\0\0\0\1",
+    addresses=(interface_address("192.0.2.9/24"), interface_address("fe80::9/64")),
 )
 TWO = (vip("192.0.2.1/24"), vip("192.0.2.2/24"))
 V2 = instance(virtual_router_id=10, virtual_ipaddress=TWO)

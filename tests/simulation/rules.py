@@ -357,6 +357,10 @@ class Rules:
             self._check_pairs(host.number, None)
             self._check_silence(host)
         for number in range(len(self.intervals)):
+            for host in self.hosts:
+                router = host.router(number)
+                if router and router.state is FAULT and host.link.up and not host.in_maintenance:
+                    self.fail(f"{host.name} is in FAULT: {', '.join(router.faults)}")
             able = self._able(number)
             if not able:
                 continue

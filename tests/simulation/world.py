@@ -93,9 +93,12 @@ class Host:
         self.offset = 1000.0 * (number + 1)
         self.config = [configuration(history, index, number) for index in range(len(history.routers))]
         self.link = Link(
-            2, "eth0", True, bytes((2, 0, 0, 0, 0, number)), 1500, True,
-            (interface_address(f"10.0.0.{number + 1}/24"), interface_address(f"fe80::{number + 1}/64")),
-        )  # fmt: skip
+            ifindex=2,
+            name="eth0",
+            up=True,
+            mac=bytes((2, 0, 0, 0, 0, number)),
+            addresses=(interface_address(f"10.0.0.{number + 1}/24"), interface_address(f"fe80::{number + 1}/64")),
+        )
         self.engine: Engine | None = None
         self.life = 0  # which process this is
         self.hung = False

@@ -283,8 +283,8 @@ class VirtualRouter:
         """A reload changed something, but not what we are: apply the difference, go on (no priority 0)."""
         cfg = self.cfg
         if self.state is BACKUP:
-            if not self.resigned and self.master_down_interval != estate.down_interval:
-                # keepalived shifts the running timer
+            # keepalived shifts the running timer. One that is overdue stays so: how late we are is still to be judged.
+            if not self.resigned and self.master_down_interval != estate.down_interval and self.timer.deadline > now:
                 shifted = self.timer.deadline + self.master_down_interval - estate.down_interval
                 self._timers.set(self.timer, max(now, shifted))
             if (cfg.preempt, cfg.preempt_delay) != (estate.preempt, estate.preempt_delay):
