@@ -178,8 +178,8 @@ class Rules:
             self._gap(host, address, router)
 
     def _gap(self, host: Host, address: bytes, router: int) -> None:
-        if address not in {entry.address for entry in host.config[router].virtual_ipaddress}:
-            return  # it was taken out of the configuration
+        if any(address not in {entry.address for entry in h.config[router].virtual_ipaddress} for h in self.hosts):
+            return  # it is going out of the configuration, or coming
         for other in self.hosts:
             candidate = other.router(router)
             if other is not host and candidate and candidate.state is BACKUP and not candidate.yielding_until:
@@ -209,7 +209,8 @@ class Rules:
         if all((host.number, number) in self._left for host in (a, b)):
             return max(self._duck(host, number) for host in (a, b))
         winner, loser = (a, b) if self._rank(a, number) > self._rank(b, number) else (b, a)
-        since = max(since, self._unheard[winner.number][loser.number], *(self._excused[x.number] for x in (a, b)))
+        since = max(since, self._unheard[winner.number][loser.number], self._left.get((loser.number, number), since))
+        since = max(since, self._excused[winner.number], self._excused[loser.number])
         return since + self.intervals[number] * (1 + DRIFT) + self.delay
 
     def _rank(self, host: Host, number: int) -> tuple[bool, int, int]:
@@ -227,6 +228,7 @@ class Rules:
     def sends(self, host: Host, number: int, priority: int) -> None:
         key = host.number, number
         if priority == 0:
+            self._check_pairs(host.number, None)
             self._left[key] = self.world.now
             self._sent.pop(key, None)
             return
@@ -264,9 +266,7 @@ class Rules:
         message = self._message
         own = host.config[number].advert_int
         learned = ((message[4] & 15) << 8 | message[5]) / 100 if router.cfg.version == 3 else own
-        key = host.number, number
-        if message[2] or key in self._heard:
-            self._heard[key] = (self.world.now, message[2], learned)
+        self._heard[host.number, number] = (self.world.now, message[2], learned)
 
     def believes(self, host: Host, number: int, sender: bytes, rank: int, sent: float, honest: bool) -> None:
         """It acts on a message of the second path, of which the world knows more than it can."""

@@ -681,6 +681,7 @@ class World:
 
         switch(True)
         self.after(duration, lambda: switch(False))
+        self.after(2.6 * self.rules.longest_interval, lambda: None)  # as long as it may be leaving
 
     def _do_handover(self, number: int, router: int) -> None:
         host = self.hosts[number]

@@ -31,7 +31,17 @@ RENEWALS = 3  # within one lifetime: one may fail, or come a third late, and not
 class Duties:
     """Those of one router; idle unless it is MASTER."""
 
-    __slots__ = ("_announcer", "_answer_at", "_answer_gap", "_restore_at", "_router", "_timers", "pending", "timer")
+    __slots__ = (
+        "_announcer",
+        "_answer_at",
+        "_answer_gap",
+        "_restore_at",
+        "_rival_at",
+        "_router",
+        "_timers",
+        "pending",
+        "timer",
+    )
 
     def __init__(self, router: VirtualRouter, timers: Timers, announcer: Announcer) -> None:
         self._router = router
@@ -42,6 +52,7 @@ class Duties:
         self._answer_at = 0.0
         self._answer_gap = ANSWER_GAP
         self._restore_at = 0.0
+        self._rival_at = 0.0
 
     def begin(self, addresses: Sequence[VirtualAddress], now: float) -> list[Action]:
         """These addresses are ours from now on: announce them, and all of ours again after garp_master_delay."""
@@ -101,6 +112,18 @@ class Duties:
             return False
         self._answer_at = now + ANSWER_GAP
         return True
+
+    def rival_resigned(self, now: float) -> list[Action]:
+        """Who resigns was MASTER beside us, after a healed partition perhaps: the neighbours' caches may point at it.
+
+        In a flood once a second, and the last one always.
+        """
+        if now < self._rival_at:
+            if LOWER not in self.pending:
+                self._later(LOWER, self._rival_at)
+            return []
+        self._rival_at = now + ANSWER_GAP_MAX
+        return self._announce(self._router.addresses, self._router.cfg.garp_lower_prio_repeat, now)
 
     def answer(self, now: float) -> list[Action] | None:
         """To a lower advert: tell it, and the segment; None when that will be done a little later.

@@ -340,7 +340,8 @@ class VirtualRouter:
         if not faults or self.state is INIT:
             return ()
         if self.leaving:
-            return self._finish_leaving(now, self._fault_text())
+            # An operator's wish does not hurry one who is leaving already: its successor is not there yet.
+            return () if faults == {MAINTENANCE} else self._finish_leaving(now, self._fault_text())
         if self.state is MASTER and faults == {MAINTENANCE}:
             return self._leave("FAULT", now)
         return self._fault(now)
@@ -416,7 +417,9 @@ class VirtualRouter:
         self._timers.set(self.timer, now + longest_skew + self.cfg.advert_int / 2)
         return [*self._resign(), *last]
 
-    def _finish_leaving(self, now: float, why: str, heard: Heard | None = None) -> Sequence[Action]:
+    def _finish_leaving(
+        self, now: float, why: str, heard: Heard | None = None, adver_int: float = 0.0
+    ) -> Sequence[Action]:
         event, self.leaving = self.leaving, ""
         taken_off = DelAddresses(self, self.addresses)
         if event == "STOP":
@@ -424,7 +427,7 @@ class VirtualRouter:
         if self.faults:
             return [taken_off, self._enter(FAULT, self._fault_text(), now)]
         what = "handover" if event == "BACKUP" else MAINTENANCE
-        return [taken_off, *self._become_backup(f"{what}, {why}", now, heard)]
+        return [taken_off, *self._become_backup(f"{what}, {why}", now, heard, adver_int)]
 
     # ---- adverts ---------------------------------------------------------------------------------------------
 
@@ -533,13 +536,15 @@ class VirtualRouter:
             if advert.priority == 0:
                 return ()
             self.yielding_until = 0.0
-            return self._finish_leaving(now, f"{text(source)} took over", Heard(source, advert.priority, now))
+            successor = Heard(source, advert.priority, now)
+            return self._finish_leaving(now, f"{text(source)} took over", successor, advert.adver_int)
         if advert.priority == 0:
             self.counters["pri_zero_rcvd"] += 1
+            announced = self.duties.rival_resigned(now)
             if not self.duties.may_answer(now):
-                return ()
+                return announced
             self._timers.set(self.timer, now + self.cfg.advert_int)
-            return self.advertise()
+            return [*self.advertise(), *announced]
         if advert.priority > self.priority or (advert.priority == self.priority and source > self.spec.source):
             return self._outbid(advert, source, now)
         return self._lower_heard(advert, source, now)
