@@ -36,7 +36,8 @@ advert_int that the router's hosts have at that moment or had before, all of it 
    is a successor; a reload does not move it at all.
 
 7. The segment hears the owner last: a client that hears every announcement ends up with the owner, unless one of two
-   owners left and its last word to the other one was lost, or the owner is about to say it again.
+   owners left and its last word to the other one was lost. In a row of lesser masters up to a second later: they are
+   answered at growing gaps.
 """
 
 from __future__ import annotations
@@ -48,7 +49,6 @@ from simulator import text
 
 from vrrpd.model.vrrp import VrrpInstance
 from vrrpd.vrrp.actions import Transition
-from vrrpd.vrrp.duties import ANSWER
 from vrrpd.vrrp.path import FRESH
 from vrrpd.vrrp.router import BACKUP, FAULT, INIT, MASTER, VirtualRouter
 
@@ -81,6 +81,7 @@ class Rules:
         self._sent: dict[tuple[int, int], float] = {}  # (host, router): its last advert
         self._masters: set[tuple[int, int]] = set()  # (host, router), until its addresses are dealt with
         self._left: dict[tuple[int, int], float] = {}  # (host, router): when it resigned
+        self._successors: dict[tuple[int, int], set[int]] = {}  # and who could follow it then
         self._heard: dict[tuple[int, int], tuple[float, int, float]] = {}  # when, priority, interval; 0: resigned
         self._accepted: dict[tuple[int, int], int] = {}
         self._ranks: dict[tuple[bytes, int, float], dict[int, int]] = {}  # of one message: rank -> host
@@ -123,6 +124,7 @@ class Rules:
         self.intervals[number] = max(self.intervals[number], new.advert_int)
         if (old.priority, old.advert_int) != (new.priority, new.advert_int):
             self.disturbed(host)
+            self._slept.pop(host.number, None)
 
     def handed_over(self, host: Host) -> None:
         self._preference = False
@@ -180,10 +182,13 @@ class Rules:
     def _gap(self, host: Host, address: bytes, router: int) -> None:
         if any(address not in {entry.address for entry in h.config[router].virtual_ipaddress} for h in self.hosts):
             return  # it is going out of the configuration, or coming
-        for other in self.hosts:
-            candidate = other.router(router)
-            if other is not host and candidate and candidate.state is BACKUP and not candidate.yielding_until:
-                self.fail(f"{host.name} drops {text(address)}, and {other.name} which could have it does not")
+        for other in self._successors.pop((host.number, router), ()):
+            name = self.hosts[other].name
+            self.fail(f"{host.name} drops {text(address)}, and {name} which could have it does not")
+
+    def _may_succeed(self, host: Host, number: int) -> bool:
+        router = host.router(number)
+        return router is not None and router.state is BACKUP and not router.yielding_until
 
     def _check_pairs(self, one: int, other: int | None) -> None:
         for pair, since in self._pairs.items():
@@ -230,6 +235,7 @@ class Rules:
         if priority == 0:
             self._check_pairs(host.number, None)
             self._left[key] = self.world.now
+            self._successors[key] = {h.number for h in self.hosts if self._may_succeed(h, number)}
             self._sent.pop(key, None)
             return
         self._not_silent(host, number)
@@ -290,7 +296,10 @@ class Rules:
         if transition.new is MASTER:
             self._masters.add((host.number, number))
             self._takes_over(host, router, number, transition)
-        elif transition.old is MASTER:
+        else:
+            for candidates in self._successors.values():
+                candidates.discard(host.number)  # it begins anew, and knows of no resignation
+        if transition.old is MASTER:
             self._masters.discard((host.number, number))
             self._sent.pop((host.number, number), None)
             self._left.pop((host.number, number), None)
@@ -376,17 +385,21 @@ class Rules:
             if len(owners) > 1 and not self._recent(address):
                 self.fail(f"{', '.join(self.hosts[owner].name for owner in owners)} own {text(address)} in the end")
             able = self._able(number)
-            if not owners or len(owners) > 1 or not able:
+            if len(owners) == 1 and able:
+                (owner,) = owners
+                self._right_one(number, self.hosts[owner], able)
+
+    @property
+    def misled(self) -> str:
+        """Whom the segment takes for an owner who is not, in words; "" when it knows better."""
+        for address, owners in self._owners.items():
+            if len(owners) != 1 or self._last_word_lost or not self._able(self._of[address]):
                 continue
             (owner,) = owners
-            self._right_one(number, self.hosts[owner], able)
-            router = self.hosts[owner].router(number)
-            assert router is not None
-            if ANSWER in router.duties.pending:
-                continue  # a storm of rivals is answered at growing gaps, and this answer is to come
-            if not self._last_word_lost and self.world.cache.get(address) != owner:
+            if self.world.cache.get(address) != owner:
                 heard = self.hosts[self.world.cache[address]].name
-                self.fail(f"{text(address)} is {self.hosts[owner].name}'s, and the segment last heard of {heard}")
+                return f"{text(address)} is {self.hosts[owner].name}'s, and the segment last heard of {heard}"
+        return ""
 
     def _recent(self, address: bytes) -> bool:
         limit = self.world.now - self.delay

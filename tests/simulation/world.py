@@ -25,6 +25,7 @@ from simulator import Configuration, describe, instance, interface_address, pack
 from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, VrrpInstance
 from vrrpd.vrrp import path
 from vrrpd.vrrp.actions import Action, AddAddresses, Announce, DelAddresses, LetGo, SendAdvert, Transition
+from vrrpd.vrrp.duties import ANSWER_GAP_MAX, RESTORE_GAP
 from vrrpd.vrrp.engine import Engine, Link
 from vrrpd.vrrp.estate import decode, encode
 from vrrpd.vrrp.router import INIT, MASTER, VirtualRouter
@@ -486,6 +487,10 @@ class World:
         self.rules.settled()
         self._advance(settled + self.rules.longest_down())
         self.rules.finished()
+        if self.rules.misled:
+            self._advance(self.now + ANSWER_GAP_MAX)
+        if self.rules.misled:
+            self.rules.fail(self.rules.misled)
 
     def _advance(self, until: float) -> None:
         while self._queue and self._queue[0][0] <= until:
@@ -734,6 +739,7 @@ class World:
         if entry.address not in host.kernel or host.suspended:
             return
         host.drop(entry.address)
+        self.after(1.1 * RESTORE_GAP, lambda: None)  # in a fight it is back ten times a second
 
         def tell() -> None:
             assert host.engine is not None

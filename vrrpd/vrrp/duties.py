@@ -87,6 +87,13 @@ class Duties:
         """Something about us changed that the neighbours must know."""
         return self._announce(self._router.addresses, self._router.cfg.garp_master_repeat, now)
 
+    def wake(self, now: float) -> Sequence[Action]:
+        """We slept, and our last word may be out of date; unless a lesser master has just been answered."""
+        if now < self._answer_at:
+            return ()
+        self.pending.pop(REPEAT, None)
+        return self.announce_all(now)
+
     def set_refresh(self, now: float) -> None:
         """garp_master_refresh as it is configured now."""
         self.pending.pop(REFRESH, None)

@@ -283,8 +283,12 @@ class VirtualRouter:
         """A reload changed something, but not what we are: apply the difference, go on (no priority 0)."""
         cfg = self.cfg
         if self.state is BACKUP:
-            # keepalived shifts the running timer. One that is overdue stays so: how late we are is still to be judged.
-            if not self.resigned and self.master_down_interval != estate.down_interval and self.timer.deadline > now:
+            heard, keeps = self.heard, not cfg.preempt and self.priority != OWNER
+            if self.outbids and heard and (heard.priority >= self.priority or keeps or cfg.preempt_delay):
+                self.outbids = False  # what we heard is our master's from now on
+                self._timers.set(self.timer, heard.at + self.master_down_interval)
+            elif self.timer.deadline > now and not self.resigned and self.master_down_interval != estate.down_interval:
+                # keepalived shifts the running timer. One that is overdue stays so: how late is still to be judged.
                 shifted = self.timer.deadline + self.master_down_interval - estate.down_interval
                 self._timers.set(self.timer, max(now, shifted))
             if (cfg.preempt, cfg.preempt_delay) != (estate.preempt, estate.preempt_delay):
@@ -589,6 +593,9 @@ class VirtualRouter:
                 return self._finish_leaving(now, "nobody took over")
             following = due + self.cfg.advert_int  # from the deadline: no drift; after a stall: no burst
             self._timers.set(self.timer, following if following > now else now + self.cfg.advert_int)
+            if now - due > (self.cfg.down_timer_adverts - 1) * self.cfg.advert_int:
+                # We slept so long that another may have been MASTER, and may be gone again: its announcements stand.
+                return [*self.advertise(), *self.duties.wake(now)]
             return self.advertise()
         if self.state is BACKUP:
             return self._master_down(now, due)
@@ -618,6 +625,10 @@ class VirtualRouter:
     def _on_preempt_delay(self, now: float, due: float) -> Sequence[Action]:
         heard = self.heard
         if self.state is not BACKUP or heard is None or heard.priority >= self.priority:
+            return ()
+        if now - due > self.master_adver_int:
+            # We slept, and who is MASTER by now is not known. It is heard within one interval; only then take over.
+            self._timers.set(self.delay_timer, now + self.master_adver_int)
             return ()
         return self._become_master(
             f"preempting {text(heard.source)}, its priority {heard.priority} is below ours, {self.priority}, "
