@@ -111,6 +111,7 @@ class Host:
         self.wake = inf  # when its next timer was put on the world's list
         self.paths = path.Paths(b"", self.chance)  # of the process; and what the guard knows of it
         self.standings: dict[bytes, path.Standing] = {}
+        self.beside: set[bytes] = set()  # what it has heard there
         self.boots = 0
 
     def clock(self) -> float:
@@ -169,9 +170,11 @@ class Host:
         for peer, data in self.paths.tick(self.clock())[0]:
             self.world.carry_beside(self, peer.remote, data)
 
-    def hear_beside(self, remote: bytes, data: bytes, sent: float, honest: bool) -> None:
-        """A datagram; `sent` by whoever has the key, and `honest` unless it comes a second time."""
+    def hear_beside(self, remote: bytes, data: bytes, sent: float, genuine: bool) -> None:
+        """A datagram; `sent` by whoever has the key, unless it is not `genuine`."""
         assert self.engine is not None
+        honest = genuine and data not in self.beside  # a second time it is not
+        self.beside.add(data)
         peer = self.paths.peers[remote]
         told, _ = self.paths.receive(peer, data, self.clock())
         self.standings[remote] = peer.standing
@@ -455,13 +458,13 @@ class World:
         else:
             self.push(at, DATAGRAM, (number, source, data, self.now, True))
         if dice.random() < 0.3:
-            self.push(at + AGAIN * dice.random(), DATAGRAM, (number, source, data, self.now, False))
+            self.push(at + AGAIN * dice.random(), DATAGRAM, (number, source, data, self.now, True))
 
-    def _deliver_beside(self, number: int, source: bytes, data: bytes, sent: float, honest: bool) -> None:
+    def _deliver_beside(self, number: int, source: bytes, data: bytes, sent: float, genuine: bool) -> None:
         host = self.hosts[number]
         if host.engine is None or host.suspended or host.engine.stopping:
             return
-        host.learn(lambda: host.hear_beside(source, data, sent, honest))
+        host.learn(lambda: host.hear_beside(source, data, sent, genuine))
 
     # ---- time ------------------------------------------------------------------------------------------------
 
