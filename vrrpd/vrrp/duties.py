@@ -71,16 +71,16 @@ class Duties:
         self._timers.clear(self.timer)
         self._answer_at, self._answer_gap = 0.0, ANSWER_GAP
 
-    def give(self) -> tuple[dict[str, float], tuple[float, float, float]]:
+    def give(self) -> tuple[dict[str, float], tuple[float, float, float, float]]:
         """What is still to be done, and the paces; nothing of it is done here any more."""
         self._timers.clear(self.timer)
-        return dict(self.pending), (self._answer_at, self._answer_gap, self._restore_at)
+        return dict(self.pending), (self._answer_at, self._answer_gap, self._restore_at, self._rival_at)
 
-    def take(self, pending: Mapping[str, float], paces: tuple[float, float, float]) -> None:
+    def take(self, pending: Mapping[str, float], paces: tuple[float, float, float, float]) -> None:
         """Go on where another process stopped."""
         for what, when in pending.items():
             self._later(what, when)
-        self._answer_at, self._answer_gap, self._restore_at = paces
+        self._answer_at, self._answer_gap, self._restore_at, self._rival_at = paces
         self._answer_gap = max(self._answer_gap, ANSWER_GAP)
 
     def announce_all(self, now: float) -> list[Action]:

@@ -55,7 +55,7 @@ class Estate(NamedTuple):
     resigned: bool = False
     yielding_until: float = 0.0
     pending: Mapping[str, float] = {}  # duties.py: what, when
-    paces: tuple[float, float, float] = (0.0, 0.0, 0.0)  # duties.py: answers and restorations
+    paces: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)  # duties.py: answers, restorations, rivals
     announcing: tuple[bytes, ...] = ()  # announce.py: frames that wait for their turn
     announce_at: float = 0.0
     pseudo_header: bool | None = None
