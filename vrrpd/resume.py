@@ -48,6 +48,10 @@ class Refused(Exception):
         self.output = output  # what the new code has printed
 
 
+class UnknownVersion(ValueError):
+    """Of the state."""
+
+
 # ---------------------------------------------------------------------------------------------------- which code
 def own_code() -> str:
     """The folder that holds this package."""
@@ -150,10 +154,13 @@ def preflight(setting: Setting, fds: Sequence[int]) -> int:
         importlib.import_module(name)
     from vrrpd.guard import Guard
 
-    rehearsal = json.loads(ipc.read_all(state))
-    if rehearsal["version"] == VERSION:  # otherwise it is for the other one to refuse: it knows both versions
-        Guard.understand(rehearsal)
-    speaks = {"resume": [VERSION], "estate": [ESTATE_VERSION]}
+    known = [VERSION]
+    try:
+        Guard.understand(decode(ipc.read_all(state)))
+    except Exception as error:  # it is for the other one to refuse, which knows both versions
+        print(f"cannot read the state: {error!r}", file=sys.stderr)
+        known = [] if not isinstance(error, UnknownVersion) else known
+    speaks = {"resume": known, "estate": [ESTATE_VERSION]}
     return load_into(result, model, setting.config, setting.config_id, setting.lenient, speaks=speaks)
 
 
@@ -169,7 +176,7 @@ def memory(name: str, data: bytes) -> int:
 def decode(data: bytes) -> State:
     state = json.loads(data)
     if not isinstance(state, dict) or state.get("version") != VERSION:
-        raise ValueError("a state of another version")
+        raise UnknownVersion("a state of another version")
     return state
 
 

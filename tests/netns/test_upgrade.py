@@ -149,6 +149,17 @@ def test_an_unknown_version_of_the_hand_over_is_refused_before_anything_changes(
 ESTATE = ("vrrp/estate.py", r"^ESTATE_VERSION = \d+")
 
 
+def test_a_state_that_the_new_code_cannot_read_is_refused_like_an_unknown_version(lab: Lab, master: Ours) -> None:
+    before = processes(master)
+    newer = release(
+        lab, "2.0", {"guard.py": (r'for name, value in state\["setting"\]', 'for name, value in state["options"]')}
+    )
+    answer = upgrade(master, newer)
+    assert (answer["ok"], answer["restart"]) == (False, True)
+    assert "does not understand" in answer["error"]
+    assert processes(master) == before
+
+
 def test_code_that_knows_no_upgrade_says_that_only_a_restart_leads_to_it(lab: Lab, master: Ours) -> None:
     older = release(lab, "0.0.9", {"cli.py": (r'"--preflight"', '"--something"')})
     answer = upgrade(master, older)
