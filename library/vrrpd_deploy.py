@@ -150,7 +150,7 @@ release:
   returned: success
   type: str
 previous_release:
-  description: The release that C(current) pointed to before, or an empty string.
+  description: The release that C(current) pointed to before, or an empty string. With RV(action=upgrade) it still does.
   returned: success
   type: str
 running:
@@ -306,7 +306,6 @@ class Deploy:
             )
         self._user()
         reload_units, restart = self._files(unit)
-        previous = self._switch(target)
         self._config(text, secrets)
         self._sysctls()
         self._firewall()
@@ -314,6 +313,7 @@ class Deploy:
         if restart and running:
             self.record["restart_pid"] = running["pid"]
         action, kind = self._action(running, sha)
+        previous = self._switch(target, later=action == "upgrade")
         if self.later and running and action != "restart":
             self.module.warn(
                 f"vrrpd.service: {', '.join(self.later)} changed, which the running daemon gets with its next restart"
@@ -324,7 +324,7 @@ class Deploy:
             prune(
                 self.at(f"{OPT}/releases"),
                 self.wants["releases_kept"],
-                [self.wants["version"], running.get("release", "")],
+                [self.wants["version"], running.get("release", ""), previous],
             )
         return {
             "changed": self.changed,
@@ -451,15 +451,19 @@ class Deploy:
     def _launcher(self, program: str) -> str:
         return LAUNCHER.format(python=self.wants["python"], opt=OPT, program=program)
 
-    def _switch(self, target: str) -> str:
-        """Point `current` at the release, in one rename."""
+    def _switch(self, target: str, later: bool) -> str:
+        """Point `current` at the release, in one rename; returns the former one.
+
+        Under a daemon that is going to be upgraded it is left to vrrpd_state, host by host: a rollout that stops half
+        way must not have the rest of the hosts boot the release that has just failed.
+        """
         link = self.at(f"{OPT}/current")
         wanted = f"releases/{self.wants['version']}"
         try:
             before = os.readlink(link)
         except OSError:
             before = ""
-        if before != wanted:
+        if before != wanted and not later:
             self.note(f"{OPT}/current", f"{before}\n" if before else "", f"{wanted}\n")
             if not self.check:
                 point(link, self.wants["version"])

@@ -52,6 +52,9 @@ options:
     description: The configuration on disk that O(state=reloaded) compares with.
     type: path
     default: /etc/vrrpd/vrrpd.conf
+  release:
+    description: For O(state=upgraded), the release that O(current) is to lead to. Without it, the one that it leads to.
+    type: str
   current:
     description: The link that leads to the release that O(state=upgraded) means.
     type: path
@@ -181,9 +184,14 @@ class Act:
         return self._arrived(self.found, sha)
 
     def _upgraded(self) -> Callable[[Status], str | None]:
+        leads = code_release(self.wants["current"])
+        release = self.wants["release"] or leads
+        self.changed = release != leads
+        if self.changed and not self.module.check_mode:
+            point(self.wants["current"], release)
         if self.found is None:
             return self._start()
-        release, sha = code_release(self.wants["current"]), self._on_disk()
+        sha = self._on_disk()
         if self.found.get("release") == release:
             return self._reloaded()
         self.changed = True
@@ -353,6 +361,7 @@ def main() -> None:
             "timeout": {"type": "int", "default": 60},
             "socket": {"type": "path", "default": SOCKET},
             "config": {"type": "path", "default": "/etc/vrrpd/vrrpd.conf"},
+            "release": {"type": "str"},
             "current": {"type": "path", "default": "/opt/vrrpd/current"},
         },
         supports_check_mode=True,

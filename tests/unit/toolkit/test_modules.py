@@ -289,6 +289,17 @@ def test_upgraded_asks_once_and_waits_for_the_new_release(daemon: Daemon, run: R
     assert os.readlink(releases / "current") == "releases/2"
 
 
+def test_upgraded_to_a_release_leads_there_first(daemon: Daemon, run: Run, releases: Path) -> None:
+    """Deploying leaves `current` to it: until then, a reboot runs what ran before."""
+    upgradable(daemon)
+    (releases / "current").unlink()
+    (releases / "current").symlink_to("releases/1")
+    assert run("vrrpd_state", check=True, state="upgraded", release="2")["changed"] is True
+    assert os.readlink(releases / "current") == "releases/1"
+    assert run("vrrpd_state", state="upgraded", release="2")["changed"] is True
+    assert (os.readlink(releases / "current"), daemon.asked()) == ("releases/2", ["upgrade"])
+
+
 def test_upgraded_in_check_mode_only_tells(daemon: Daemon, run: Run, releases: Path) -> None:
     upgradable(daemon)
     assert (run("vrrpd_state", check=True, state="upgraded")["changed"], daemon.asked()) == (True, [])
