@@ -25,6 +25,7 @@ from vrrpd.log import open_log
 from vrrpd.loop import INFINITY, Loop
 from vrrpd.pidfile import Running, lock_pid_file, outlive, write_pid
 from vrrpd.second_path import LastWords
+from vrrpd.vrrp.path import Standing
 
 EXIT_RUNNING = 1
 
@@ -149,6 +150,9 @@ class Guard:
 
     def in_maintenance(self) -> bool:
         return os.path.exists(os.path.join(self.setting.state_dir, helper.MAINTENANCE))
+
+    def standings(self) -> dict[bytes, Standing]:
+        return self.last_words.standings
 
     def announce(self, loaded: Loaded) -> None:
         self._fit(loaded)
@@ -502,6 +506,7 @@ class Guard:
             "loaded": _plain(loaded),
             "former": {"code": resume.own_code(), "loaded": _plain(self.vrrp.loaded)},
             "vrrp": self.vrrp.bequeath(),
+            "path": self.last_words.encode(),
             "helper": process_facts(self.helper, self.helper_channel),
             "listener_fd": self._listener.fileno() if self._listener else -1,
             "pid_file_fd": self._pid_files[0],
@@ -531,6 +536,7 @@ class Guard:
         if state["listener_fd"] >= 0:
             guard._listener = socket.socket(fileno=state["listener_fd"])
         guard.vrrp.inherit(state["vrrp"])
+        guard.last_words.update(state.get("path", {"peers": []}))
         guard.helper, guard.helper_channel = process_from(state["helper"])
         guard._helper_backoff = Backoff(state["helper_deaths"])
         guard._helper_start = state["helper_start"]

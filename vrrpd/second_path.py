@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Callable
 
 from vrrpd import ipc, will
@@ -41,46 +41,70 @@ def boot_epoch() -> bytes:
 class SecondPath:
     """Of the vrrp process. Costs nothing where no instance has a peer_path."""
 
-    def __init__(self, loop: Loop, engine: Engine, guard: ipc.Channel, run: Callable[[Sequence[Action]], None]) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        engine: Engine,
+        guard: ipc.Channel,
+        run: Callable[[Sequence[Action]], None],
+        former: Mapping[bytes, path.Standing],
+    ) -> None:
         self._loop, self._engine, self._guard, self._run = loop, engine, guard, run
-        self._paths = path.Paths(boot_epoch(), os.urandom)
+        self._paths = path.Paths(boot_epoch(), os.urandom, former)
         self._sockets: dict[bytes, Datagrams] = {}  # by the address of ours
+        self._leaving = False
 
     def configure(self, instances: Iterable[VrrpInstance], now: float) -> None:
-        """After a load: these instances' peers."""
+        """Listen to and for these instances' peers."""
         keys = {remote: one.peer_path_key for one in instances for remote in one.peer_path}
         if not keys and not self._paths.peers:
             return
+        self._leaving = False
         self._paths.configure(keys, now)
         self._tell_guard()
         self.look(now)
 
+    def leave(self) -> None:
+        """A successor is about to listen: from here on only speak, for what is still to be buried."""
+        self._leaving = True
+        self._paths.next_deadline = INFINITY
+        for local in list(self._sockets):
+            self._close(local)
+            with contextlib.suppress(OSError):
+                self._sockets[local] = Datagrams(local, port=0)
+
     def look(self, now: float) -> None:
         """After a load and whenever an interface has changed: from which address is each peer reached?"""
+        if self._leaving:
+            return
         for peer in self._paths.peers.values():
             local = source_for(peer.remote)
             if local and local != peer.local:  # no way at all: the one that was may come back
                 peer.local = local
                 self._paths.next_deadline = min(self._paths.next_deadline, now)
-        wanted = {peer.local for peer in self._paths.peers.values() if peer.local}
-        for local in [local for local in self._sockets if local not in wanted]:
-            self._loop.forget(self._sockets[local].fileno())
-            self._sockets.pop(local).close()
-        for local in wanted - self._sockets.keys():
-            self._open(local)
+        wanted = {peer.local: peer for peer in self._paths.peers.values() if peer.local}
+        for local, sock in list(self._sockets.items()):
+            if local not in wanted or not sock.listens:
+                self._close(local)
+        for local, peer in wanted.items():
+            if local not in self._sockets:
+                self._open(local, peer, now)
 
-    def _open(self, local: bytes) -> None:
+    def _open(self, local: bytes, peer: path.Peer, now: float) -> None:
+        """Where that fails it is tried again with the next change of an interface."""
         try:
-            made = self._sockets[local] = Datagrams(local)
+            sock = self._sockets[local] = Datagrams(local)
         except OSError as error:
-            if self._paths.peers:
-                peer = next(peer for peer in self._paths.peers.values() if peer.local == local)
-                peer.local = b""  # tried again with the next change of an interface
-                if not peer.records.hushed("open", 0.0):
-                    why = f"cannot use UDP port {PORT} of {text(local)}: {error.strerror}"
-                    self._run(peer.records.line("error", "open", why))
+            if not peer.records.hushed("open", now):
+                why = f"cannot use UDP port {PORT} of {text(local)}: {error.strerror}"
+                self._run(peer.records.line("error", "open", why))
             return
-        self._loop.watch(made.fileno(), lambda now: self._read(made, now))
+        self._loop.watch(sock.fileno(), lambda now: self._read(sock, now))
+
+    def _close(self, local: bytes) -> None:
+        sock = self._sockets.pop(local)
+        self._loop.forget(sock.fileno())
+        sock.close()
 
     def turn(self, now: float) -> float:
         """Hellos that are due; when it wants to run next."""
@@ -138,7 +162,11 @@ class LastWords:
     """Of the guard."""
 
     def __init__(self) -> None:
-        self._standings: dict[bytes, path.Standing] = {}
+        self.standings: dict[bytes, path.Standing] = {}  # by the peer's address; for the next vrrp process, too
+
+    def encode(self) -> ipc.Message:
+        """For the code that this guard becomes."""
+        return {"all": True, "peers": [_encode(standing) for standing in self.standings.values()]}
 
     def update(self, message: ipc.Message) -> None:
         """From the vrrp process. ValueError: it is malformed."""
@@ -147,8 +175,8 @@ class LastWords:
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"path: {error!r}") from None
         if message.get("all"):
-            self._standings.clear()
-        self._standings.update((standing.remote, standing) for standing in found)
+            self.standings.clear()
+        self.standings.update((standing.remote, standing) for standing in found)
 
     def say(self, records: Iterable[will.Record], now: float) -> None:
         """These records are executed: their addresses are gone. At once, and without a word if it cannot be."""
@@ -157,7 +185,7 @@ class LastWords:
             if record.peers:
                 said[record.peers, path.word(record.advert)] = None
         sequence = int(now * 1e9)  # the process that spoke before is dead
-        for (standing, rank), words in path.addressed(self._standings, said, now).items():
+        for (standing, rank), words in path.addressed(self.standings, said, now).items():
             with contextlib.suppress(OSError):
                 sock = Datagrams(standing.local, port=0)
                 for data in path.let_go(standing, words, rank, sequence, now):

@@ -16,7 +16,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from vrrpd import ipc, process, vrrp_daemon, will
@@ -24,6 +24,7 @@ from vrrpd.children import Backoff, Child, Loaded, fork, process_facts, process_
 from vrrpd.loop import INFINITY, Loop
 from vrrpd.pidfile import lock_pid_file, write_pid
 from vrrpd.pulse import LOOKS, LOOKS_IDLE, Pulse, Watch, patience
+from vrrpd.vrrp.path import Standing
 
 KILL_WAIT = 0.02  # after SIGKILL; longer only when the kernel holds it, and then the will does not wait either
 PREPARE_TIMEOUT = 60.0  # for a candidate to become ready
@@ -67,6 +68,9 @@ class Owner(Protocol):
         """Of the will: nobody goes on with these."""
 
     def in_maintenance(self) -> bool: ...
+
+    def standings(self) -> Mapping[bytes, Standing]:
+        """What the vrrp process knew of the second path."""
 
     def tell(self, level: str, message: str) -> None: ...
 
@@ -137,7 +141,9 @@ class Succession:
         ours, theirs = ipc.pair()
         to_helper, pulse = self._vrrp_end, Pulse()
         pulse.promise(time.monotonic() + loaded.shortest)
-        setting = self.setting.vrrp._replace(maintenance=self.owner.in_maintenance(), epoch=self.epoch)
+        setting = self.setting.vrrp._replace(
+            maintenance=self.owner.in_maintenance(), epoch=self.epoch, standings=self.owner.standings()
+        )
         keep = {theirs.fileno(), to_helper.fileno(), self._lock, loaded.model}
         if origin.former is not None:
             keep.add(origin.former.fileno())

@@ -19,7 +19,7 @@ import signal
 import socket
 import time
 from collections import deque
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vrrpd import __version__, ipc, process, will
@@ -36,6 +36,7 @@ from vrrpd.vrrp import actions
 from vrrpd.vrrp.engine import Engine
 from vrrpd.vrrp.estate import Estate, Holding, adopted
 from vrrpd.vrrp.links import InterfaceAddress, Link
+from vrrpd.vrrp.path import Standing
 from vrrpd.vrrp.router import State
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ class Setting(NamedTuple):
     core_dumps: bool = False
     maintenance: bool = False  # on since before this process: known before the first model, or an owner would start
     epoch: int = 0  # which vrrp process of this guard it is
+    standings: Mapping[bytes, Standing] = {}  # of the peers of the second path, as a former process knew them
 
 
 class Origin(NamedTuple):
@@ -80,7 +82,7 @@ class Daemon:
         self.monitor = netlink.Monitor()
         self.links = Links(self.requests.port)
         self.executor = Executor(self.links, self.requests, guard, helper, setting.epoch)
-        self.path = SecondPath(self.loop, self.engine, guard, self.executor.run)
+        self.path = SecondPath(self.loop, self.engine, guard, self.executor.run, setting.standings)
         self.executor.let_go = lambda routers: self.path.let_go(routers, time.monotonic())
         self.receivers: dict[tuple[int, int], Receiver] = {}  # by interface index and family
         self._devices: list[VirtualRouter] = []  # those with addresses on other interfaces than their own
@@ -145,7 +147,7 @@ class Daemon:
         self.guard.send({"t": "live", "left": list(left)})
 
     def _open_path(self, now: float) -> None:
-        """The second path has one port: the former process has left it by now."""
+        """The former process has left the port by now."""
         self.path.configure([router.cfg for router in self._routers()], now)
 
     def inherit(self, receiver: Receiver) -> None:
@@ -168,7 +170,7 @@ class Daemon:
             return
         sock, self._wanted_by = self._wanted_by, None
         self._forget(self.helper)
-        self.path.configure((), now)
+        self.path.leave()
         self._giver = Giver(self, sock, now)
 
     def leave_to_heir(self, left: Container[str], keep: Iterable[Place], now: float) -> None:

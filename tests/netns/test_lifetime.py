@@ -61,6 +61,21 @@ def test_a_reload_switches_it_on_and_off_without_touching_the_address(lab: Lab) 
     assert not [event for event in lab.changes(VIP, since) if not event.added]
 
 
+def test_a_successor_renews_what_it_goes_on_with(lab: Lab) -> None:
+    """After a crash, and after a reload: longer than a lifetime, and nobody notices."""
+    daemon = lab["a"].run(Ours, config(FOUR, globals=SHORT))
+    assert isinstance(daemon, Ours)
+    lab.wait_owner(VIP, "a", 5)
+    lab.wait(daemon.answers, 5, "the control socket answers")
+    since = now()
+    for disturb in (lambda: os.kill(daemon.vrrp_pid(), signal.SIGKILL), lambda: daemon.ask("reload")):
+        before = daemon.vrrp_pid()
+        disturb()
+        lab.wait(lambda before=before: daemon.vrrp_pid() != before, 5, "another process")
+        lab.steady(lambda: lab.held.owners(VIP) == {"a"}, 2.5, "renewed")
+    assert not [event for event in lab.changes(VIP, since) if not event.added]
+
+
 def test_an_owners_own_address_is_left_as_it_is(lab: Lab) -> None:
     """The machine had it before us: its lifetime is the machine's."""
     a = lab["a"]

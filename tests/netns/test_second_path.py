@@ -81,6 +81,35 @@ def test_a_link_loss_is_told_and_the_backup_does_not_wait_for_its_skew_time(pair
     assert "has let go, it says over the second path" in pair["b"].daemon.log()
 
 
+def test_a_reload_and_a_crash_leave_the_second_path_as_it_was(pair: Lab) -> None:
+    """The successor need not get to know the peers anew: what it says right after is believed."""
+    for number, disturb in enumerate((lambda a: a.ask("reload"), lambda a: os.kill(a.vrrp_pid(), signal.SIGKILL))):
+        before = pair["a"].ours.vrrp_pid()
+        disturb(pair["a"].ours)
+        pair.wait(lambda before=before: pair["a"].ours.vrrp_pid() != before, 5, "another process")
+        pair.wait(pair["a"].ours.answers, 5, "which is responsible")
+        assert pair.held.owners(VIP) == {"a"}
+        since = now()
+        pair.unplug("a")
+        pair.wait_owner(VIP, "b", 5)
+        gone = next(event.at for event in pair.changes(VIP, since) if event.host == "a" and not event.added)
+        taken = next(event.at for event in pair.changes(VIP, since) if event.host == "b" and event.added)
+        assert gone < taken < gone + SKEW / 3
+        if not number:
+            pair.plug("a")
+            pair.wait_owner(VIP, "a", 10)
+
+
+def test_who_is_removed_by_a_reload_says_so(pair: Lab) -> None:
+    a = pair["a"].ours
+    since = now()
+    a.reload(config(instance(("10.0.0.101/24",), name="VI_2", vrid=52)))
+    pair.wait_owner(VIP, "b", 5)
+    gone = next(event.at for event in pair.changes(VIP, since) if event.host == "a" and not event.added)
+    taken = next(event.at for event in pair.changes(VIP, since) if event.host == "b" and event.added)
+    assert gone < taken < gone + SKEW / 3
+
+
 def test_without_a_second_path_it_takes_three_adverts(lab: Lab) -> None:
     """The control: what the test above would show if the message did nothing."""
     for name, priority in (("a", 200), ("b", 100)):

@@ -35,6 +35,7 @@ class Datagrams:
 
     def __init__(self, local: bytes, port: int = PORT) -> None:
         self.local = local
+        self.listens = port != 0
         self._family = _family(local)
         self._sock = socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
         try:

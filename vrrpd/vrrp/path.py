@@ -172,6 +172,11 @@ class Peer:
     def standing(self) -> Standing:
         return Standing(self.local, self.remote, self.key, self._epoch, self._challenge, self._at)
 
+    def follow(self, standing: Standing, now: float) -> None:
+        """Go on where a former process of this host was: what it has heard lately is still true."""
+        if standing.key == self.key and now - standing.at < LIFE:
+            self.local, self._challenge, self._at, self._proven = standing.local, standing.challenge, standing.at, True
+
     def sequence(self, now: float, count: int = 1) -> int:
         """The first of `count` numbers that are larger than all before."""
         first = max(self._sequence + 1, int(now * 1e9))
@@ -241,8 +246,11 @@ def _words(data: bytes, count: int) -> tuple[Word, ...]:
 class Paths:
     """All peers of one node, by their address."""
 
-    def __init__(self, epoch: bytes, entropy: Callable[[int], bytes]) -> None:
+    def __init__(
+        self, epoch: bytes, entropy: Callable[[int], bytes], former: Mapping[bytes, Standing] | None = None
+    ) -> None:
         self.peers: dict[bytes, Peer] = {}
+        self._former = dict(former or {})
         self.next_deadline = inf
         self._epoch, self._entropy = epoch, entropy
 
@@ -252,7 +260,11 @@ class Paths:
         self.peers = {}
         for remote, key in keys.items():
             known = former.get(remote)
-            self.peers[remote] = known if known and known.key == key else Peer(remote, key, self._epoch, self._entropy)
+            if known is None or known.key != key:
+                known = Peer(remote, key, self._epoch, self._entropy)
+                if remote in self._former:
+                    known.follow(self._former.pop(remote), now)
+            self.peers[remote] = known
         self.next_deadline = min(self.next_deadline, now) if self.peers else inf
 
     def tick(self, now: float) -> tuple[list[tuple[Peer, bytes]], list[Action]]:
