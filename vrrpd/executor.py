@@ -2,8 +2,8 @@
 
 In: the actions of one engine call. Out, in this order: adverts at once (from a virtual MAC address they wait for
 their router's addresses), one netlink batch for all addresses, then gratuitous ARP and neighbour advertisements, then
-notices to the helper. Of the last two only what fits into a slice of time, the rest when the daemon calls `work`: the
-adverts of thousands of routers do not wait for their frames and log lines. Before an address is added the guard gets
+notices to the helper. The last two are done in slices, whenever the daemon calls `work`: the adverts and addresses
+of thousands of routers do not wait for their frames and log lines. Before an address is added the guard gets
 the record that undoes it (will.py). It knows where each address lies, and removes nothing that it did not put there,
 but for what an earlier process of ours left behind. It decides nothing about VRRP and never blocks.
 """
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 RECORD_ADDRESSES = 200  # in one record of the will
 WILL_BYTES = 32768  # in one message
-SLICE_SECONDS = 0.002  # what announcing and telling may take of a turn
 
 MASTER = State.MASTER
 
@@ -97,7 +96,7 @@ class Executor:
             self._frames.pop(ifindex).close()
 
     def run(self, todo: Sequence[actions.Action]) -> None:
-        """Adverts at once; then addresses in one batch, then announcements, then everything that only tells."""
+        """Adverts at once, then addresses in one batch; what is to be announced and told waits for `work`."""
         if not todo:
             return
         handlers = self._handlers
@@ -117,16 +116,14 @@ class Executor:
         if self._declarations:
             self._declare(self._declarations)
             self._declarations.clear()
-        if self.busy:
-            self.work()
 
     @property
     def busy(self) -> bool:
         """There is something to announce or to tell."""
         return bool(self._announce or self._notices)
 
-    def work(self, seconds: float = SLICE_SECONDS) -> None:
-        """Announce and tell, for about this long; every router's first round comes before anybody's second."""
+    def work(self, seconds: float) -> None:
+        """Announce and tell something, for about this long; every first round comes before any second."""
         until = time.monotonic() + seconds
         while self.busy:
             if self._announce:

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 # (inputs before timers), and few enough that a flood delays the adverts of our own by some milliseconds.
 READ_LIMIT = 512
 SLICE_BYTES = 32768  # of one part of a status answer
-SLICE_SECONDS = 0.001  # and what making it may take of a turn
+SLICE_SECONDS = 0.002  # what making it, and announcing and telling, may take of a turn
 BEAT_LEAST, BEAT_MOST = 0.05, 0.5
 HIGH_NUMBER = 900  # of a descriptor; 1024 is the usual limit
 INFINITY = float("inf")
@@ -209,8 +209,8 @@ class Daemon:
         if self.stopping and self.engine.stopped:
             self._leave()
             return now
-        if self.executor.busy:
-            self.executor.work()
+        if self.executor.busy:  # but whoever is due by now comes first
+            self.executor.work(min(SLICE_SECONDS, self.engine.next_deadline - time.monotonic()))
         answering = self._answer() or self.executor.busy
         if self._wanted_by is not None:
             self._hand_over(now)

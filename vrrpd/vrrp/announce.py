@@ -62,6 +62,8 @@ class Announcer:
         if link is None or not link.arp or not addresses or rounds < 1:
             return []  # a NOARP interface has nobody to tell
         cfg = router.cfg
+        if cfg.garp_interval <= 0 and cfg.gna_interval <= 0:
+            return [Announce(router, tuple(addresses), rounds)]
         actions: list[Action] = []
         at_once: list[VirtualAddress] = []
         for width, gap in ((4, cfg.garp_interval), (16, cfg.gna_interval)):
