@@ -78,6 +78,13 @@ def run_dir(options: argparse.Namespace) -> str:
     return f"{os.path.abspath(options.pid)}.d" if options.pid else RUN_DIR
 
 
+def pid_files(options: argparse.Namespace) -> tuple[str, str]:
+    """The guard's and the vrrp process's."""
+    directory = run_dir(options)
+    main_file = options.pid or os.path.join(directory, "vrrpd.pid")
+    return os.path.abspath(main_file), os.path.abspath(options.vrrp_pid or os.path.join(directory, "vrrp.pid"))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["keywords"]:
@@ -102,9 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return resume.preflight(_setting(options), [int(fd) for fd in options.preflight.split(",")])
     if options.execute_will:
-        from vrrpd import guard
+        from vrrpd import aftermath
 
-        return guard.execute_will(_setting(options))
+        return aftermath.execute(run_dir(options), *pid_files(options))
     return _daemon(options)
 
 
@@ -131,12 +138,12 @@ def _daemon(options: argparse.Namespace) -> int:
 def _setting(options: argparse.Namespace) -> guard.Setting:
     from vrrpd import guard, resume
 
-    directory = run_dir(options)
+    pid_file, vrrp_pid_file = pid_files(options)
     return guard.Setting(
         config=os.path.abspath(configuration(options)),
-        run_dir=directory,
-        pid_file=os.path.abspath(options.pid or os.path.join(directory, "vrrpd.pid")),
-        vrrp_pid_file=os.path.abspath(options.vrrp_pid or os.path.join(directory, "vrrp.pid")),
+        run_dir=run_dir(options),
+        pid_file=pid_file,
+        vrrp_pid_file=vrrp_pid_file,
         state_dir=options.state_dir,
         config_id=options.config_id,
         lenient=options.lenient,

@@ -23,13 +23,10 @@ from vrrpd import control, helper, ipc, process, resume, succession, vmacs, vrrp
 from vrrpd.children import EXIT_CANNOT_RUN, Backoff, Child, Loaded, Loader, fork, process_facts, process_from
 from vrrpd.log import open_log
 from vrrpd.loop import INFINITY, Loop
-from vrrpd.pidfile import Running, lock_pid_file, outlive, write_pid
+from vrrpd.pidfile import EXIT_RUNNING, PREDECESSOR_WAIT, Running, lock_pid_file, outlive, write_pid
 from vrrpd.second_path import LastWords
 from vrrpd.vrrp.path import Standing
 
-EXIT_RUNNING = 1
-
-PREDECESSOR_WAIT = 10.0  # for a vrrp process whose guard has died to leave in the planned way
 HELPER_GRACE = 5.0
 RETRY = 1.0  # when there is no process or no memory to be had
 HANDLED = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
@@ -646,27 +643,6 @@ def first_error(loaded: Loaded) -> str:
         if diagnostic.get("severity") == "error":
             return f"{diagnostic.get('file')}:{diagnostic.get('line')}: {diagnostic.get('message')}"
     return (loaded.text.splitlines() or ["unknown"])[0]
-
-
-def execute_will(setting: Setting) -> int:
-    """What ExecStopPost= runs: whatever a guard that was killed left behind. Not under the feet of a living one."""
-    folder = os.path.join(setting.run_dir, will.FOLDER)
-    if not os.path.isdir(folder):
-        return 0
-    log = open_log(True)
-    try:
-        locks = [lock_pid_file(setting.pid_file), outlive(setting.vrrp_pid_file, PREDECESSOR_WAIT)]
-    except Running as error:
-        log.error(f"no will is executed: {error}")
-        return EXIT_RUNNING
-    devices = vmacs.Devices(folder, log.write)
-    devices.load()
-    will.execute(will.left_behind(folder), log.write, only_present=True, virtual=devices.names)
-    devices.undo()
-    for fd, path in zip(locks, (setting.pid_file, setting.vrrp_pid_file)):
-        os.unlink(path)
-        os.close(fd)
-    return 0
 
 
 def main(setting: Setting, foreground: bool) -> int:

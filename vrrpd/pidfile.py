@@ -9,6 +9,9 @@ import time
 
 from vrrpd import process
 
+EXIT_RUNNING = 1
+PREDECESSOR_WAIT = 10.0  # for a vrrp process whose guard has died to leave in the planned way
+
 
 class Running(Exception):
     """Another daemon has the pid file locked."""

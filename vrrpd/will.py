@@ -14,13 +14,15 @@ import json
 import os
 import socket
 from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vrrpd.model.diff import Identity
 from vrrpd.net import addresses, netlink, vmac
 from vrrpd.net.links import Links
 from vrrpd.net.sockets import AF_INET, Sender
 from vrrpd.vrrp import packet
+
+if TYPE_CHECKING:
+    from vrrpd.model.diff import Identity
 
 FILE = "will.json"
 FOLDER = "guard"  # in the run directory: 0700, root

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from vrrpd import aftermath, vmacs
+
+ROOT = str(Path(aftermath.__file__).parents[1])
 
 
 @pytest.mark.parametrize("module", ["guard", "vrrp_daemon", "will"])
@@ -16,6 +21,20 @@ def test_neither_pyroute2_nor_asyncio_nor_the_reader_is_loaded(module: str) -> N
     loaded = set(done.stdout.split())
     assert f"vrrpd.{module}" in loaded
     assert not loaded & {"pyroute2", "asyncio", "multiprocessing", "vrrpd.model.load"}
+
+
+def test_what_undoes_a_killed_daemon_imports_neither_it_nor_the_model() -> None:
+    """Another host has its addresses meanwhile: importing all of that would take as long as the rest."""
+    code = "import sys, vrrpd.aftermath; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", f"import sys; sys.path.insert(0, {ROOT!r}); {code}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = {name for name in done.stdout.split() if name.startswith(("vrrpd.model", "vrrpd.conf", "dataclasses"))}
+    assert not loaded
+    assert aftermath.DEVICES == vmacs.FILE
 
 
 def test_the_version_costs_no_daemon() -> None:

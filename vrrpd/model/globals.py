@@ -20,11 +20,11 @@ from vrrpd.conf.types import (
     Words,
     integer,
 )
+from vrrpd.families import AF_INET, AF_INET6
 
 from .scripts import split_owner
 from .vmac import extra_if
 
-AF_INET, AF_INET6 = 2, 10
 LONGEST = 4294.967295  # keepalived counts microseconds in 32 bits
 REFRESH = 2.0**32 - 1  # but whole seconds here
 SHORTEST_LIFETIME, LONGEST_LIFETIME = 2, 86400

@@ -12,10 +12,11 @@ from typing import Any
 
 from vrrpd.conf.schema import Binder, Bound
 from vrrpd.conf.source import Place, Problems
+from vrrpd.families import AF_INET, AF_INET6
 
 from . import vmac
 from .blocks import BLOCKS
-from .globals import AF_INET, AF_INET6, GlobalDefs
+from .globals import GlobalDefs
 from .scripts import Script, insecure, program, user_exists
 from .vrrp import Authentication, UnicastPeer, VirtualAddress, VrrpInstance
 

@@ -24,8 +24,9 @@ from vrrpd.conf.types import (
     integer,
     interface_name,
 )
+from vrrpd.families import AF_INET, AF_INET6
 
-from .globals import AF_INET, AF_INET6, LONGEST, REFRESH, lifetime
+from .globals import LONGEST, REFRESH, lifetime
 from .scripts import Script, optional_command, script_type
 from .vmac import Device, extra_if, use_ipvlan, use_vmac
 

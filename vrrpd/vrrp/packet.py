@@ -26,7 +26,7 @@ from __future__ import annotations
 from struct import Struct
 from typing import NamedTuple, Union
 
-from vrrpd.model.vrrp import AF_INET, AF_INET6
+from vrrpd.families import AF_INET, AF_INET6
 
 Buffer = Union[bytes, bytearray, memoryview]
 

@@ -1,0 +1,42 @@
+"""What ExecStopPost= runs: the will of a daemon that was killed, executed by nobody of it.
+
+Another host may have the addresses already, so that every millisecond counts: this imports what it needs and no more.
+The will itself is will.py's, the virtual interfaces are vmacs.py's.
+"""
+
+from __future__ import annotations
+
+import os
+
+from vrrpd import will
+from vrrpd.log import open_log
+from vrrpd.pidfile import EXIT_RUNNING, PREDECESSOR_WAIT, Running, lock_pid_file, outlive
+
+DEVICES = "devices.json"  # vmacs.FILE, without which there is nothing to import it for
+
+
+def execute(run_dir: str, pid_file: str, vrrp_pid_file: str) -> int:
+    """Undo whatever a guard that was killed left behind. Not under the feet of a living one."""
+    folder = os.path.join(run_dir, will.FOLDER)
+    if not os.path.isdir(folder):
+        return 0
+    log = open_log(True)
+    try:
+        locks = [lock_pid_file(pid_file), outlive(vrrp_pid_file, PREDECESSOR_WAIT)]
+    except Running as error:
+        log.error(f"no will is executed: {error}")
+        return EXIT_RUNNING
+    records = will.left_behind(folder)
+    if os.path.exists(os.path.join(folder, DEVICES)):
+        from vrrpd import vmacs
+
+        devices = vmacs.Devices(folder, log.write)
+        devices.load()
+        will.execute(records, log.write, only_present=True, virtual=devices.names)
+        devices.undo()
+    else:
+        will.execute(records, log.write, only_present=True)
+    for fd, path in zip(locks, (pid_file, vrrp_pid_file)):
+        os.unlink(path)
+        os.close(fd)
+    return 0
