@@ -25,6 +25,7 @@ from vrrpd.vrrp.actions import (
     Inherit,
     LetGo,
     Log,
+    Refit,
     RenewAddresses,
     RxLowerPriority,
     SendAdvert,
@@ -107,6 +108,7 @@ class Node:
     links: dict[str, Link] = field(default_factory=dict)
     held: dict[bytes, VirtualRouter] = field(default_factory=dict)
     asleep: bool = False
+    causes: dict[str, str] = field(default_factory=dict)  # why virtual interfaces cannot be made
 
     @property
     def router(self) -> VirtualRouter:
@@ -157,6 +159,7 @@ class Node:
 
     def _successor(self, instances: Sequence[VrrpInstance]) -> Engine:
         engine = Engine()
+        engine.refused(self.causes, self.world.now)
         for link in self.links.values():
             engine.link(link, self.world.now)
         engine.prepare(Configuration(tuple(instances)), self.world.now)
@@ -283,14 +286,15 @@ class World:
 def describe(action: Action) -> str:
     """One action as the golden files show it."""
     if isinstance(action, SendAdvert):
-        return f"SendAdvert {action.priority}"
+        real = action.yielding and action.router.virtual_mac
+        return f"SendAdvert {action.priority}{' from the real MAC address' if real else ''}"
     if isinstance(action, Inherit):
         return f"Inherit {' '.join(f'{text(here.address)}/{here.prefixlen}' for here in action.held)}"
     if isinstance(action, (AddAddresses, DelAddresses, RenewAddresses)):
         listed = " ".join(f"{text(entry.address)}/{entry.prefixlen}" for entry in action.addresses)
         return f"{type(action).__name__} {listed}"
-    if isinstance(action, LetGo):
-        return "LetGo"
+    if isinstance(action, (LetGo, Refit)):
+        return type(action).__name__
     if isinstance(action, Announce):
         return f"Announce {' '.join(text(entry.address) for entry in action.addresses)} x{action.rounds}"
     if isinstance(action, Transition):

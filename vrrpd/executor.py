@@ -1,7 +1,7 @@
 """What the engine asks of the world, carried out: a dictionary of functions by the type of action.
 
-In: the actions of one engine call. Out, in this order: adverts at once (from a virtual MAC address they wait for
-their router's addresses), one netlink batch for all addresses, then gratuitous ARP and neighbour advertisements, then
+In: the actions of one engine call. Out, in this order: adverts at once (one that follows its router's addresses waits
+for them, see actions.py), one netlink batch for all addresses, then gratuitous ARP and neighbour advertisements, then
 notices to the helper. The last two are done in slices, whenever the daemon calls `work`: the adverts and addresses
 of thousands of routers do not wait for their frames and log lines. Before an address is added the guard gets
 the record that undoes it (will.py). It knows where each address lies, and removes nothing that it did not put there,
@@ -109,7 +109,7 @@ class Executor:
         if self._late:
             late, self._late = self._late, []
             for action in late:
-                self._send_frames(action.router, action.priority)
+                self._send_advert(action)
         if self._letting_go:
             self.let_go(list(self._letting_go))
             self._letting_go.clear()
@@ -135,11 +135,11 @@ class Executor:
 
     def _send_advert(self, action: actions.SendAdvert) -> None:
         router = action.router
+        if self._batch and self._batch[-1][0] is router and self._batch[-1][3]:
+            self._late.append(action)
+            return
         if router.virtual_mac and not action.yielding:
-            if self._batch and self._batch[-1][0] is router and self._batch[-1][3]:
-                self._late.append(action)
-            else:
-                self._send_frames(router, action.priority)
+            self._send_frames(router, action.priority)
             return
         sender = self._senders.get((router.ifindex, router.cfg.family)) or self._sender(router)
         if sender is None:
@@ -185,6 +185,8 @@ class Executor:
         """Ahead of its first advert."""
         if (router.ifindex, router.cfg.family) not in self._senders:
             self._sender(router)
+        if router.virtual_mac:
+            self._packets(router.ifindex)
 
     def _inherit(self, action: actions.Inherit) -> None:
         held = self._held.setdefault(action.router, {})

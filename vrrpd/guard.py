@@ -16,7 +16,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from vrrpd import control, helper, ipc, process, resume, succession, vmacs, vrrp_daemon, will
@@ -58,6 +58,7 @@ class Guard:
         self.signals = process.SignalPipe(HANDLED)
         self.folder = os.path.join(setting.run_dir, will.FOLDER)
         self.devices = vmacs.Devices(self.folder, self.tell)
+        self._refused: dict[str, str] = {}  # virtual interfaces that cannot be made, and why
         self.last_words = LastWords()
         self.exit_code = 0
         vrrp = vrrp_daemon.Setting(setting.user, setting.release, setting.release_addresses, setting.core_dumps)
@@ -132,9 +133,9 @@ class Guard:
         wanted = [vmacs.decode(device) for device in loaded.devices]
         if running:
             self.devices.keep(wanted)
-        causes = self.devices.fit(wanted, replace=running)
-        if wanted or causes:
-            self.vrrp.send({"t": "refused", "causes": causes})
+        self._refused = self.devices.fit(wanted, replace=running)
+        if wanted:
+            self.vrrp.send({"t": "refused", "causes": self._refused})
 
     # ------------------------------------------------- what becomes of the vrrp process (succession.Owner)
     def connect(self, helper_end: int) -> None:
@@ -150,6 +151,9 @@ class Guard:
 
     def standings(self) -> dict[bytes, Standing]:
         return self.last_words.standings
+
+    def refused(self) -> Mapping[str, str]:
+        return self._refused
 
     def announce(self, loaded: Loaded) -> None:
         self._fit(loaded)

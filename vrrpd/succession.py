@@ -72,6 +72,9 @@ class Owner(Protocol):
     def standings(self) -> Mapping[bytes, Standing]:
         """What the vrrp process knew of the second path."""
 
+    def refused(self) -> Mapping[str, str]:
+        """Virtual interfaces that cannot be made, and why."""
+
     def tell(self, level: str, message: str) -> None: ...
 
 
@@ -142,7 +145,10 @@ class Succession:
         to_helper, pulse = self._vrrp_end, Pulse()
         pulse.promise(time.monotonic() + loaded.shortest)
         setting = self.setting.vrrp._replace(
-            maintenance=self.owner.in_maintenance(), epoch=self.epoch, standings=self.owner.standings()
+            maintenance=self.owner.in_maintenance(),
+            refused=self.owner.refused(),
+            standings=self.owner.standings(),
+            epoch=self.epoch,
         )
         keep = {theirs.fileno(), to_helper.fileno(), self._lock, loaded.model}
         if origin.former is not None:

@@ -62,6 +62,7 @@ class Setting(NamedTuple):
     release_addresses: bool = True  # false: keepalived's -V
     core_dumps: bool = False
     maintenance: bool = False  # on since before this process: known before the first model, or an owner would start
+    refused: Mapping[str, str] = {}  # virtual interfaces that could not be made, and why
     epoch: int = 0  # which vrrp process of this guard it is
     standings: Mapping[bytes, Standing] = {}  # of the peers of the second path, as a former process knew them
 
@@ -90,6 +91,7 @@ class Daemon:
         self.source: dict[str, Any] = {"path": "", "sha256": "", "loaded_at": 0.0}
         self.maintenance = setting.maintenance
         self.engine.maintenance(setting.maintenance, time.monotonic())
+        self.engine.refused(setting.refused, time.monotonic())
         self.live = False  # responsible for routers, all or (during a hand-over) some of them
         self.begun = False  # for all of them
         self.stopping = False

@@ -38,7 +38,7 @@ def differing(value: Any, name: str = "") -> Any:
     if isinstance(value, bytes):
         if len(value) in (4, 16) and name != "auth_pass":
             return socket.inet_ntop(socket.AF_INET if len(value) == 4 else socket.AF_INET6, value)
-        return value.decode()
+        return value.hex(":") if name == "mac" else value.decode()
     if isinstance(value, (tuple, list)):
         return [differing(item, name) for item in value]
     return value

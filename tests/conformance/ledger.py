@@ -45,7 +45,6 @@ NOT_APPLICABLE = {
     "F32": "no sync groups",
     "F33": "no vrrp_startup_delay",
     "A12": "no no_accept: packets to the addresses are accepted",
-    "I02": "no use_vmac: there is no macvlan",
     "X05": "a restart is a planned stop: the successor takes over in its skew, the address answers meanwhile",
 }
 

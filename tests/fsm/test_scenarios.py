@@ -8,6 +8,7 @@ one. Lines that begin with # say which sentence of RFC 9568 or which option of k
     advance T                            let time pass until T seconds
     advert A from=ADDRESS [priority= interval= vips= auth= to= ttl= vrid= version= checksum= raw=]
     link A eth0 [up=no addresses= tentative= mac= arp=no ifindex=] · unlink A eth0 · removed A ADDRESS/LEN [eth1]
+    refused A [vrrp.51 why]              virtual interfaces that cannot be made (vmac=vrrp.51 in a configuration)
     stop A · kill A · maintenance A on · handover A VI_1 · sleep A · wake A
     letgo A from=ADDRESS [rank= age= by=ADDRESS vrid= vips=]    what a peer says over the second path, authenticated
     cut A B (both ways) · deaf A B (A no longer hears B) · heal
@@ -24,6 +25,7 @@ from pathlib import Path
 import pytest
 from simulator import Datagram, Event, World, describe, instance, interface_address, packed, text, vip
 
+from vrrpd.model.vmac import Device
 from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, VrrpInstance
 from vrrpd.vrrp.actions import SendAdvert
 from vrrpd.vrrp.packet import encode
@@ -43,6 +45,10 @@ def seconds(at: float) -> str:
 def value_of(name: str, word: str) -> object:
     """A word of a scenario as the field of VrrpInstance."""
     kind = TYPES[name]
+    if name == "vmac":
+        return Device(word, "eth0", mac=bytes.fromhex("00005e000133"))
+    if name == "garp_extra_if":
+        return False, float(word)
     if name == "family":
         return AF_INET6 if word == "6" else AF_INET
     if name == "authentication":
@@ -64,6 +70,8 @@ def configuration(name: str, words: list[str]) -> VrrpInstance:
         key, _, value = word.partition("=")
         key = SHORT.get(key, "authentication" if key == "auth" else key)
         changes[key] = value_of(key, value)
+    if "vmac" in changes:
+        changes["devices"] = (changes["vmac"],)
     return instance(name, **changes)
 
 
@@ -167,13 +175,18 @@ class Interpreter:
             elif key == "mac":
                 changes["mac"] = bytes.fromhex(value.replace(":", ""))
             else:
-                changes[key] = int(value) if key == "ifindex" else value == "yes"
+                changes[key] = int(value) if key in ("ifindex", "lower") else value == "yes"
         node.link(interface, **changes)
 
     def do_rename(self, name: str, old: str, new: str) -> None:
         node = self.world.nodes[name]
         node.links[new] = node.links.pop(old)._replace(name=new)
         node.link(new)
+
+    def do_refused(self, name: str, device: str = "", *why: str) -> None:
+        node = self.world.nodes[name]
+        node.causes = {device: " ".join(why)} if device else {}
+        node.do(node.engine.refused(node.causes, self.world.now))
 
     def do_unlink(self, name: str, interface: str) -> None:
         self.world.nodes[name].unlink(interface)

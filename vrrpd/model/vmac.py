@@ -132,7 +132,7 @@ class _Names:
     def __init__(self, found: Sequence[VrrpInstance], bounds: Mapping[str, Bound], problems: Problems) -> None:
         self._bounds, self._problems = bounds, problems
         # Interfaces that the file speaks of are no names for new ones.
-        self._taken: dict[str, str] = {instance.interface: instance.name for instance in found}
+        self._taken = {instance.interface for instance in found}
         self._given: dict[str, str] = {}
         self._macs: dict[tuple[str, bytes], str] = {}
         for instance in found:
@@ -147,8 +147,9 @@ class _Names:
     def _reserve(self, instance: VrrpInstance, name: str) -> None:
         other = self._given.get(name)
         if name in self._taken:
-            message = f"{name} is the interface of {self._taken[name]}, no name for a new one"
-            self._problems.error(self._place(instance, 1), message)
+            self._problems.error(
+                self._place(instance, 1), f"{name} is an interface of this file, no name for a new one"
+            )
         elif other is not None:
             self._problems.error(self._place(instance, 1), f"{name} is already the virtual interface of {other}")
         else:
@@ -189,6 +190,18 @@ class _Names:
             self._problems.error(self._place(instance), message, "give another one after use_vmac")
         return device
 
+    def _further(self, instance: VrrpInstance, key: tuple[str, int]) -> bool:
+        """May it have a device for the addresses of this interface and family? keepalived goes without."""
+        mac = _complete(b"", key[1], instance)
+        other = self._macs.setdefault((key[0], mac), instance.name)
+        if other == instance.name:
+            return True
+        bound = self._bounds[instance.name]
+        place = bound.places["use_vmac_addr"].place() if "use_vmac_addr" in bound.places else self._place(instance)
+        message = f"{mac.hex(':')} on {key[0]} is already the virtual MAC address of {other}"
+        self._problems.warning(place, message, f"addresses of {instance.name} do without one there")
+        return False
+
     def placed(self, instance: VrrpInstance, stem: str) -> VrrpInstance:
         """The instance with all its devices, its addresses on them."""
         devices: dict[tuple[str, int], Device] = {}
@@ -198,16 +211,15 @@ class _Names:
             at_home = item.dev in ("", instance.interface)
             foreign = not at_home or len(item.address) != width
             own = item.use_vmac or (instance.use_vmac_addr and foreign)
-            if instance.vmac is not None and at_home and not (own and foreign):
-                return dataclasses.replace(item, dev=instance.vmac.name)
-            if not own:
-                return item
             key = (item.dev or instance.interface, len(item.address))
-            if key not in devices:
-                name = self._free(instance, stem, key[1] == 16)
-                mac = _complete(b"", key[1], instance)
-                devices[key] = self._unshared(instance, Device(name, key[0], mac=mac))
-            return dataclasses.replace(item, dev=devices[key].name)
+            if own and (foreign or instance.vmac is None) and (key in devices or self._further(instance, key)):
+                if key not in devices:
+                    name = self._free(instance, stem, key[1] == 16)
+                    devices[key] = Device(name, key[0], mac=_complete(b"", key[1], instance))
+                return dataclasses.replace(item, dev=devices[key].name)
+            if instance.vmac is not None and at_home:
+                return dataclasses.replace(item, dev=instance.vmac.name)
+            return item
 
         advertised = tuple(map(lies, instance.virtual_ipaddress))
         excluded = tuple(map(lies, instance.virtual_ipaddress_excluded))

@@ -1,13 +1,14 @@
 """What a MASTER owes its segment besides adverts: announcements in time, answers to lesser masters, lost addresses.
 
-keepalived's garp_master_delay, garp_master_refresh and garp_lower_prio_*, our vip_lifetime; at most one timer.
-In: the moments when the router becomes MASTER, hears a lower advert, loses an address. Out: actions. When to be
-MASTER is router.py's, the pace of single frames announce.py's.
+keepalived's garp_master_delay, garp_master_refresh, garp_extra_if and garp_lower_prio_*, our vip_lifetime; at most
+one timer. In: the moments when the router becomes MASTER, hears a lower advert, loses an address. Out: actions. When
+to be MASTER is router.py's, the pace of single frames announce.py's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import inf
 from typing import TYPE_CHECKING
 
 from vrrpd.vrrp.actions import Action, AddAddresses, RenewAddresses
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 # What is still to be done, by the keyword that asks for it or by the deed.
 REPEAT, REFRESH, LOWER, ANSWER, RESTORE = "garp_master_delay", "refresh", "garp_lower_prio_delay", "answer", "restore"
-RENEW = "vip_lifetime"
+EXTRA, RENEW = "garp_extra_if", "vip_lifetime"
 
 ANSWER_GAP, ANSWER_GAP_MAX = 0.02, 1.0
 RESTORE_GAP = 0.1
@@ -61,6 +62,8 @@ class Duties:
             self._later(REPEAT, now + cfg.garp_master_delay)
         if REFRESH not in self.pending:
             self.set_refresh(now)
+        if EXTRA not in self.pending:
+            self.set_extra(now)
         if RENEW not in self.pending:
             self._renew_later(now)
         return self._announce(addresses, cfg.garp_master_repeat, now)
@@ -99,6 +102,24 @@ class Duties:
         self.pending.pop(REFRESH, None)
         if self._router.cfg.garp_master_refresh > 0:
             self._later(REFRESH, now + self._router.cfg.garp_master_refresh)
+
+    def set_extra(self, now: float) -> None:
+        """garp_extra_if as it is configured now; what is due anyway stays so."""
+        due = self.pending.pop(EXTRA, inf)
+        period = self._router.cfg.garp_extra_if
+        if period and self._elsewhere():
+            self._later(EXTRA, min(due, now + period[1]))
+
+    def _elsewhere(self) -> Sequence[VirtualAddress]:
+        """What no advert reminds the switches of: addresses whose MAC address is not that of our adverts."""
+        cfg = self._router.cfg
+        everywhere, period = cfg.garp_extra_if or (False, 0.0)
+        if not period:
+            return ()
+        if everywhere:
+            return self._router.addresses
+        devices = {device.name for device in cfg.devices if device != cfg.vmac or cfg.vmac_xmit_base}
+        return tuple(address for address in self._router.addresses if address.dev in devices)
 
     def renew(self, now: float) -> list[Action]:
         """vip_lifetime as it is configured now, for what is there already; from now on in time."""
@@ -193,6 +214,10 @@ class Duties:
             REFRESH: cfg.garp_master_refresh_repeat,
         }
         actions += self._announce(addresses, max((rounds.get(what, 0) for what in ripe), default=0), now)
+        if EXTRA in ripe:
+            elsewhere = self._elsewhere()
+            actions += self._announce(elsewhere, 1, now) if elsewhere and not actions else []
+            self.set_extra(now)
         if RENEW in ripe:
             actions += self.renew(now)
         if REFRESH in ripe:

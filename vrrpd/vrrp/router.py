@@ -314,6 +314,7 @@ class VirtualRouter:
             actions += self.duties.renew(now)
         if cfg.garp_master_refresh != estate.refresh:
             self.duties.set_refresh(now)
+        self.duties.set_extra(now)
         return actions
 
     def _recognized(self, held: Sequence[Holding]) -> tuple[VirtualAddress, ...]:
@@ -641,8 +642,8 @@ class VirtualRouter:
     def _become_master(self, reason: str, now: float) -> list[Action]:
         """keepalived's order: the advert first, so that the old owner lets go before we announce.
 
-        With a virtual MAC address it is the advert that turns the switches: the address must be there by then, and
-        nobody hears of it before.
+        With a virtual MAC address both may have it for a moment, and it must be here by the time that the advert, or
+        with vmac_xmit_base the announcement, turns the switches to us.
         """
         cfg = self.cfg
         entered = self._enter(MASTER, reason, now)
@@ -650,7 +651,8 @@ class VirtualRouter:
         self._timers.set(self.timer, now + cfg.advert_int)
         advert = self.advertise()
         actions: list[Action] = [AddAddresses(self, self.addresses)] if self.addresses else []
-        actions = [*actions, *advert] if self.virtual_mac else [*advert, *actions]
+        virtual = cfg.vmac is not None and cfg.vmac.mac
+        actions = [*actions, *advert] if virtual else [*advert, *actions]
         if self.addresses:
             actions += self.duties.begin(self.addresses, now)
         actions.append(entered)
