@@ -234,6 +234,14 @@ def _result(run: dict[str, Any]) -> str:
     return " ".join(filter(None, (what, took, f"({run['error']})" if what and run.get("error") else run.get("error"))))
 
 
+def _vmac(vmac: dict[str, Any]) -> str:
+    """The virtual interface, its MAC address, and where adverts leave from; nothing without one."""
+    if not vmac:
+        return ""
+    adverts = "" if vmac.get("adverts") else ", adverts from the interface itself"
+    return escape(" ".join(filter(None, (vmac["interface"], vmac.get("mac"))))) + adverts
+
+
 def _detail(instance: dict[str, Any], runs: list[dict[str, Any]], terminal: Terminal) -> str:
     last = instance.get("last_transition")
     master = instance.get("master")
@@ -247,6 +255,7 @@ def _detail(instance: dict[str, Any], runs: list[dict[str, Any]], terminal: Term
         ("advert_int", f"{instance['advert_int']:g} s"),
         ("preempt", "yes" if instance["preempt"] else "no"),
         ("source", escape(str(instance.get("source") or "-"))),
+        ("use_vmac", _vmac(instance.get("vmac") or {})),
         ("virtual_ipaddress", ", ".join(map(escape, instance["virtual_ipaddress"])) or "-"),
         ("virtual_ipaddress_excluded", ", ".join(map(escape, instance.get("virtual_ipaddress_excluded", ())))),
         ("unicast_peer", ", ".join(map(escape, instance.get("unicast_peer", ())))),

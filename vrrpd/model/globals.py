@@ -111,9 +111,9 @@ class GlobalDefs:
     )
     vrrp_garp_interval: float = kw(Seconds(0.000001, LONGEST), 0.0, "pause between gratuitous ARPs", unit="s")
     vrrp_gna_interval: float = kw(Seconds(0.000001, LONGEST), 0.0, "pause between neighbour adverts", unit="s")
-    vrrp_garp_extra_if: tuple[bool, float] = kw(
+    vrrp_garp_extra_if: tuple[bool, float] | None = kw(
         Custom(extra_if, "all seconds", 1, 2),
-        (False, 0.0),
+        None,
         "repeat announcements on virtual interfaces, 'all': on every one: [all] SECONDS, 0 for never",
         also={"vrrp_vmac_garp_intvl": Custom(extra_if, "all seconds", 1, 2)},
     )

@@ -301,9 +301,9 @@ class VrrpInstance:
         Flag(True), False, "addresses with 'dev', or of the other family, get a virtual interface too"
     )
     devices: tuple[Device, ...] = ()  # all virtual interfaces, that of use_vmac first
-    garp_extra_if: tuple[bool, float] = kw(
+    garp_extra_if: tuple[bool, float] | None = kw(
         Custom(extra_if, "all seconds", 1, 2),
-        (False, 0.0),
+        None,
         "repeat announcements on virtual interfaces, 'all': on every one: [all] SECONDS",
         inherits="vrrp_garp_extra_if",
         also={"vmac_garp_intvl": Custom(extra_if, "all seconds", 1, 2)},

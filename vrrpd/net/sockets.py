@@ -309,6 +309,7 @@ class Frames:
         self.errors = 0
         try:
             self._sock.setblocking(False)
+            self._sock.setsockopt(socket.SOL_SOCKET, _SO_PRIORITY, _CONTROL_PRIORITY)  # adverts are among them
             self._sock.bind((socket.if_indextoname(ifindex), 0))
         except BaseException:
             self._sock.close()

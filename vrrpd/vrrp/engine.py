@@ -405,6 +405,12 @@ class Engine:
             "advert_int": cfg.advert_int,
             "master_adver_int": router.master_adver_int,
             "master_down_interval": router.master_down_interval,
+            "vmac": cfg.vmac
+            and {
+                "interface": cfg.vmac.name,
+                "mac": cfg.vmac.mac.hex(":"),
+                "adverts": bool(router.virtual_mac),
+            },
             "source": text(router.spec.source) if any(router.spec.source) else None,
             "virtual_ipaddress": [_slash(entry) for entry in cfg.virtual_ipaddress],
             "virtual_ipaddress_excluded": [_slash(entry) for entry in cfg.virtual_ipaddress_excluded],

@@ -48,6 +48,16 @@ def words(made: Plan, host: str, keyword: str) -> Any:
     return line and line.get("words", line.get("lines", line["form"]))
 
 
+def test_keywords_whose_value_may_be_left_out(planned: Planner) -> None:
+    nodes = cluster("lb1", "lb2")
+    override("lb1", use_vmac=True, vmac_xmit_base=True)(nodes)
+    override("lb2", use_vmac="lb.51 02:11:22:33:44:55")(nodes)
+    made = planned(nodes)
+    assert made.errors == []
+    assert words(made, "lb1", "use_vmac") == words(made, "lb1", "vmac_xmit_base") == "flag"
+    assert words(made, "lb2", "use_vmac") == "lb.51 02:11:22:33:44:55"
+
+
 # --- what is derived -------------------------------------------------------------------------------------------------
 
 
