@@ -73,7 +73,7 @@ class Devices:
             if base is None:
                 continue  # its absence is a fault of its own
             there = here.get(device.name)
-            if there is not None and self._fits(device, there, base.ifindex):
+            if there is not None and self._fits(device, there, base):
                 if device.name not in self._made:
                     adopted.append((device, there.ifindex))
             elif there is None or (replace and self._ours(device.name, there)):
@@ -222,8 +222,10 @@ class Devices:
                 if vmac.sysctl(path) == ours:  # else somebody has changed it since
                     vmac.set_sysctl(path, before)
 
-    def _fits(self, device: Device, there: vmac.Found, base: int) -> bool:
-        return there.kind == device.kind and there.base == base and (not device.mac or there.mac == device.mac)
+    def _fits(self, device: Device, there: vmac.Found, base: vmac.Found) -> bool:
+        # On top of a macvlan the kernel takes the interface below that, which may be in another namespace.
+        lies = there.base == base.ifindex or (there.base == base.base and base.base != 0)
+        return lies and there.kind == device.kind and (not device.mac or there.mac == device.mac)
 
     def _ours(self, name: str, there: vmac.Found) -> bool:
         """The one that we made under this name, not another that somebody put in its place."""
@@ -278,6 +280,10 @@ def _reason(device: Device, code: int) -> str:
         return f"this kernel has no {device.kind} (CONFIG_{device.kind.upper()}): {device.name} cannot be made"
     if code == errno.EADDRINUSE:
         return f"cannot make {device.name}: {device.mac.hex(':')} is on {device.base} already"
+    if code == errno.EBUSY:
+        return (
+            f"cannot make {device.kind} {device.name}: {device.base} belongs to a bridge, a bond or an ipvlan already"
+        )
     if code == errno.EINVAL:
         return f"cannot make {device.kind} {device.name} on {device.base}: no such interface can bear one"
     return f"cannot make {device.kind} {device.name} on {device.base}: {os.strerror(code)}"

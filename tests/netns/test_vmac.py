@@ -197,6 +197,26 @@ def test_use_vmac_addr_gives_other_interfaces_and_the_other_family_theirs(lab: L
     assert not any("vrrp" in name for name in links(a))
 
 
+def test_on_top_of_a_macvlan(lab: Lab) -> None:
+    """As a container's interface often is one: the kernel takes the interface below it."""
+    for host in (lab["a"], lab["b"]):
+        # In a container it is in another namespace; here it must not answer for us.
+        host.sysctl(net__ipv4__conf__eth0__arp_ignore=1, net__ipv4__conf__eth0__arp_announce=2)
+        host.ip(
+            "link add mv0 link eth0 type macvlan mode bridge",
+            f"addr add 10.0.0.{host.number + 20}/24 dev mv0",
+            "link set mv0 up",
+        )
+    lab["a"].run(Ours, config(vmac(priority=200, interface="mv0")))
+    lab["b"].run(Ours, config(vmac(interface="mv0")))
+    lab.wait_owner(VIP, "a", 8)
+    lab.wait(lambda: lab.ping(VIP), 3, "it answers")
+    assert lab.neighbour(VIP) == MAC
+    lab["a"].daemon.stop()
+    lab.wait_owner(VIP, "b", 8)
+    assert NAME not in links(lab["a"])
+
+
 def test_many_on_one_interface(lab: Lab) -> None:
     """Several VRIDs, one of them twice, for IPv4 and for IPv6; all fail over."""
 
@@ -397,11 +417,27 @@ def test_a_crash_of_the_vrrp_process_keeps_the_interface(lab: Lab) -> None:
     a = lab["a"]
     a.run(Ours, config(vmac()))
     lab.wait_owner(VIP, "a", 5)
-    index, pid = ifindex(a, NAME), a.daemon.vrrp_pid()
+    lab.wait(lambda: len(lab.adverts("a")) > 5, 3, "adverts")
+    index, pid, since = ifindex(a, NAME), a.daemon.vrrp_pid(), now()
     a.daemon.signal(signal.SIGKILL, [pid])
     lab.wait(lambda: a.daemon.vrrp_pidfile.read_text().strip() not in ("", str(pid)), 5, "a new vrrp process")
-    lab.wait_owner(VIP, "a", 5)
-    lab.wait(lambda: lab.ping(VIP), 3, "the address answers")
+    lab.wait(lambda: len(lab.adverts("a", since=since)) > 5, 3, "adverts go on")
+    assert not lab.changes(VIP, since), "it was adopted"
+    # The first advert of an adoption is sent from the will, which does not use the virtual MAC address.
+    assert lab.adverts("a")[-1].frame[6:12].hex(":") == MAC
+    assert ifindex(a, NAME) == index
+
+
+def test_a_reload_hands_the_interface_over(lab: Lab) -> None:
+    pair(lab)
+    a = lab["a"]
+    index, since = ifindex(a, NAME), now()
+    a.daemon.reload(config(vmac(priority=199)))
+    lab.wait(lambda: lab.adverts("a")[-1].priority == 199, 5, "the new priority")
+    lab.steady(lambda: lab.held.owners(VIP) == {"a"}, 0.5, "one owner")
+    assert not lab.changes(VIP, since)
+    assert {advert.frame[6:12].hex(":") for advert in lab.adverts("a", since=since)} == {MAC}
+    assert not lab.adverts("b", since=since)
     assert ifindex(a, NAME) == index
 
 

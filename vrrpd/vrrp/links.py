@@ -96,8 +96,12 @@ def device_faults(device: Device, base: Link, link: Link | None, refused: str) -
 
 
 def is_other(device: Device, base: Link, link: Link) -> bool:
-    """Made by somebody else, or on an interface that has another name by now."""
-    return link.lower != base.ifindex or (bool(device.mac) and link.mac != device.mac)
+    """Made by somebody else, or on an interface that has another name by now.
+
+    A macvlan on top of a macvlan lies on what that one lies on: so says Linux.
+    """
+    lies = link.lower == base.ifindex or (link.lower == base.lower and base.lower != 0)
+    return not lies or (bool(device.mac) and link.mac != device.mac)
 
 
 def advert_spec(cfg: VrrpInstance, source: bytes) -> AdvertSpec:
