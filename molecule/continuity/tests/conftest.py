@@ -44,6 +44,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("run", range(1, RUNS + 1), indirect=True)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All disturbances, then all again: a process that dies several times in a row is started later and later."""
+    items.sort(key=lambda item: item.callspec.params["run"] if hasattr(item, "callspec") else 0)
+
+
 @pytest.fixture
 def run(request: pytest.FixtureRequest) -> int:
     return int(getattr(request, "param", 1))
