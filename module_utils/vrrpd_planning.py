@@ -469,6 +469,12 @@ def _check_agreement(routers: list[Router], findings: _Findings) -> None:
             group, "authentication", {r.host: _canonical(r.keywords.get("authentication")) for r in group}, show=False
         )
         differ(group, "virtual_ipaddress", {r.host: " ".join(sorted(r.addresses)) or "none" for r in group})
+        without = [r.host for r in group if not r.keywords.get("use_vmac")]
+        if 0 < len(without) < len(group):
+            findings.warning(
+                f"{without[0]}: vrrpd_instances.{group[0].name}.use_vmac",
+                f"not on {', '.join(without)}: there the address has another MAC address; set it once, for the group",
+            )
 
 
 def _check_priorities(routers: list[Router], findings: _Findings) -> None:

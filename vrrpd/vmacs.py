@@ -29,7 +29,9 @@ BELOW = {"arp_ignore": 1, "arp_announce": 2}
 
 # Of the macvlan. It bears virtual addresses and nothing else: no address of its own making (RFC 9568 7.4: the virtual
 # MAC must not seed one), no duplicate detection, no router's word; IPv6 only while it has an address (executor.py).
-OWN4 = {"arp_ignore": "1", "arp_announce": "2", "promote_secondaries": "1"}
+# What comes in there is answered by way of the interface below: a loose rp_filter, which counts even where the
+# machine's is strict (the greater of "all" and the interface's own does), so that nothing of the machine is changed.
+OWN4 = {"arp_ignore": "1", "arp_announce": "2", "rp_filter": "2", "promote_secondaries": "1"}
 OWN6 = {
     "disable_ipv6": "1",
     "addr_gen_mode": "1",
@@ -139,10 +141,6 @@ class Devices:
             with contextlib.suppress(OSError):
                 forwarding = vmac.sysctl(f"{family}/conf/{device.base}/forwarding")
                 self._set(f"{family}/conf/{device.name}/forwarding", forwarding, denied)
-        # What comes in here goes out below. The greater of "all" and the interface's own counts; 2 is loose.
-        with contextlib.suppress(OSError):
-            strict = vmac.sysctl("ipv4/conf/all/rp_filter") != "0"
-            self._set(f"ipv4/conf/{device.name}/rp_filter", "2" if strict else "0", denied)
         if denied:
             self._log("warning", f"{device.name}: cannot set {', '.join(denied)}: /proc/sys is not to be written here")
 

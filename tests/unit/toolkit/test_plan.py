@@ -56,6 +56,18 @@ def test_keywords_whose_value_may_be_left_out(planned: Planner) -> None:
     assert made.errors == []
     assert words(made, "lb1", "use_vmac") == words(made, "lb1", "vmac_xmit_base") == "flag"
     assert words(made, "lb2", "use_vmac") == "lb.51 02:11:22:33:44:55"
+    assert not made.warnings
+
+
+def test_a_virtual_mac_on_some_nodes_only(planned: Planner) -> None:
+    nodes = cluster("lb1", "lb2")
+    override("lb1", use_vmac=True)(nodes)
+    made = planned(nodes)
+    assert made.errors == []
+    assert made.warnings == [
+        "lb2: vrrpd_instances.VI_1.use_vmac: not on lb2: "
+        "there the address has another MAC address; set it once, for the group"
+    ]
 
 
 # --- what is derived -------------------------------------------------------------------------------------------------
