@@ -24,9 +24,11 @@ from vrrpd.children import EXIT_CANNOT_RUN, Backoff, Child, Loaded, Loader, fork
 from vrrpd.log import open_log
 from vrrpd.loop import INFINITY, Loop
 from vrrpd.pidfile import EXIT_RUNNING, PREDECESSOR_WAIT, Running, lock_pid_file, outlive, write_pid
+from vrrpd.pulse import Pulse, Watch
 from vrrpd.second_path import LastWords
 from vrrpd.vrrp.path import Standing
 
+HELPER_PATIENCE = 12.0  # it may block, on a disk for instance; the vrrp process does without it meanwhile
 HELPER_GRACE = 5.0
 RETRY = 1.0  # when there is no process or no memory to be had
 HANDLED = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
@@ -73,6 +75,8 @@ class Guard:
         self._pid_files: list[int] = []
         self._helper_backoff = Backoff()
         self._helper_start = INFINITY  # when to try again
+        self._helper_pulse: Pulse | None = None
+        self._helper_watch: Watch | None = None
         self._ready = False
         # The reload under way, who wants to know, and whether another one was asked for meanwhile.
         self._loader: Loader | None = None
@@ -199,9 +203,11 @@ class Guard:
         )
         listener = self._listen()
         keep = {end.fileno(), theirs.fileno(), *([listener.fileno()] if listener else [])}
-        child = fork(keep, lambda: helper.run(end, theirs, setting, listener))
+        pulse = Pulse()
+        child = fork(keep, lambda: helper.run(end, theirs, setting, pulse, listener))
         theirs.close()
         self.helper, self.helper_channel = child, ipc.Channel(ours)
+        self._helper_pulse, self._helper_watch = pulse, Watch(pulse, HELPER_PATIENCE, time.monotonic())
         self.loop.watch(child.fd, self._helper_ended)
         self.loop.watch(ours.fileno(), self._from_helper)
         self.in_force(self.vrrp.loaded)
@@ -233,6 +239,10 @@ class Guard:
             if self.vrrp.current is not None:
                 self.tell("error", "the vrrp process does not leave: killed")
                 self.vrrp.fence(self.vrrp.current, now)
+        watch = self._helper_watch
+        if watch is not None and now >= watch.next_look and watch.look(now):
+            self.log.write("error", "the helper process has given no sign of life: killed")  # not through itself
+            self._helper_by = now
         if now >= self._helper_by and self.helper is not None:
             self._helper_by = INFINITY
             process.pidfd_kill(self.helper.fd, signal.SIGKILL)
@@ -247,6 +257,7 @@ class Guard:
         return min(
             vrrp_wants,
             self._helper_start,
+            watch.next_look if watch is not None else INFINITY,
             self._loader.deadline if self._loader else INFINITY,
             self._trial.deadline if self._trial else INFINITY,
             self._stop_by,
@@ -353,7 +364,10 @@ class Guard:
         if self.helper_channel is not None:
             self.loop.forget(self.helper_channel.fileno())
             self.helper_channel.close()
-        self.helper = self.helper_channel = None
+        self.helper = self.helper_channel = self._helper_watch = None
+        if self._helper_pulse is not None:  # none where the helper is of the code before an upgrade
+            self._helper_pulse.close()
+            self._helper_pulse = None
         if self.stopping:
             if self.vrrp.current is None:
                 self.loop.running = False

@@ -23,6 +23,7 @@ from vrrpd.journal import Journal
 from vrrpd.log import Log, open_log
 from vrrpd.loop import Loop
 from vrrpd.mail import SMTP_PORT, MailQueue, Settings
+from vrrpd.pulse import Pulse
 from vrrpd.scripts import Runner
 from vrrpd.timers import Timer, Timers
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 SOCKET = "control.sock"  # in the run directory
 MAINTENANCE = "maintenance"  # in the state directory: present means on; a new vrrp process is told by the guard
 JOURNAL = "guard/scripts"  # in the run directory, in the folder that only root may enter
+BEAT = 5.0  # between two signs of life at most
 VRRP_TIMEOUT = 2.0
 GUARD_TIMEOUT = 60.0  # a reload reads and checks a configuration of any size
 ORPHAN_TIMEOUT = 15.0  # for the vrrp process to leave in the planned way when the guard has died
@@ -126,9 +128,11 @@ class Helper:
         guard_sock: socket.socket,
         setting: Setting,
         log: Log,
+        pulse: Pulse,
         listener: socket.socket | None = None,
     ) -> None:
         self.setting = setting
+        self._pulse = pulse
         self._listener = listener
         self.log = log
         self.loop = Loop()
@@ -165,7 +169,8 @@ class Helper:
         return 0
 
     def _turn(self, now: float) -> float:
-        deadline = self.timers.run(now)
+        deadline = min(self.timers.run(now), now + BEAT)
+        self._pulse.promise(max(deadline, now))
         for peer in (self.guard, self.vrrp) if self._loaded else (self.guard,):
             if not peer.channel.closed:
                 self.loop.want_write(peer.channel.fileno(), peer.channel.congested)
@@ -503,7 +508,11 @@ def mail_settings(defs: Any) -> Settings | None:
 
 
 def run(
-    vrrp_sock: socket.socket, guard_sock: socket.socket, setting: Setting, listener: socket.socket | None = None
+    vrrp_sock: socket.socket,
+    guard_sock: socket.socket,
+    setting: Setting,
+    pulse: Pulse,
+    listener: socket.socket | None = None,
 ) -> int:
     """The life of the forked helper process; returns its exit status."""
     process.default_signals()
@@ -514,4 +523,4 @@ def run(
     process.set_name("vrrpd-helper")
     process.ordinary_priority()
     log = open_log(setting.to_stderr, setting.detailed)
-    return Helper(vrrp_sock, guard_sock, setting, log, listener).run()
+    return Helper(vrrp_sock, guard_sock, setting, log, pulse, listener).run()

@@ -181,6 +181,17 @@ def test_a_dead_helper_is_replaced_and_nobody_on_the_wire_notices(lab: Lab, mast
     assert "helper process has ended" in master.log()
 
 
+@pytest.mark.full
+def test_a_helper_that_hangs_is_replaced_and_nobody_on_the_wire_notices(lab: Lab, master: Ours) -> None:
+    """Within half a minute: it may block for good reasons."""
+    before, since = processes(master), now()
+    os.kill(before["helper"], signal.SIGSTOP)
+    lab.wait(lambda: "helper process has ended" in master.log(), 40, "the guard gives it up")
+    lab.wait(master.answers, 5, "a new helper")
+    assert processes(master)["vrrp"] == before["vrrp"]
+    assert not lab.changes(VIP, since)
+
+
 def test_what_happens_while_there_is_no_helper_is_told_to_the_next_one(lab: Lab, master: Ours) -> None:
     helper = processes(master)["helper"]
     os.kill(helper, signal.SIGSTOP)

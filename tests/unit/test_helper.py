@@ -20,6 +20,7 @@ from vrrpd import helper, ipc
 from vrrpd.model.globals import GlobalDefs
 from vrrpd.model.load import Model
 from vrrpd.model.vrrp import Script, VrrpInstance
+from vrrpd.pulse import Pulse
 
 INSTANCE = VrrpInstance("VI_1", "eth0", 51)
 
@@ -55,7 +56,7 @@ class Helper:
                 if fd not in kept:
                     with contextlib.suppress(OSError):
                         os.close(fd)
-            code = helper.run(vrrp, guard, self.setting)
+            code = helper.run(vrrp, guard, self.setting, Pulse())
         except BaseException as error:
             os.write(2, f"raised {error!r}\n".encode())
         finally:
