@@ -47,8 +47,8 @@ class Child:
         return f"exit status {os.WEXITSTATUS(status)}"
 
 
-def fork(keep: Collection[int], work: Callable[[], int]) -> Child:
-    """Run `work` in a forked child, which ends with its result.
+def fork(keep: Collection[int], work: Callable[[], int], urgent: bool = False) -> Child:
+    """Run `work` in a forked child, which ends with its result; `urgent`: in real time, if that is permitted.
 
     Of the guard's descriptors only the standard streams and `keep` stay open in it. They are closed under the feet
     of objects that the child has inherited too; those stay referenced by the frames above, and os._exit runs no
@@ -59,6 +59,8 @@ def fork(keep: Collection[int], work: Callable[[], int]) -> Child:
         return Child(pid)
     code = 70  # EX_SOFTWARE
     try:
+        if urgent:
+            process.schedule_realtime()
         process.default_signals()
         for fd in map(int, os.listdir("/proc/self/fd")):
             if fd > 2 and fd not in keep:

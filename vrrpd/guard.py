@@ -117,7 +117,7 @@ class Guard:
     def run(self) -> int:
         gc.collect()
         gc.freeze()  # the children share what is never looked at by a collection
-        process.schedule_realtime()  # it has little to do, but that at once; its children inherit nothing of it
+        process.go_first()  # it has little to do, but that at once
         self.vrrp.start_at = self._attempt(self.vrrp.start, 0.0)
         self._start_helper()
         return self._live()

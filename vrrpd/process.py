@@ -115,6 +115,16 @@ def ordinary_priority() -> None:
         os.setpriority(os.PRIO_PROCESS, 0, 0)
 
 
+def go_first() -> bool:
+    """Before all ordinary work, behind what runs in real time; children are ordinary again."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_OTHER | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+        os.setpriority(os.PRIO_PROCESS, 0, -20)
+    except OSError:
+        return False
+    return True
+
+
 def pidfd_open(pid: int) -> int:
     """A descriptor that is readable once the process has ended."""
     if sys.version_info >= (3, 9) and hasattr(os, "pidfd_open"):

@@ -11,6 +11,7 @@ It belongs to the guard, which says when, and is told what became of it (`Owner`
 
 from __future__ import annotations
 
+import functools
 import os
 import select
 import signal
@@ -153,7 +154,8 @@ class Succession:
         keep = {theirs.fileno(), to_helper.fileno(), self._lock, loaded.model}
         if origin.former is not None:
             keep.add(origin.former.fileno())
-        child = fork(keep, lambda: vrrp_daemon.run(theirs, to_helper, setting, loaded.model, pulse, origin))
+        work = functools.partial(vrrp_daemon.run, theirs, to_helper, setting, loaded.model, pulse, origin)
+        child = fork(keep, work, urgent=bool(origin.will))
         theirs.close()
         worker = Worker(child, ipc.Channel(ours), pulse, self.epoch, loaded)
         self._listen_to(worker)

@@ -500,7 +500,6 @@ class Bridge:
         self._voice: will.Voice | None = None
         self._next = 0.0
         if records:
-            process.schedule_realtime()
             self._voice = will.Voice(records, lambda level, message: None)
             self._shortest = min(record.advert.advert_int for record in records)
 
