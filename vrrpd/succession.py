@@ -303,7 +303,7 @@ class Succession:
     # ------------------------------------------------------------------------- turn
     def turn(self, now: float) -> float:
         """Look after all of them; when to be called again."""
-        wanted = self.start_at
+        wanted = INFINITY
         for worker in self._workers():
             watch = worker.watch if not self.stopping else None
             looks = LOOKS if self.will.records else LOOKS_IDLE
@@ -311,14 +311,15 @@ class Succession:
                 silent = now - worker.pulse.promised
                 self.owner.tell("error", f"the vrrp process has given no sign of life for {silent:.2f} s: killed")
                 self.fence(worker, now)
-            elif now >= worker.deadline:
+                return now  # others are to be looked after now
+            if now >= worker.deadline:
                 worker.deadline, worker.error = INFINITY, "not ready in time"
                 process.pidfd_kill(worker.child.fd, signal.SIGKILL)
             if not worker.channel.closed:
                 worker.channel.flush()
             look = watch.next_look if watch is not None else INFINITY
             wanted = min(wanted, look, worker.deadline, now + 0.05 if worker.channel.congested else INFINITY)
-        return wanted
+        return min(wanted, self.start_at)
 
     def _workers(self) -> list[Worker]:
         return [worker for worker in (self.current, self.candidate, *self.retiring) if worker is not None]
