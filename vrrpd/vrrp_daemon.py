@@ -23,6 +23,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Se
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vrrpd import __version__, ipc, process, will
+from vrrpd.bridge import Bridge
 from vrrpd.executor import Executor, Place
 from vrrpd.handover import Giver, Heir
 from vrrpd.loop import Loop
@@ -34,7 +35,7 @@ from vrrpd.pulse import Pulse
 from vrrpd.second_path import SecondPath
 from vrrpd.vrrp import actions
 from vrrpd.vrrp.engine import Engine
-from vrrpd.vrrp.estate import Estate, Holding, adopted
+from vrrpd.vrrp.estate import Estate
 from vrrpd.vrrp.links import InterfaceAddress, Link
 from vrrpd.vrrp.path import Standing
 from vrrpd.vrrp.router import State
@@ -490,38 +491,3 @@ def _settle_down(daemon: Daemon, who: str) -> None:
     ]
     if missing:
         daemon.executor.tell("info", f"vrrp process ({who}) runs without {' and '.join(missing)}: not permitted here")
-
-
-class Bridge:
-    """Speaks for the routers of a process that died, from the first moment until its successor does."""
-
-    def __init__(self, records: Sequence[will.Record], pulse: Pulse) -> None:
-        self._records, self._pulse = records, pulse
-        self._voice: will.Voice | None = None
-        self._next = 0.0
-        if records:
-            self._voice = will.Voice(records, lambda level, message: None)
-            self._shortest = min(record.advert.advert_int for record in records)
-
-    def speak(self) -> None:
-        now = time.monotonic()
-        if self._voice is not None and now >= self._next:
-            self._next = now + self._shortest / 2
-            self._voice.speak()
-            self._pulse.promise(now + self._shortest)
-
-    def close(self) -> None:
-        if self._voice is not None:
-            self._voice.close()
-
-    def estates(self, links: Links) -> list[Estate]:
-        """What the dead one held, as far as it is still there."""
-        now = time.monotonic()
-        held: dict[str, list[Holding]] = {}
-        first: dict[str, will.Record] = {}
-        for record in self._records:
-            first.setdefault(record.stem, record)
-            held.setdefault(record.stem, []).extend(
-                Holding(*here) for here in record.addresses if links.holds(here.ifindex, here.address, here.prefixlen)
-            )
-        return [adopted(record.identity, record.name, held[stem], now) for stem, record in first.items()]

@@ -1,0 +1,50 @@
+"""Who speaks for the routers of a vrrp process that died, from the fork of its successor until that one lives.
+
+In: what the will knows of its MASTERs. Out: their adverts, the first before the successor does anything else (before
+it gives up its privileges, reads the model, asks the kernel anything), and at the end the estates that it adopts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+
+from vrrpd import will
+from vrrpd.net.links import Links
+from vrrpd.pulse import Pulse
+from vrrpd.vrrp.estate import Estate, Holding, adopted
+
+
+class Bridge:
+    """Costs nothing where nobody has died."""
+
+    def __init__(self, records: Sequence[will.Record], pulse: Pulse) -> None:
+        self._records, self._pulse = records, pulse
+        self._voice: will.Voice | None = None
+        self._next = 0.0
+        if records:
+            self._voice = will.Voice(records, lambda level, message: None)
+            self._shortest = min(record.advert.advert_int for record in records)
+
+    def speak(self) -> None:
+        now = time.monotonic()
+        if self._voice is not None and now >= self._next:
+            self._next = now + self._shortest / 2
+            self._voice.speak()
+            self._pulse.promise(now + self._shortest)
+
+    def close(self) -> None:
+        if self._voice is not None:
+            self._voice.close()
+
+    def estates(self, links: Links) -> list[Estate]:
+        """What the dead one held, as far as it is still there."""
+        now = time.monotonic()
+        held: dict[str, list[Holding]] = {}
+        first: dict[str, will.Record] = {}
+        for record in self._records:
+            first.setdefault(record.stem, record)
+            held.setdefault(record.stem, []).extend(
+                Holding(*here) for here in record.addresses if links.holds(here.ifindex, here.address, here.prefixlen)
+            )
+        return [adopted(record.identity, record.name, held[stem], now) for stem, record in first.items()]
