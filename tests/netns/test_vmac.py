@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from test_upgrade import release, upgrade
 
 from lab import ETH_P_ALL, ROOT, VRRP, Daemon, Host, Keepalived, Lab, Ours, Prober, config, in_namespace, instance, now
 
@@ -439,6 +440,23 @@ def test_a_reload_hands_the_interface_over(lab: Lab) -> None:
     assert {advert.frame[6:12].hex(":") for advert in lab.adverts("a", since=since)} == {MAC}
     assert not lab.adverts("b", since=since)
     assert ifindex(a, NAME) == index
+
+
+def test_an_upgrade_finds_the_interface_and_puts_everything_back_in_the_end(lab: Lab) -> None:
+    a = lab["a"]
+    before, names = sysctls(a), set(links(a))
+    pair(lab)
+    index, since = ifindex(a, NAME), now()
+    assert upgrade(a.ours, release(lab, "2.0"))["ok"]
+    assert a.ours.status()["version"] == "2.0"
+    lab.wait(lambda: len(lab.adverts("a", since=since)) > 3, 5, "adverts go on")
+    assert not lab.changes(VIP, since)
+    assert not lab.adverts("b", since=since)
+    assert {advert.frame[6:12].hex(":") for advert in lab.adverts("a", since=since)} == {MAC}
+    assert ifindex(a, NAME) == index
+    a.daemon.stop()
+    assert set(links(a)) == names
+    assert sysctls(a) == before
 
 
 # ---------------------------------------------------------------------------------------------- changes
