@@ -535,6 +535,31 @@ def test_the_link_of_the_interface_below_makes_the_fault(lab: Lab) -> None:
     lab.wait_owner(VIP, "a", 5)
 
 
+class Confined(Ours):
+    """As in an unprivileged container: it may not write below /proc/sys."""
+
+    def argv(self) -> list[str]:
+        script = 'mount --bind /proc/sys /proc/sys && mount -o remount,bind,ro /proc/sys && exec "$@"'
+        return ["unshare", "--mount", "sh", "-c", script, "sh", *super().argv()]
+
+
+@FAMILIES
+def test_with_read_only_sysctls(lab: Lab, family: Family) -> None:
+    """Those of IPv4 and the mode of addresses can be set through netlink; of the rest one line tells."""
+    a = lab["a"]
+    before, names = sysctls(a), set(links(a))
+    a.run(Confined, config(vmac(family)))
+    lab.wait_owner(family.vip, "a", 5)
+    a.ip("neigh flush dev eth0")
+    lab.wait(lambda: lab.ping(family.vip), 3, "the address answers")
+    assert lab.neighbour(family.vip) == family.mac
+    assert on(a, family.name) <= {family.vip, "fe80::100"}, "no address of its own making"
+    assert a.daemon.log().count("/proc/sys is not to be written here") == 1
+    a.daemon.stop()
+    assert set(links(a)) == names
+    assert sysctls(a) == before
+
+
 # ---------------------------------------------------------------------------------------------- what cannot be
 def test_an_interface_of_that_name_is_there_already(lab: Lab) -> None:
     """Its instance says so; the others run; the stranger is left alone."""

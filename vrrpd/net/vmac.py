@@ -6,16 +6,26 @@ there is; requests are carried out by netlink.Requests. Sysctls are files below 
 
 from __future__ import annotations
 
+import errno
 import struct
 from collections.abc import Iterable
 from typing import NamedTuple
 
 from vrrpd.net import netlink
+from vrrpd.net.addresses import AF_INET, AF_INET6
 from vrrpd.net.netlink import NLM_F_CREATE, NLM_F_EXCL, RTM_DELLINK, RTM_NEWLINK, attribute
 
 Request = tuple[int, int, bytes]
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_LINK, _IFLA_LINKINFO, _IFLA_GROUP = 1, 3, 5, 18, 27
+_IFLA_AF_SPEC, _INET_CONF, _INET6_ADDR_GEN_MODE = 26, 1, 8
+_DEVCONF = {  # linux/ip.h IPV4_DEVCONF_*
+    "forwarding": 1,
+    "rp_filter": 8,
+    "arp_announce": 18,
+    "arp_ignore": 19,
+    "promote_secondaries": 20,
+}
 _INFO_KIND, _INFO_DATA = 1, 2
 _MODE, _IPVLAN_FLAGS = 1, 2
 _IFF_UP = 1
@@ -107,8 +117,32 @@ def sysctl(path: str) -> str:
 
 
 def set_sysctl(path: str, value: str) -> None:
-    with open(f"/proc/sys/net/{path}", "w", encoding="ascii") as file:
-        file.write(value)
+    """Through netlink where /proc/sys is read-only, as in most containers; OSError where neither way works."""
+    try:
+        with open(f"/proc/sys/net/{path}", "w", encoding="ascii") as file:
+            file.write(value)
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM) or not _by_netlink(path, int(value)):
+            raise
+
+
+def _by_netlink(path: str, value: int) -> bool:
+    _, _, ifname, name = path.split("/")
+    if path.startswith("ipv4/") and name in _DEVCONF:
+        family, setting = AF_INET, attribute(_INET_CONF, attribute(_DEVCONF[name], _U32.pack(value)))
+    elif path.startswith("ipv6/") and name == "addr_gen_mode":
+        family, setting = AF_INET6, attribute(_INET6_ADDR_GEN_MODE, bytes([value]))
+    else:
+        return False
+    there = found().get(ifname)
+    if there is None:
+        return False
+    requests = netlink.Requests()
+    try:
+        body = _LINK.pack(0, 0, there.ifindex, 0, 0) + attribute(_IFLA_AF_SPEC, attribute(family, setting))
+        return requests.run([(RTM_NEWLINK, 0, body)]) == [0]
+    finally:
+        requests.close()
 
 
 def set_ipv6(ifname: str, on: bool) -> None:
