@@ -29,6 +29,8 @@ advert_int that the router's hosts have at that moment or had before, all of it 
 
 4. A MASTER that runs is never silent for longer than its interval; whatever others send it.
 
+   One that adopts what a dead process had adverts at once, and nothing of it is dropped.
+
 5. A state and its addresses belong together: MASTER has all of them, anybody else none. (An owner's, priority 255,
    may be on the interface for other reasons and are left alone.)
 
@@ -42,7 +44,7 @@ advert_int that the router's hosts have at that moment or had before, all of it 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from simulator import text
@@ -109,6 +111,18 @@ class Rules:
         self.disturbed(host)
         for number in range(len(self.intervals)):
             self._forget(host, number)
+
+    def adopted(self, host: Host, numbers: Sequence[int]) -> None:
+        self.restarted(host)
+        self._masters.update((host.number, number) for number in numbers)
+
+    def goes_on(self, host: Host, numbers: Sequence[int]) -> None:
+        """An adoption: its first act is an advert of each."""
+        for number in numbers:
+            router = host.router(number)
+            quiet = self._sent.get((host.number, number)) != self.world.now
+            if router and not router.faults and not router.leaving and (router.state is not MASTER or quiet):
+                self.fail(f"{host.name} adopts VI_{number}, and is {router.state.name} and silent")
 
     def resumed(self, host: Host) -> None:
         self._check_pairs(host.number, None)

@@ -15,7 +15,7 @@ import pytest
 from history import History, draw
 from run import violation
 
-from vrrpd.vrrp import engine, path
+from vrrpd.vrrp import engine, estate, path
 from vrrpd.vrrp.actions import Action
 from vrrpd.vrrp.duties import Duties
 from vrrpd.vrrp.packet import Advert
@@ -187,7 +187,17 @@ def what_is_forged_is_believed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(path, "compare_digest", lambda one, other: True)
 
 
+def a_reload_applies_no_difference(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(VirtualRouter, "_differ", lambda self, estate, now: [])
+
+
+def an_adoption_is_a_start(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("world.adopted", lambda *about: estate.adopted(*about)._replace(state="BACKUP"))
+
+
 BUGS: list[Patch] = [
+    a_reload_applies_no_difference,
+    an_adoption_is_a_start,
     tie_break_reversed,
     equal_priority_is_never_resolved,
     priority_0_is_ignored,

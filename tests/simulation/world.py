@@ -22,12 +22,14 @@ from typing import TYPE_CHECKING, Any
 
 from simulator import Configuration, describe, instance, interface_address, packed, vip
 
+from vrrpd.model.diff import identity
 from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, VrrpInstance
+from vrrpd.succession import PEERS_WAIT
 from vrrpd.vrrp import path
 from vrrpd.vrrp.actions import Action, AddAddresses, Announce, DelAddresses, LetGo, SendAdvert, Transition
 from vrrpd.vrrp.duties import ANSWER_GAP_MAX, RESTORE_GAP
 from vrrpd.vrrp.engine import Engine, Link
-from vrrpd.vrrp.estate import decode, encode
+from vrrpd.vrrp.estate import Holding, adopted, decode, encode
 from vrrpd.vrrp.router import INIT, MASTER, VirtualRouter
 
 if TYPE_CHECKING:
@@ -35,7 +37,8 @@ if TYPE_CHECKING:
     from rules import Rules
 
 DATAGRAM, EVENT, TIMER, HELLO = 0, 1, 2, 3  # of the same moment in this order: the daemon reads before it expires
-FENCE = 2.5  # adverts of its shortest router after which the guard fences a process that does not run
+FENCE = 2.5  # adverts of its shortest router after which the guard fences a process that does not run, at the most
+BEAT = 0.5  # the longest that a process promises to sleep
 
 SHOWN = (SendAdvert, AddAddresses, DelAddresses, LetGo, Transition)
 
@@ -264,15 +267,54 @@ class Host:
         while self.socket and self.life == life:
             self.receive(*self.socket.popleft())
 
-    def execute_will(self) -> None:
+    def adoptable(self) -> list[tuple[int, float]]:
+        """What the guard's will says of each MASTER, and until when its peers keep quiet (succession.py)."""
+        engine, now = self.engine, self.clock()
+        if engine is None or engine.stopping:
+            return []
+        promised = min(engine.next_deadline, now + BEAT)
+        masters = [router for router in engine.routers.values() if router.state is MASTER and not router.leaving]
+        return [(int(r.name[3:]), promised + PEERS_WAIT * r.cfg.advert_int) for r in masters]
+
+    def adopt(self, heirs: Sequence[tuple[int, float]]) -> None:
+        """After a death: another process goes on with what was MASTER, as far as its peers still wait for it."""
+        now = self.clock()
+        numbers = [number for number, until in heirs if now < until]
+        self.execute_will([number for number in set(self.kernel.values()) if number not in numbers])
+        self.world.say(self, f"adopts {', '.join(f'VI_{number}' for number in numbers) or 'nothing'}")
+        self.life += 1
+        successor = Engine()
+        successor.link(self.link, now)
+        successor.maintenance(self.in_maintenance, now)
+        successor.prepare(Configuration(tuple(self.config)), now)
+        prefixes = {e.address: e.prefixlen for cfg in self.config for e in cfg.virtual_ipaddress}
+        estates = []
+        for number in numbers:
+            held = [Holding(a, prefixes.get(a, 32), 2, "eth0") for a, n in self.kernel.items() if n == number]
+            estates.append(adopted(identity(self.config[number]), f"VI_{number}", held, now))
+        todo, _ = successor.take(estates, now)
+        self.engine = successor
+        self.world.rules.adopted(self, numbers)
+        self.open_path()
+        self.do(todo)
+        new = [router for router in successor.routers.values() if router.state is INIT]
+        self.do(successor.begin(now))
+        self._clean_up(new)
+        self.expire()
+        self.world.rules.goes_on(self, numbers)
+
+    def execute_will(self, numbers: Sequence[int] | None = None) -> None:
         """What the guard does after the death of the process: priority 0 of each MASTER, addresses off."""
-        self.world.say(self, "its will is executed")
-        spares = [VirtualRouterSpec(self, number) for number in sorted(set(self.kernel.values()))]
+        numbers = sorted(set(self.kernel.values()) if numbers is None else numbers)
+        if numbers:
+            self.world.say(self, f"the will of {', '.join(f'VI_{number}' for number in numbers)} is executed")
+        spares = [VirtualRouterSpec(self, number) for number in numbers]
         for spare in spares if self.link.up else ():
             for wire in spare.resignation():
                 self.world.transmit(self, wire)
-        for address in list(self.kernel):
-            self.drop(address)
+        for address, number in list(self.kernel.items()):
+            if number in numbers:
+                self.drop(address)
         self.last_words([spare.router for spare in spares])
 
     # ---- inputs ----------------------------------------------------------------------------------------------
@@ -603,7 +645,20 @@ class World:
         self.after(reaction + back, lambda: host.boot() if host.life == life else None)
 
     def _do_adopt(self, number: int, reaction: float) -> None:
-        self._do_crash(number, self.history.interval, reaction)
+        host = self.hosts[number]
+        if host.engine is None:
+            return
+        if host.engine.stopping or host.suspended:
+            self._do_crash(number, self.history.interval, reaction)
+            return
+        heirs = host.adoptable()
+        self._succeed(host, heirs, reaction)
+
+    def _succeed(self, host: Host, heirs: Sequence[tuple[int, float]], reaction: float) -> None:
+        self.rules.disturbed(host)
+        host.end()
+        life = host.life
+        self.after(reaction, lambda: host.adopt(heirs) if host.life == life else None)
 
     def _do_kill(self, number: int, back: float, lifetime: float) -> None:
         host = self.hosts[number]
@@ -627,17 +682,21 @@ class World:
         host = self.hosts[number]
         if host.mute:
             return
-        patience = FENCE * min(cfg.advert_int for cfg in host.config)
+        patience = FENCE * min(cfg.advert_int for cfg in host.config) * (0.2 + 0.8 * self.dice.random())
         if duration <= patience:
             self._do_freeze(number, duration)
             return
+        heirs = host.adoptable() if adopt else []
         self._suspend(host)
         life = host.life
 
         def fence() -> None:
             if host.life == life and host.hung:
                 self.say(host, "is fenced")
-                self._do_crash(number, self.history.interval, 0.0)
+                if heirs:
+                    self._succeed(host, heirs, 0.0)
+                else:
+                    self._do_crash(number, self.history.interval, 0.0)
 
         self.after(patience, fence)
 
