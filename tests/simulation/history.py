@@ -34,21 +34,10 @@ from random import Random
 from typing import Any
 
 OPERATOR = ("stop", "maintenance", "handover", "reload", "vips", "junk")
+# The more often, the likelier they meet.
 FAULTS = (
-    "cut",
-    "cut",
-    "cut",
-    "noise",
-    "noise",
-    "link",
-    "crash",
-    "adopt",
-    "kill",
-    "power",
-    "hang",
-    "freeze",
-    "suspend",
-    "lost",
+    *("cut", "cut", "cut", "noise", "noise", "link", "link", "power", "lost"),
+    *("crash", "adopt", "adopt", "adopt", "kill", "hang", "hang", "freeze", "suspend", "suspend"),
 )
 
 Event = tuple[Any, ...]

@@ -35,7 +35,7 @@ advert_int that the router's hosts have at that moment or had before, all of it 
    may be on the interface for other reasons and are left alone.)
 
 6. Without a fault there is no gap: from priority 0 to the successor's first advert the address is answered, if there
-   is a successor; a reload does not move it at all.
+   is a successor (that has not itself yielded in the last 2 D); a reload does not move it at all.
 
 7. The segment hears the owner last: a client that hears every announcement ends up with the owner, unless one of two
    owners left and its last word to the other one was lost. In a row of lesser masters up to a second later: they are
@@ -202,7 +202,11 @@ class Rules:
 
     def _may_succeed(self, host: Host, number: int) -> bool:
         router = host.router(number)
-        return router is not None and router.state is BACKUP and not router.yielding_until
+        if router is None or router.state is not BACKUP or router.yielding_until:
+            return False
+        last = router.last_transition
+        # Its last advert as MASTER may be under way still, and is taken for its first one as the successor.
+        return last is None or last.old is not MASTER or host.clock() - last.at > 2 * self.delay
 
     def _check_pairs(self, one: int, other: int | None) -> None:
         for pair, since in self._pairs.items():
@@ -337,7 +341,10 @@ class Rules:
                 f"{silence:.6f} s after an advert of priority {priority}"
             )
         woke, slept = self._slept.get(host.number, (-1e9, 0.0))
-        listened, interval = self.world.now - woke, min(self.world.history.routers[number].interval)
+        listened, interval = (
+            self.world.now - woke,
+            min(router.cfg.advert_int, *self.world.history.routers[number].interval),
+        )
         long = slept > 3 * self.intervals[number] + self.longest_skew(number) + self.intervals[number]
         if transition.old is BACKUP and long and at < woke and listened < interval * (1 - DRIFT):
             self.fail(f"{host.name} takes over VI_{number} {listened:.6f} s after it slept for {slept:.6f} s")

@@ -192,7 +192,7 @@ def a_reload_applies_no_difference(patch: pytest.MonkeyPatch) -> None:
 
 
 def an_adoption_is_a_start(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("world.adopted", lambda *about: estate.adopted(*about)._replace(state="BACKUP"))
+    patch.setattr("world.adopted", lambda *about: estate.adopted(*about)._replace(state="BACKUP", timer=about[-1] + 9))
 
 
 BUGS: list[Patch] = [

@@ -304,6 +304,8 @@ class VirtualRouter:
             return [DelAddresses(self, gone)] if gone else []
         if self._checksum() != estate.advert or cfg.advert_int != estate.advert_int:
             actions += self.advertise()
+            if self._overslept(now, self.timer.deadline, estate.advert_int or cfg.advert_int):
+                actions += self.duties.wake(now)
             self._timers.set(self.timer, now + cfg.advert_int)
         if gone:
             actions.append(DelAddresses(self, gone))
@@ -594,13 +596,16 @@ class VirtualRouter:
                 return self._finish_leaving(now, "nobody took over")
             following = due + self.cfg.advert_int  # from the deadline: no drift; after a stall: no burst
             self._timers.set(self.timer, following if following > now else now + self.cfg.advert_int)
-            if now - due > (self.cfg.down_timer_adverts - 1) * self.cfg.advert_int:
-                # We slept so long that another may have been MASTER, and may be gone again: its announcements stand.
+            if self._overslept(now, due, self.cfg.advert_int):
                 return [*self.advertise(), *self.duties.wake(now)]
             return self.advertise()
         if self.state is BACKUP:
             return self._master_down(now, due)
         return ()
+
+    def _overslept(self, now: float, due: float, interval: float) -> bool:
+        """So late that another may have been MASTER meanwhile, and may be gone again: its announcements stand."""
+        return now - due > (self.cfg.down_timer_adverts - 1) * interval
 
     def _master_down(self, now: float, due: float) -> Sequence[Action]:
         if now - due > self.master_adver_int:
