@@ -9,7 +9,6 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -57,13 +56,13 @@ def run(request: pytest.FixtureRequest) -> int:
 class Bench:
     """The scenario's two routers, and what its tests wait for."""
 
-    def __init__(self, cluster: Any, until: Callable[..., Any]) -> None:
-        self.cluster, self.until = cluster, until
+    def __init__(self, cluster: Any, until: Callable[..., Any], engine: str) -> None:
+        self.cluster, self.until, self.command = cluster, until, engine
         self.master, self.backup = cluster.routers["router1"], cluster.routers["router2"]
         self.addresses = {address for addresses in cluster.virtual.values() for address in addresses}
 
     def engine(self, *arguments: str) -> str:
-        done = subprocess.run([os.environ.get("LAB_ENGINE") or "podman", *arguments], capture_output=True, text=True)
+        done = subprocess.run([self.command, *arguments], capture_output=True, text=True)
         assert done.returncode == 0, f"{arguments}: {done.stderr}"
         return done.stdout.strip()
 
@@ -116,42 +115,40 @@ class Bench:
         """The backup owns every address."""
         self.wait("router2 to own", self.backup.states, lambda states: set(states.values()) == {"MASTER"}, seconds)
 
-    def released(self, seconds: float = 15) -> None:
-        """The master holds none of the addresses."""
-        self.wait("router1 to let go", self.master.addresses, lambda held: not held & self.addresses, seconds)
-
     def mend(self) -> None:
         """After a failure: the next test gets a fair start."""
         for node in (self.master, self.backup):
-            subprocess.run(
-                [os.environ.get("LAB_ENGINE") or "podman", "unpause", self.container(node)], capture_output=True
-            )
+            subprocess.run([self.command, "unpause", self.container(node)], capture_output=True)
             node.host.run("systemctl kill --signal=CONT vrrpd; systemctl reset-failed vrrpd; systemctl restart vrrpd")
 
 
 @pytest.fixture(scope="session")
-def bench(cluster: Any, until: Callable[..., Any]) -> Bench:
-    return Bench(cluster, until)
+def bench(cluster: Any, until: Callable[..., Any], engine: str) -> Bench:
+    return Bench(cluster, until, engine)
+
+
+@pytest.fixture(scope="session")
+def description(bench: Bench) -> str:
+    """What the watcher has to know: no container is started anew while it watches."""
+
+    def process(node: Any) -> int:
+        return int(bench.engine("inspect", "--format={{.State.Pid}}", bench.container(node)))
+
+    routers = {node.name: [process(node), node.mac()] for node in (bench.master, bench.backup)}
+    client = process(bench.cluster.client)
+    return json.dumps({"client": client, "routers": routers, "addresses": sorted(bench.addresses)})
 
 
 @pytest.fixture
-def watch(bench: Bench, run: int) -> Callable[..., contextlib.AbstractContextManager[Seen]]:
+def watch(bench: Bench, description: str, run: int) -> Callable[..., contextlib.AbstractContextManager[Seen]]:
     """`with watch("what happens") as seen:` the block disturbs and waits; afterwards `seen` has the lines."""
 
     @contextlib.contextmanager
     def watched(what: str, settled: bool = True) -> Iterator[Seen]:
         if settled:
             bench.settled()
-        description = {
-            "client": int(bench.engine("inspect", "--format={{.State.Pid}}", bench.container(bench.cluster.client))),
-            "routers": {
-                node.name: [int(bench.engine("inspect", "--format={{.State.Pid}}", bench.container(node))), node.mac()]
-                for node in (bench.master, bench.backup)
-            },
-            "addresses": sorted(bench.addresses),
-        }
         seen = Seen()
-        command = [sys.executable, str(Path(watching.__file__)), json.dumps(description)]
+        command = [sys.executable, watching.__file__, description]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdin is not None
             assert process.stdout is not None
