@@ -42,6 +42,11 @@ VALUES: dict[str, Any] = {
     "include_check": "readable match",
     "dynamic_interfaces": True,
     "peer_path_key": "0123456789abcdef",
+    "use_ipvlan": "ipvl.51 192.0.2.51",
+    "garp_extra_if": "all 10",
+    "vmac_garp_intvl": "all 10",
+    "vrrp_garp_extra_if": "all 10",
+    "vrrp_vmac_garp_intvl": "all 10",
 }
 # Adverts to the peers only: these want to know them.
 UNICAST = {"unicast_src_ip": "192.0.2.11", "unicast_peer": ["192.0.2.12"]}
