@@ -17,12 +17,14 @@ import importlib
 import json
 import os
 import sys
+import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from vrrpd import ipc
 from vrrpd.children import Loaded, Loader, load_into
-from vrrpd.vrrp.estate import ESTATE_VERSION
+from vrrpd.model.vrrp import VirtualAddress
+from vrrpd.vrrp.estate import ESTATE_VERSION, Estate, Holding
 
 if TYPE_CHECKING:
     from vrrpd.guard import Setting
@@ -135,7 +137,7 @@ class Trial(Loader):
                 raise Refused(f"{where} knows no upgrade in place: only a restart leads to it", restart=True)
             raise Refused(f"{where} does not run ({ended}): {last}", output="\n".join(output[-OUTPUT_SHOWN:]))
         versions = answer.pop("speaks", {})
-        for what, version in (("resume", VERSION), ("estate", ESTATE_VERSION)):
+        for what, version in (("resume", VERSION), ("estate", estate_format())):
             if version not in versions.get(what, ()):
                 os.close(self._model)
                 known = ", ".join(map(str, versions.get(what, ()))) or "none"
@@ -145,6 +147,16 @@ class Trial(Loader):
                     restart=True,
                 )
         return Report(self.loaded(answer), self.code)
+
+
+def estate_format() -> str:
+    """The version, and what the fields say of themselves: between two checkouts of one version they may change."""
+    shape = [
+        f"{name}: {getattr(kind, '__forward_arg__', kind)}"
+        for part in (Estate, Holding, VirtualAddress)
+        for name, kind in part.__annotations__.items()
+    ]
+    return f"{ESTATE_VERSION}.{zlib.crc32(' '.join(shape).encode()):08x}"
 
 
 def preflight(setting: Setting, fds: Sequence[int]) -> int:
@@ -160,7 +172,7 @@ def preflight(setting: Setting, fds: Sequence[int]) -> int:
     except Exception as error:  # it is for the other one to refuse, which knows both versions
         print(f"cannot read the state: {error!r}", file=sys.stderr)
         known = [] if not isinstance(error, UnknownVersion) else known
-    speaks = {"resume": known, "estate": [ESTATE_VERSION]}
+    speaks = {"resume": known, "estate": [estate_format()]}
     return load_into(result, model, setting.config, setting.config_id, setting.lenient, speaks=speaks)
 
 
