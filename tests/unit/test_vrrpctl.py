@@ -143,6 +143,13 @@ def test_an_unknown_instance_names_the_known_ones() -> None:
         vrrpctl.show_status(STATUS, "VI_9", PLAIN)
 
 
+def test_a_peer_of_the_second_path_that_does_not_answer_is_named() -> None:
+    peers = [{"peer": "10.9.0.3", "up": True}, {"peer": "10.9.0.4", "up": False}]
+    lines = vrrpctl.show_status({**STATUS, "peer_path": peers}, "", PLAIN).splitlines()
+    assert lines[-1] == "second path: 10.9.0.4 does not answer"
+    assert not any("10.9.0.3" in line for line in lines)
+
+
 def test_maintenance_cannot_be_overlooked() -> None:
     text = vrrpctl.show_status({**STATUS, "maintenance": True}, "", PLAIN)
     assert text.splitlines()[1] == "maintenance is on: this node leaves the address to others"

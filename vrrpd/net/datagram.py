@@ -11,7 +11,8 @@ import socket
 from collections.abc import Iterator
 
 PORT = 11200  # UDP; not assigned by IANA. 112 is VRRP's protocol number
-_SO_PRIORITY, _CONTROL_PRIORITY = 12, 7
+_SO_PRIORITY, _SO_RCVBUFFORCE, _CONTROL_PRIORITY = 12, 33, 7
+_RECEIVE_BUFFER = 1 << 20
 _TRAFFIC_CLASS = 0xC0
 _IPV6_TCLASS = 67
 _LONGEST = 2048
@@ -41,6 +42,8 @@ class Datagrams:
         try:
             self._sock.setblocking(False)
             self._sock.setsockopt(socket.SOL_SOCKET, _SO_PRIORITY, _CONTROL_PRIORITY)
+            with contextlib.suppress(OSError):  # what a master of thousands says at once is 200 datagrams
+                self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
             # A vrrp process and its successor have it side by side for a moment; only the same user may join.
             self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             if self._family == socket.AF_INET:
