@@ -29,6 +29,12 @@ def test_one_line_blocks_and_quotes() -> None:
     )
 
 
+def test_the_key_of_the_second_path_is_a_secret_too() -> None:
+    assert masked("    peer_path 10.9.0.3\n    peer_path_key 0123456789abcdef\n") == (
+        "    peer_path 10.9.0.3\n    peer_path_key ********\n"
+    )
+
+
 def test_a_new_secret_is_marked_and_an_old_one_is_not() -> None:
     before = filled(TEMPLATE, {MARK: "hunter2"})
     assert masked_after(TEMPLATE, {MARK: "hunter2"}, before) == masked(before)
