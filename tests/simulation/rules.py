@@ -35,7 +35,7 @@ advert_int that the router's hosts have at that moment or had before, all of it 
    may be on the interface for other reasons and are left alone.)
 
 6. Without a fault there is no gap: from priority 0 to the successor's first advert the address is answered, if there
-   is a successor (that has not itself yielded in the last 2 D); a reload does not move it at all.
+   is a successor (and nobody has just yielded, in the last 2 D); a reload does not move it at all.
 
 7. The segment hears the owner last: a client that hears every announcement ends up with the owner, unless one of two
    owners left and its last word to the other one was lost. In a row of lesser masters up to a second later: they are
@@ -51,7 +51,7 @@ from simulator import text
 
 from vrrpd.model.vrrp import VrrpInstance
 from vrrpd.vrrp.actions import Transition
-from vrrpd.vrrp.path import FRESH
+from vrrpd.vrrp.path import FRESH, HELLO_GAP
 from vrrpd.vrrp.router import BACKUP, FAULT, INIT, MASTER, VirtualRouter
 
 if TYPE_CHECKING:
@@ -202,11 +202,13 @@ class Rules:
 
     def _may_succeed(self, host: Host, number: int) -> bool:
         router = host.router(number)
-        if router is None or router.state is not BACKUP or router.yielding_until:
-            return False
-        last = router.last_transition
-        # Its last advert as MASTER may be under way still, and is taken for its first one as the successor.
-        return last is None or last.old is not MASTER or host.clock() - last.at > 2 * self.delay
+        return router is not None and router.state is BACKUP and not router.yielding_until
+
+    def _has_just_yielded(self, host: Host, number: int) -> bool:
+        """Its last advert as MASTER may be under way still, and is taken for the first one of a successor."""
+        router = host.router(number)
+        last = router.last_transition if router else None
+        return last is not None and last.old is MASTER and host.clock() - last.at < 2 * self.delay
 
     def _check_pairs(self, one: int, other: int | None) -> None:
         for pair, since in self._pairs.items():
@@ -253,9 +255,12 @@ class Rules:
         if priority == 0:
             self._check_pairs(host.number, None)
             self._left[key] = self.world.now
-            self._successors[key] = {h.number for h in self.hosts if self._may_succeed(h, number)}
+            may = {h.number for h in self.hosts if self._may_succeed(h, number)}
+            self._successors[key] = set() if any(self._has_just_yielded(h, number) for h in self.hosts) else may
             self._sent.pop(key, None)
             return
+        if self._left.pop(key, None) is not None:  # it stays: nobody has come
+            self.disturbed(host)
         self._not_silent(host, number)
         self._sent[key] = self.world.now
 
@@ -299,7 +304,8 @@ class Rules:
         age = self.world.now - sent
         if not honest:
             self.fail(f"{host.name} believes of VI_{number} what was forged or said again")
-        if age > min(FRESH, max(self.intervals[number], router.master_adver_int)) * (1 + DRIFT):
+        apart = HELLO_GAP + self._slept.get(host.number, (0.0, 0.0))[1]  # since when the clocks may have drifted
+        if age > min(FRESH, max(self.intervals[number], router.master_adver_int)) + DRIFT * apart + self.delay:
             self.fail(f"{host.name} believes of VI_{number} what is {age:.6f} s old")
         ranks = self._ranks.setdefault((sender, number, sent), {})
         if ranks.setdefault(rank, host.number) != host.number:

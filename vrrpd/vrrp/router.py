@@ -43,6 +43,7 @@ from vrrpd.vrrp.actions import (
     DelAddresses,
     Inherit,
     LetGo,
+    Log,
     RxLowerPriority,
     SendAdvert,
     Transition,
@@ -429,12 +430,24 @@ class VirtualRouter:
     ) -> Sequence[Action]:
         event, self.leaving = self.leaving, ""
         taken_off = DelAddresses(self, self.addresses)
+        if heard is None and event != "STOP" and not self.faults:
+            return self._stay(event, why, now)
         if event == "STOP":
             return [taken_off, self._enter(INIT, f"the daemon stops, {why}", now, "STOP")]
         if self.faults:
             return [taken_off, self._enter(FAULT, self._fault_text(), now)]
         what = "handover" if event == "BACKUP" else MAINTENANCE
         return [taken_off, *self._become_backup(f"{what}, {why}", now, heard, adver_int)]
+
+    def _stay(self, event: str, why: str, now: float) -> Sequence[Action]:
+        """Nothing makes us go, and nobody came: an address without an owner would help nobody."""
+        self.yielding_until = 0.0
+        self._timers.set(self.timer, now + self.cfg.advert_int)
+        what = "handover" if event == "BACKUP" else "maintenance is over"
+        line = Log("warning", f"{self.name}: {what}, but {why}: still MASTER")
+        # A reload meanwhile has added none.
+        there = [AddAddresses(self, self.addresses)] if self.addresses else []
+        return [*self.advertise(), *there, *self.duties.begin(self.addresses, now), line]
 
     # ---- adverts ---------------------------------------------------------------------------------------------
 
