@@ -16,7 +16,7 @@ from history import History, draw
 from run import violation
 
 from vrrpd.vrrp import engine, estate, path
-from vrrpd.vrrp.actions import Action
+from vrrpd.vrrp.actions import Action, DelAddresses
 from vrrpd.vrrp.duties import Duties
 from vrrpd.vrrp.packet import Advert
 from vrrpd.vrrp.path import Peer, Told
@@ -107,7 +107,7 @@ def leaving_takes_the_addresses_along(patch: pytest.MonkeyPatch) -> None:
     leave = VirtualRouter._leave
 
     def at_once(self: VirtualRouter, event: str, now: float) -> Sequence[Action]:
-        return [*leave(self, event, now), *self._finish_leaving(now, "nobody was waited for")]
+        return [*leave(self, event, now), DelAddresses(self, self.addresses)]
 
     patch.setattr(VirtualRouter, "_leave", at_once)
 
