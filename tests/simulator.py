@@ -142,13 +142,16 @@ class Node:
         self.do(todo)
         self.do(self.engine.begin(now))
 
-    def crash(self) -> None:
-        """The process dies; another one adopts what it held as MASTER, knowing no more than the will."""
+    def crash(self, silent: float = 0.0) -> None:
+        """The process dies; another one adopts what it held as MASTER, knowing no more than the will.
+
+        Its first advert comes now, `silent` seconds after it was due.
+        """
         now, former = self.world.now, self.engine
         self.engine = self._successor([router.cfg for router in former.routers.values()])
         self.engine.follow(former.head(), now)
         wills = [
-            adopted(identity(router.cfg), router.name, self._held_by(router), now)
+            adopted(identity(router.cfg), router.name, self._held_by(router), now, now - silent)
             for router in former.routers.values()
             if router.state is MASTER and not router.leaving
         ]

@@ -14,21 +14,28 @@ from vrrpd.net.links import Links
 from vrrpd.pulse import Pulse
 from vrrpd.vrrp.estate import Estate, Holding, adopted
 
+# Intervals without an advert after which a peer's timer may have run out: its third one, and its skew, at the worst
+# begins with the last advert, an interval before the one that is due.
+SILENCE = 2.0
+
 
 class Bridge:
     """Costs nothing where nobody has died."""
 
-    def __init__(self, records: Sequence[will.Record], pulse: Pulse) -> None:
-        self._records, self._pulse = records, pulse
+    def __init__(self, records: Sequence[will.Record], due: float, pulse: Pulse) -> None:
+        self._records, self._due, self._pulse = records, due, pulse
         self._voice: will.Voice | None = None
         self._next = 0.0
         if records:
             self._voice = will.Voice(records, lambda level, message: None)
+            self._first = self._due
             self._shortest = min(record.advert.advert_int for record in records)
 
     def speak(self) -> None:
         now = time.monotonic()
         if self._voice is not None and now >= self._next:
+            if not self._next:
+                self._first = now
             self._next = now + self._shortest / 2
             self._voice.speak()
             self._pulse.promise(now + self._shortest)
@@ -47,4 +54,12 @@ class Bridge:
             held.setdefault(record.stem, []).extend(
                 Holding(*here) for here in record.addresses if links.holds(here.ifindex, here.address, here.prefixlen)
             )
-        return [adopted(record.identity, record.name, held[stem], now) for stem, record in first.items()]
+        return [
+            adopted(record.identity, record.name, held[stem], now, self._due_of(record, now))
+            for stem, record in first.items()
+        ]
+
+    def _due_of(self, record: will.Record, now: float) -> float:
+        """We have spoken for it since, unless we came too late: its peers may have been MASTER while nobody listened
+        here, so it wakes as a router that slept since then, and announces."""
+        return self._due if self._first - self._due > SILENCE * record.advert.advert_int else now

@@ -118,12 +118,12 @@ class Succession:
         self._waiting: tuple[Loaded, Done] | None = None  # a hand-over asked of a process that is not live yet
 
     # ------------------------------------------------------------------- beginning
-    def start(self, heritage: Iterable[will.Record] = ()) -> None:
-        """A new process, where there is none: it goes on with the heritage and starts everything else."""
+    def start(self, heritage: Iterable[will.Record] = (), due: float = 0.0) -> None:
+        """A new process, where there is none: it goes on with the heritage, due since then, and starts the rest."""
         self.start_at = INFINITY
         self._connect()
         records = tuple(heritage)
-        worker = self._fork(self.loaded, vrrp_daemon.Origin(will=records))
+        worker = self._fork(self.loaded, vrrp_daemon.Origin(will=records, due=due))
         self.current = worker
         self._write_pid(worker)
         if records:  # its promise is kept from the first advert on; one that starts anew may take its time
@@ -437,7 +437,7 @@ class Succession:
         if adoptable:
             self._speak_for(adoptable)
             try:
-                self.start(adoptable)
+                self.start(adoptable, due)
                 dead.again = "again now, its addresses stay"
             except OSError:
                 adoptable = []

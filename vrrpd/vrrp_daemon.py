@@ -72,6 +72,7 @@ class Origin(NamedTuple):
     """Where a vrrp process comes from: nowhere, one that died, or one that goes on until it hands over."""
 
     will: tuple[will.Record, ...] = ()  # what the dead one held as MASTER, to be gone on with
+    due: float = 0.0  # when the dead one's next advert was
     former: socket.socket | None = None  # the way to the living one
 
 
@@ -426,7 +427,7 @@ def run(
     # A terminal's interrupt and hang-up reach the whole group; the guard decides what they mean.
     for sig in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(sig, signal.SIG_IGN)
-    bridge = Bridge(origin.will, pulse)
+    bridge = Bridge(origin.will, origin.due, pulse)
     bridge.speak()
     signals = process.SignalPipe([signal.SIGTERM])
     process.set_name("vrrpd-vrrp")

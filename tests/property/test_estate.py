@@ -196,6 +196,19 @@ def test_after_a_crash_the_master_adverts_at_once_and_adds_what_is_missing(missi
     ]
 
 
+@pytest.mark.parametrize(
+    ("silent", "told"), [(1.9, ["SendAdvert 100"]), (2.1, ["SendAdvert 100", "Announce 10.0.0.100 x5"])]
+)
+def test_a_successor_that_comes_too_late_for_its_peers_announces(silent: float, told: list[str]) -> None:
+    """One may have been MASTER for a moment, heard by nobody here, and the neighbours have its MAC address."""
+    node = World().node("A")
+    node.apply(instance(advert_int=1.0, virtual_ipaddress=(vip("10.0.0.100/24"),)))
+    node.world.advance(20)
+    before = len(node.world.events)
+    node.crash(silent)
+    assert [describe(event.action) for event in node.world.events[before:]][1:] == told
+
+
 def test_after_a_crash_of_a_backup_it_listens_first() -> None:
     world = World()
     a, b = world.node("A"), world.node("B")

@@ -84,12 +84,12 @@ class Estate(NamedTuple):
         return self.state == "MASTER" and not self.leaving
 
 
-def adopted(identity: Identity, name: str, held: Sequence[Holding], now: float) -> Estate:
-    """Of a MASTER whose process died: an advert is due now, its neighbours know it, all else is forgotten."""
+def adopted(identity: Identity, name: str, held: Sequence[Holding], now: float, due: float) -> Estate:
+    """Of a MASTER whose process died: an advert is due since `due`, its neighbours know it, all else is forgotten."""
     interface, family, vrid, source = identity
     transition = ("INIT", "MASTER", "MASTER", "adopted from a process that died", now)
     return Estate(
-        interface, family, vrid, source, (), name, "MASTER", timer=now, last_transition=transition, held=tuple(held)
+        interface, family, vrid, source, (), name, "MASTER", timer=due, last_transition=transition, held=tuple(held)
     )
 
 
