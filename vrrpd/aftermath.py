@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from vrrpd import will
+from vrrpd import process, will
 from vrrpd.log import open_log
 from vrrpd.pidfile import EXIT_RUNNING, PREDECESSOR_WAIT, Running, lock_pid_file, outlive
 
@@ -20,6 +20,7 @@ def execute(run_dir: str, pid_file: str, vrrp_pid_file: str) -> int:
     folder = os.path.join(run_dir, will.FOLDER)
     if not os.path.isdir(folder):
         return 0
+    process.schedule_realtime()
     log = open_log(True)
     try:
         locks = [lock_pid_file(pid_file), outlive(vrrp_pid_file, PREDECESSOR_WAIT)]
