@@ -6,7 +6,9 @@ The will itself is will.py's, the virtual interfaces are vmacs.py's.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 
 from vrrpd import process, will
 from vrrpd.log import open_log
@@ -40,4 +42,7 @@ def execute(run_dir: str, pid_file: str, vrrp_pid_file: str) -> int:
     for fd, path in zip(locks, (pid_file, vrrp_pid_file)):
         os.unlink(path)
         os.close(fd)
+    for pid in process.stopped_orphans(b"vrrpd-"):  # the helper; systemd signals nobody but the guard
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
     return 0

@@ -51,17 +51,9 @@ def outlive(path: str, patience: float) -> int:
         try:
             return lock_pid_file(path)
         except Running as running:
-            if running.pid and (time.monotonic() >= until or _stopped(running.pid)):
+            if running.pid and (time.monotonic() >= until or process.is_stopped(running.pid)):
                 _kill(running.pid, path)
         time.sleep(0.02)
-
-
-def _stopped(pid: int) -> bool:
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] in (b"T", b"t")
-    except OSError:
-        return False
 
 
 def _kill(pid: int, path: str) -> None:

@@ -140,6 +140,35 @@ def pidfd_kill(fd: int, sig: int) -> None:
     _libc().syscall(_SYS_PIDFD_SEND_SIGNAL, fd, int(sig), None, 0)
 
 
+def is_stopped(pid: int) -> bool:
+    """By SIGSTOP, or by a debugger."""
+    return _stat(pid)[1] in (b"T", b"t")
+
+
+def stopped_orphans(name: bytes) -> list[int]:
+    """Stopped processes in our network namespace with names that begin so, whose parent has died."""
+    found = []
+    here = os.stat("/proc/self/ns/net").st_ino
+    for pid in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        called, state, parent = _stat(pid)
+        if called.startswith(name) and parent == b"1" and state in (b"T", b"t"):
+            with contextlib.suppress(OSError):
+                if os.stat(f"/proc/{pid}/ns/net").st_ino == here:
+                    found.append(pid)
+    return found
+
+
+def _stat(pid: int) -> tuple[bytes, bytes, bytes]:
+    """Name, state and parent (proc(5): the name stands in parentheses and may hold anything)."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            head, _, tail = file.read().rpartition(b") ")
+    except OSError:
+        return b"", b"", b""
+    state, parent = tail.split()[:2]
+    return head.partition(b"(")[2], state, parent
+
+
 def default_signals() -> None:
     """Undo in a forked child what the parent did to its signals."""
     signal.set_wakeup_fd(-1)
