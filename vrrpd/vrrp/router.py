@@ -237,7 +237,7 @@ class VirtualRouter:
             self.heard, self.outbids, self.resigned, self.yielding_until,
             pending, paces, announcing, announce_at, self.peer_pseudo_header,
             None if last is None else (last.old.name, last.new.name, *last[2:]),
-            self.counts(), self.records.give(), (),
+            {name: count for name, count in self.counts().items() if count}, self.records.give(), (),
             self._checksum(), cfg.advert_int, self.master_adver_int, self.master_down_interval,
             cfg.preempt, cfg.preempt_delay, cfg.garp_master_refresh, cfg.vip_lifetime, self.addresses,
         )  # fmt: skip
