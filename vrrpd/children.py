@@ -1,7 +1,7 @@
 """The guard's children: how they are forked, watched and waited for, and the one that reads the configuration.
 
 The loader is a process of its own because a file of any size and any content must neither delay nor hurt the
-guard. It leaves its findings as JSON and the compiled model as a pickle, each in a memfd; the guard reads the
+guard. It leaves its findings as JSON and the compiled model, each in a memfd; the guard reads the
 first and passes the second on, sealed.
 """
 
@@ -16,12 +16,9 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from vrrpd import ipc, process, vmacs
-
-if TYPE_CHECKING:
-    from vrrpd.model.vrrp import VrrpInstance
 
 EXIT_CANNOT_RUN = 4
 
@@ -117,10 +114,9 @@ class Loaded(NamedTuple):
 def load_into(
     result: int, model: int, config: str, config_id: str | None, lenient: bool, former: int = -1, **more: Any
 ) -> int:
-    """Read and check the configuration; leave a JSON object in `result` and the pickled model in `model`."""
-    import pickle
-
+    """Read and check the configuration; leave a JSON object in `result` and the compiled model in `model`."""
     from vrrpd.check_config import exit_status
+    from vrrpd.model.compiled import encode
     from vrrpd.model.load import load
 
     loaded = load(config, config_id=config_id, lenient=lenient)
@@ -130,8 +126,9 @@ def load_into(
     if loaded.model is not None:
         intervals = [instance.advert_int for instance in loaded.model.vrrp_instances] or intervals
         devices = [vmacs.encode(device) for each in loaded.model.vrrp_instances for device in each.devices]
+        compiled = encode(loaded.model)
         with os.fdopen(model, "wb", closefd=False) as file:
-            pickle.dump(loaded.model, file, protocol=4)
+            file.write(compiled)
     answer = {
         "exit_code": 0 if loaded.model is not None else exit_status(loaded),
         "diagnostics": [diagnostic.as_dict() for diagnostic in loaded.diagnostics],
@@ -139,7 +136,7 @@ def load_into(
         "shortest": min(intervals),
         "longest": max(intervals),
         "routers": len(loaded.model.vrrp_instances) if loaded.model is not None else 0,
-        "changed": _changed(former, loaded.model.vrrp_instances) if loaded.model is not None else [],
+        "changed": _changed(former, compiled) if loaded.model is not None else [],
         "devices": devices,
         **more,
     }
@@ -148,15 +145,14 @@ def load_into(
     return 0
 
 
-def _changed(former: int, instances: Sequence[VrrpInstance]) -> list[str]:
+def _changed(former: int, compiled: bytes) -> list[str]:
     """Names, for people; none where nothing is known of the former model."""
-    import pickle
-
+    from vrrpd.model.compiled import decode
     from vrrpd.model.diff import diff
 
     if former < 0:
         return []
-    difference = diff(pickle.loads(ipc.read_all(former)).vrrp_instances, instances)
+    difference = diff(decode(ipc.read_all(former)).vrrp_instances, decode(compiled).vrrp_instances)
     names = [instance.name for instance in (*difference.removed, *difference.added)]
     return sorted({*names, *(new.name for _, new in difference.changed)})
 
@@ -186,7 +182,7 @@ class Loader:
     def outcome(self) -> tuple[str, dict[str, Any] | None]:
         """How the child has ended, and what it left, if anything. The model can change no more."""
         ended = self.child.reap()
-        # The vrrp process gets this descriptor, and a root process unpickles what is in it.
+        # The vrrp process gets this descriptor, and a root process trusts what is in it.
         fcntl.fcntl(self._model, fcntl.F_ADD_SEALS, _SEALS)
         try:
             answer = json.loads(ipc.read_all(self._result))

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pickle
 import signal
 import socket
 import time
@@ -23,6 +22,7 @@ from vrrpd.journal import Journal
 from vrrpd.log import Log, open_log
 from vrrpd.loop import Loop
 from vrrpd.mail import SMTP_PORT, MailQueue, Settings
+from vrrpd.model.compiled import decode
 from vrrpd.pulse import Pulse
 from vrrpd.scripts import Runner
 from vrrpd.timers import Timer, Timers
@@ -244,7 +244,7 @@ class Helper:
     def _model(self, message: dict[str, Any], fds: list[int]) -> None:
         if not fds:
             return
-        model = pickle.loads(ipc.read_all(fds.pop()))  # made by the guard's own loader child
+        model = decode(ipc.read_all(fds.pop()))  # made by the guard's own loader child
         wanted = {instance.name: instance for instance in model.vrrp_instances}
         # The DELETED of an instance may come before or after the model without it.
         removed = {name: old for name, old in self._instances.items() if name not in wanted}

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 from vrrpd import will
-from vrrpd.model.vmac import MACVLAN, Device
+from vrrpd.model.values import MACVLAN, Device
 from vrrpd.net import addresses, netlink, vmac
 
 FILE = "devices.json"  # beside the will

@@ -14,7 +14,6 @@ import fcntl
 import functools
 import gc
 import os
-import pickle
 import signal
 import socket
 import time
@@ -27,7 +26,7 @@ from vrrpd.bridge import Bridge
 from vrrpd.executor import Executor, Place
 from vrrpd.handover import Giver, Heir
 from vrrpd.loop import Loop
-from vrrpd.model.model import Model  # here, so that no first unpickling has to import it
+from vrrpd.model.compiled import decode
 from vrrpd.net import netlink
 from vrrpd.net.links import Changes, Links
 from vrrpd.net.sockets import Receiver
@@ -41,6 +40,7 @@ from vrrpd.vrrp.path import Standing
 from vrrpd.vrrp.router import State
 
 if TYPE_CHECKING:
+    from vrrpd.model.model import Model
     from vrrpd.vrrp.router import VirtualRouter
 
 # Datagrams taken from one socket in one turn. More than its queue holds, so that a turn empties what it found
@@ -421,7 +421,7 @@ class Daemon:
 def run(
     guard_sock: socket.socket, helper_sock: socket.socket, setting: Setting, model: int, pulse: Pulse, origin: Origin
 ) -> int:
-    """The life of the forked vrrp process; returns its exit status. `model` is the memfd of a pickled Model."""
+    """The life of the forked vrrp process; returns its exit status. `model` is the memfd of a compiled Model."""
     parent = os.getppid()
     process.default_signals()
     # A terminal's interrupt and hang-up reach the whole group; the guard decides what they mean.
@@ -444,7 +444,7 @@ def run(
             daemon.stop(now)
 
     daemon.loop.watch(signals.fileno(), terminated)
-    compiled: Model = pickle.loads(ipc.read_all(model))  # made by the guard's own loader child
+    compiled = decode(ipc.read_all(model))  # made by the guard's own loader child
     bridge.speak()
     daemon.prepare(compiled)
     del compiled

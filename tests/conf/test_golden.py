@@ -29,11 +29,15 @@ def read(path: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Loaded:
 
 
 def differing(value: Any, name: str = "") -> Any:
-    """A dataclass as the fields that are not at their default; addresses as text."""
+    """A dataclass or named tuple as the fields that are not at their default; addresses as text."""
     if dataclasses.is_dataclass(value):
         kept = {
             f.name: getattr(value, f.name) for f in dataclasses.fields(value) if getattr(value, f.name) != f.default
         }
+        return {key: differing(item, key) for key, item in kept.items()}
+    if hasattr(value, "_fields"):
+        plain = value._field_defaults
+        kept = {key: item for key, item in value._asdict().items() if key not in plain or item != plain[key]}
         return {key: differing(item, key) for key, item in kept.items()}
     if isinstance(value, bytes):
         if len(value) in (4, 16) and name != "auth_pass":

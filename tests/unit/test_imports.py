@@ -15,12 +15,13 @@ ROOT = str(Path(aftermath.__file__).parents[1])
 
 @pytest.mark.parametrize("module", ["guard", "vrrp_daemon", "will"])
 def test_neither_pyroute2_nor_asyncio_nor_the_reader_is_loaded(module: str) -> None:
-    """pyroute2 costs 24 MB and 0.3 s; the reader of configurations belongs to the loader child."""
+    """pyroute2 costs 24 MB and 0.3 s; the reader of configurations and what it needs, 4 MB, are the loader child's."""
     code = f"import sys, vrrpd.{module}; print(*sorted(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     assert f"vrrpd.{module}" in loaded
-    assert not loaded & {"pyroute2", "asyncio", "multiprocessing", "vrrpd.model.load"}
+    heavy = {"pyroute2", "asyncio", "multiprocessing", "dataclasses", "inspect", "ipaddress", "pickle"}
+    assert not loaded & {*heavy, "vrrpd.model.load", "vrrpd.model.vrrp", "vrrpd.conf.schema", "vrrpd.conf.types"}
 
 
 def test_what_undoes_a_killed_daemon_imports_neither_it_nor_the_model() -> None:

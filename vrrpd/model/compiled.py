@@ -12,6 +12,8 @@ import marshal
 from collections import namedtuple
 from typing import TYPE_CHECKING, Any, cast
 
+from vrrpd.model import values
+
 if TYPE_CHECKING:
     from vrrpd.model.model import Model
 
@@ -25,7 +27,7 @@ def encode(model: Model) -> bytes:
 def decode(data: bytes) -> Model:
     """Typed as the dataclasses are; equality is by value here too."""
     kinds, root = marshal.loads(data)
-    classes = [_class(name, fields) for name, fields, _ in kinds]
+    classes = [getattr(values, name, None) or _class(name, fields) for name, fields, _ in kinds]
     nested = [positions for *_, positions in kinds]
 
     def made(value: Any) -> Any:
@@ -49,24 +51,24 @@ def _class(name: str, fields: tuple[str, ...]) -> type[Any]:
 
 
 class _Encoder:
-    """A dataclass becomes a list: its values, then the number of its kind. Everything else stays what it is."""
+    """A dataclass or named tuple becomes a list: its values, then the number of its kind. All else stays as it is."""
 
     def __init__(self) -> None:
         self._kinds: dict[type, _Kind] = {}
         self._same: dict[object, object] = {}
 
     def kinds(self) -> tuple[tuple[str, tuple[str, ...], tuple[int, ...]], ...]:
-        """Of each kind the name, the names of its fields, and which of them hold other dataclasses somewhere."""
+        """Of each kind the name, the names of its fields, and which of them hold other kinds somewhere."""
         return tuple((kind.name, kind.fields, tuple(sorted(kind.nested))) for kind in self._kinds.values())
 
     def value(self, value: Any) -> Any:
-        """A list is made of what holds a dataclass; equal values become one object."""
+        """A list where there is a kind in it; equal values become one object."""
         if type(value) in (str, bytes, float):  # not numbers in general: 1 and True are equal
             return self._same.setdefault(value, value)
         if type(value) is tuple:
-            values = tuple(map(self.value, value))
-            return values if any(map(_is_made, values)) else value
-        if not hasattr(value, "__dataclass_fields__"):
+            items = tuple(map(self.value, value))
+            return items if any(map(_is_made, items)) else value
+        if not (hasattr(value, "__dataclass_fields__") or hasattr(value, "_fields")):
             return value
         kind = self._kinds.get(type(value))
         if kind is None:
@@ -89,7 +91,7 @@ class _Kind:
     def __init__(self, number: int, kind: type[Any]) -> None:
         self.number = number
         self.name = kind.__name__
-        self.fields = tuple(kind.__dataclass_fields__)
+        self.fields = tuple(getattr(kind, "_fields", None) or kind.__dataclass_fields__)
         self.nested: set[int] = set()
 
 

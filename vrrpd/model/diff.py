@@ -7,9 +7,10 @@ of that (keepalived matches instances likewise, vrrp_data.c): a renamed instance
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Optional
+from typing import TYPE_CHECKING, NamedTuple, Optional
 
-from .vrrp import VrrpInstance
+if TYPE_CHECKING:
+    from .vrrp import VrrpInstance
 
 Identity = tuple[str, int, int, Optional[bytes]]
 

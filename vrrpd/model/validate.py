@@ -18,7 +18,8 @@ from . import vmac
 from .blocks import BLOCKS
 from .globals import GlobalDefs
 from .scripts import Script, insecure, program, user_exists
-from .vrrp import Authentication, UnicastPeer, VirtualAddress, VrrpInstance
+from .values import VirtualAddress
+from .vrrp import Authentication, UnicastPeer, VrrpInstance
 
 Interfaces = Mapping[str, Iterable[tuple[bytes, int]]]  # name -> (address, prefix length)
 NOTIFIES = tuple(f.name for f in dataclasses.fields(VrrpInstance) if f.name.startswith("notify"))

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from vrrpd.conf.source import Place, Problems
 from vrrpd.conf.tree import Statement
 from vrrpd.conf.types import Invalid, address, integer, interface_name
+
+from .values import IPVLAN, Device
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,27 +24,15 @@ if TYPE_CHECKING:
     from vrrpd.conf.schema import Bound
 
     from .globals import GlobalDefs
-    from .vrrp import VirtualAddress, VrrpInstance
+    from .values import VirtualAddress
+    from .vrrp import VrrpInstance
 
-MACVLAN, IPVLAN = "macvlan", "ipvlan"
 IPVLAN_MODES = ("bridge", "private", "vepa")
 DAY = 86400.0
 
 _MAC = re.compile(r"[0-9A-Fa-f]{1,2}(?::[0-9A-Fa-f]{1,2}){4,5}\Z")
 # RFC 9568 7.3: 00-00-5E-00-01-{VRID} for IPv4, 00-00-5E-00-02-{VRID} for IPv6
 _VIRTUAL = {4: b"\x00\x00\x5e\x00\x01", 16: b"\x00\x00\x5e\x00\x02"}
-
-
-@dataclass(frozen=True)
-class Device:
-    """A virtual interface on top of a real one, which the daemon makes and removes."""
-
-    name: str
-    base: str = ""
-    kind: str = MACVLAN
-    mac: bytes = b""  # of a macvlan; an ipvlan has that of its base
-    mode: str = ""  # of an ipvlan
-    address: bytes = b""  # of an ipvlan: what it sends from
 
 
 def use_vmac(statement: Statement) -> Device:
@@ -174,14 +163,14 @@ class _Names:
         assert device is not None
         width = 4 if instance.family == 2 else 16
         name = device.name or self._free(instance, stem, width == 16)
-        device = dataclasses.replace(device, name=name, base=instance.interface)
+        device = device._replace(name=name, base=instance.interface)
         if device.kind == IPVLAN:
             if device.address and len(device.address) != width:
                 self._problems.error(self._place(instance), "use_ipvlan: the address is not of the instance's family")
             if not device.address and width == 4:
                 self._problems.error(self._place(instance), "use_ipvlan: IPv4 needs an address to send adverts from")
             return device
-        return self._unshared(instance, dataclasses.replace(device, mac=_complete(device.mac, width, instance)))
+        return self._unshared(instance, device._replace(mac=_complete(device.mac, width, instance)))
 
     def _unshared(self, instance: VrrpInstance, device: Device) -> Device:
         other = self._macs.setdefault((device.base, device.mac), instance.name)
@@ -216,9 +205,9 @@ class _Names:
                 if key not in devices:
                     name = self._free(instance, stem, key[1] == 16)
                     devices[key] = Device(name, key[0], mac=_complete(b"", key[1], instance))
-                return dataclasses.replace(item, dev=devices[key].name)
+                return item._replace(dev=devices[key].name)
             if instance.vmac is not None and at_home:
-                return dataclasses.replace(item, dev=instance.vmac.name)
+                return item._replace(dev=instance.vmac.name)
             return item
 
         advertised = tuple(map(lies, instance.virtual_ipaddress))

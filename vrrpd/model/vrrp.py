@@ -28,7 +28,8 @@ from vrrpd.families import AF_INET, AF_INET6
 
 from .globals import LONGEST, REFRESH, lifetime
 from .scripts import Script, optional_command, script_type
-from .vmac import Device, extra_if, use_ipvlan, use_vmac
+from .values import Device, VirtualAddress
+from .vmac import extra_if, use_ipvlan, use_vmac
 
 __all__ = ["AF_INET", "AF_INET6", "Authentication", "Script", "UnicastPeer", "VirtualAddress", "VrrpInstance"]
 
@@ -43,21 +44,6 @@ UNSUPPORTED_OPTIONS = (
     "preferred_lft",
     "track_group",
 )
-
-
-@dataclass(frozen=True)
-class VirtualAddress:
-    """One line of virtual_ipaddress. `address` is packed, 4 or 16 bytes."""
-
-    address: bytes
-    prefixlen: int
-    dev: str = ""  # "" means the instance's interface
-    broadcast: bytes | None = None
-    scope: int = 0  # RT_SCOPE_UNIVERSE
-    label: str = ""
-    dad: bool = False  # IPv6: run duplicate address detection (keyword -nodad; the default is to add with NODAD)
-    no_track: bool = False  # its removal by somebody else is left alone
-    use_vmac: bool = False  # on a virtual interface of its own, which `dev` names once resolved
 
 
 def virtual_address(statement: Statement) -> VirtualAddress:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from vrrpd.model.vrrp import AF_INET6
+from vrrpd.families import AF_INET6
 from vrrpd.vrrp.actions import Action
 from vrrpd.vrrp.digest import compare_digest
 from vrrpd.vrrp.links import is_link_local

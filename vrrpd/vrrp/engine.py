@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from collections.abc import Container, Hashable, Iterable, Mapping, Sequence
 from math import inf
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
+from vrrpd.families import AF_INET
 from vrrpd.model.diff import Identity, identity
-from vrrpd.model.vmac import Device
-from vrrpd.model.vrrp import AF_INET, VirtualAddress, VrrpInstance
+from vrrpd.model.values import Device, VirtualAddress
 from vrrpd.vrrp.actions import Action, Refit
 from vrrpd.vrrp.announce import Announcer
 from vrrpd.vrrp.checks import Memo, addressee, lists_our_addresses, other_addresses, other_checksum, validate
@@ -29,6 +29,9 @@ from vrrpd.vrrp.path import identity as path_identity
 from vrrpd.vrrp.records import text
 from vrrpd.vrrp.router import INIT, MASTER, Heard, State, VirtualRouter
 from vrrpd.vrrp.timers import Timer, Timers
+
+if TYPE_CHECKING:
+    from vrrpd.model.vrrp import VrrpInstance
 
 __all__ = ["AdvertSpec", "Engine", "InterfaceAddress", "Link", "State", "VirtualRouter"]
 

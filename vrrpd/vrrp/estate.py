@@ -16,7 +16,7 @@ from math import inf
 from typing import Any, Callable, NamedTuple
 
 from vrrpd.model.diff import Identity
-from vrrpd.model.vrrp import VirtualAddress
+from vrrpd.model.values import VirtualAddress
 
 ESTATE_VERSION = 1
 

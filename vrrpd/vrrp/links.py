@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from vrrpd.model.vrrp import AF_INET
+from vrrpd.families import AF_INET
 from vrrpd.vrrp.packet import ADDRESS_LENGTH, AUTH_NONE, AUTH_SIMPLE, AdvertSpec
 
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from vrrpd.model.vmac import Device
+    from vrrpd.model.values import Device
     from vrrpd.model.vrrp import VrrpInstance
 
 

@@ -33,7 +33,7 @@ from math import inf
 from struct import Struct
 from typing import TYPE_CHECKING, Callable, NamedTuple
 
-from vrrpd.model.vrrp import AF_INET, AF_INET6
+from vrrpd.families import AF_INET, AF_INET6
 from vrrpd.vrrp.digest import compare_digest, hmac_sha256, sha256
 from vrrpd.vrrp.records import Records, text
 

@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
 from vrrpd.model.diff import identity
-from vrrpd.model.vrrp import VirtualAddress, VrrpInstance
+from vrrpd.model.values import VirtualAddress
 from vrrpd.vrrp import frames
 from vrrpd.vrrp.actions import (
     Action,
@@ -58,6 +58,7 @@ from vrrpd.vrrp.records import Records, duration, text
 from vrrpd.vrrp.timers import Timer, Timers
 
 if TYPE_CHECKING:
+    from vrrpd.model.vrrp import VrrpInstance
     from vrrpd.vrrp.checks import Memo
 
 

@@ -1,0 +1,32 @@
+"""Values of a model that the running processes make and compare too: light, they bring no reader along."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+MACVLAN, IPVLAN = "macvlan", "ipvlan"
+
+
+class VirtualAddress(NamedTuple):
+    """One line of virtual_ipaddress. `address` is packed, 4 or 16 bytes."""
+
+    address: bytes
+    prefixlen: int
+    dev: str = ""  # "" means the instance's interface
+    broadcast: bytes | None = None
+    scope: int = 0  # RT_SCOPE_UNIVERSE
+    label: str = ""
+    dad: bool = False  # IPv6: run duplicate address detection (keyword -nodad; the default is to add with NODAD)
+    no_track: bool = False  # its removal by somebody else is left alone
+    use_vmac: bool = False  # on a virtual interface of its own, which `dev` names once resolved
+
+
+class Device(NamedTuple):
+    """A virtual interface on top of a real one, which the daemon makes and removes."""
+
+    name: str
+    base: str = ""
+    kind: str = MACVLAN
+    mac: bytes = b""  # of a macvlan; an ipvlan has that of its base
+    mode: str = ""  # of an ipvlan
+    address: bytes = b""  # of an ipvlan: what it sends from
