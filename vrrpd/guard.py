@@ -1,7 +1,7 @@
 """The guard: starts the other processes and keeps them alive, and is the one that systemd and signals talk to.
 
 It never reads a configuration itself: a short-lived loader child does, and leaves diagnostics (JSON) and the
-compiled model (a memfd that is only passed on, never unpickled here). Who is the vrrp process, and what follows a
+compiled model (a memfd that is only passed on, never read here). Who is the vrrp process, and what follows a
 dead one, is succession.py's; a helper is followed by a new helper. Root, standard library, small, no protocol.
 
     SIGHUP reload | SIGTERM, SIGINT planned stop | SIGUSR1, SIGUSR2 status as text in the run directory

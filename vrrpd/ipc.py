@@ -3,7 +3,7 @@
 A `Channel` never blocks, so that the vrrp process may use it inside a turn: what the kernel does not take now
 waits in a bounded queue, and what the queue does not take is dropped and counted. The reader gets whole
 messages; a datagram that is not a JSON object is a defect of the sender and is dropped and counted too.
-Nothing here ever unpickles: a compiled model travels as a memfd that the receiver of the message reads itself.
+A compiled model travels as a memfd that the receiver of the message reads itself.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The whole of a configuration, resolved: what crosses from the loader to the guard, the vrrp process and the helper.
 
-Apart from load.py, so that whoever unpickles a Model does not load the reader.
+Apart from load.py, so that a Model can be named without loading the reader.
 """
 
 from __future__ import annotations
