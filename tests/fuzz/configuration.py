@@ -10,7 +10,6 @@ nothing of this machine.
 from __future__ import annotations
 
 import os
-import pickle
 import re
 import sys
 import tempfile
@@ -22,6 +21,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
 with atheris.instrument_imports(include=["vrrpd"]):
     from vrrpd.check_config import exit_status
     from vrrpd.conf import expand
+    from vrrpd.model.compiled import decode, encode
     from vrrpd.model.load import load
 
 INCLUDED = {
@@ -61,7 +61,8 @@ def one(data: bytes) -> None:
             assert diagnostic.column >= 1
             assert diagnostic.length >= 1
     if loaded.model:
-        assert pickle.loads(pickle.dumps(loaded.model)) == loaded.model
+        back = decode(encode(loaded.model))
+        assert decode(encode(back)) == back
         for instance in loaded.model.vrrp_instances:
             assert instance.interface
             assert 1 <= instance.virtual_router_id <= 255

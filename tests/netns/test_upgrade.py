@@ -113,7 +113,7 @@ def quiet(lab: Lab, since: float, interval: float) -> None:
 FIRST = r"^from __future__ import annotations$"
 BROKEN = {
     "a syntax error": ({"executor.py": (r"^class Executor:", "class Executor(:")}, "SyntaxError"),
-    "an import that fails": ({"helper.py": (r"^import pickle$", "import pickle, no_such_module")}, "no_such_module"),
+    "an import that fails": ({"helper.py": (r"^import signal$", "import signal, no_such_module")}, "no_such_module"),
     "a module that is missing": (
         {"vrrp_daemon.py": (FIRST, "\\g<0>\nraise ImportError('half a release')")},
         "half a release",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import pickle
-
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vrrpd.check_config import exit_status
 from vrrpd.model.blocks import BLOCKS
+from vrrpd.model.compiled import decode, encode
 from vrrpd.model.load import load
 
 WORDS = sorted({name for block in BLOCKS.values() for name in block.keywords})
@@ -45,7 +44,9 @@ def check(text: str, lenient: bool) -> None:
             assert diagnostic.column >= 1
             assert diagnostic.length >= 1
     if loaded.model:
-        assert pickle.loads(pickle.dumps(loaded.model)) == loaded.model
+        back = decode(encode(loaded.model))
+        assert decode(encode(back)) == back
+        assert [one.name for one in back.vrrp_instances] == [one.name for one in loaded.model.vrrp_instances]
         for instance in loaded.model.vrrp_instances:
             assert instance.interface
             assert 1 <= instance.virtual_router_id <= 255

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from random import Random
 
 import pytest
@@ -254,7 +253,7 @@ def test_a_changed_label_is_a_changed_address() -> None:
     node.world.advance(5)
     before = len(node.world.events)
     (entry,) = node.router.addresses
-    node.apply(instance(virtual_ipaddress=(replace(entry, label="eth0:1"),)))
+    node.apply(instance(virtual_ipaddress=(entry._replace(label="eth0:1"),)))
     told = [describe(event.action) for event in node.world.events[before:]]
     assert told == [
         "Inherit 10.0.0.100/24", "DelAddresses 10.0.0.100/24", "AddAddresses 10.0.0.100/24", "Announce 10.0.0.100 x5",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import pickle
 import signal
 import socket
 import time
@@ -17,6 +16,7 @@ from typing import Any
 import pytest
 
 from vrrpd import helper, ipc
+from vrrpd.model.compiled import encode
 from vrrpd.model.globals import GlobalDefs
 from vrrpd.model.load import Model
 from vrrpd.model.vrrp import Script, VrrpInstance
@@ -66,7 +66,7 @@ class Helper:
     def load(self, *instances: VrrpInstance, **global_defs: Any) -> None:
         model = Model(replace(GlobalDefs(), router_id="LB1", **global_defs), instances, "/etc/test.conf", "ab" * 32)
         fd = os.memfd_create("model")
-        os.write(fd, pickle.dumps(model))
+        os.write(fd, encode(model))
         self.guard.send({"t": "model"}, [fd])
         os.close(fd)
         self.until(lambda: self.ask("status", vrrp={})["status"]["config"].get("path"))
