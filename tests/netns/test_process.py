@@ -452,6 +452,7 @@ def test_every_python_runs_it(lab: Lab, python: str) -> None:
     lab.wait(daemon.answers, 5, "status")
     daemon.reload(config(instance((f"{VIP}/24", f"{SECOND}/24"), priority=200)))
     lab.wait_owner(SECOND, "a", 5)
+    lab.wait(lambda: "reloaded" in daemon.log(), 5, "the former vrrp process has been followed")
     os.kill(daemon.vrrp_pid(), signal.SIGKILL)
     lab.wait(lambda: "started again" in daemon.log(), 2, "the will")
     lab.wait_owner(VIP, "a", 5)
