@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from vrrpd import ipc
 from vrrpd.children import Loaded, Loader, load_into
-from vrrpd.model.vrrp import VirtualAddress
+from vrrpd.model.values import VirtualAddress
 from vrrpd.vrrp.estate import ESTATE_VERSION, Estate, Holding
 
 if TYPE_CHECKING:
