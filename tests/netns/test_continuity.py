@@ -247,6 +247,50 @@ def test_a_hang_of_the_vrrp_process_is_not_noticed(lab: Lab, master: Ours, inter
     assert "no sign of life" in master.log()
 
 
+def test_every_kind_of_router_goes_on_after_a_reload_and_after_a_crash(lab: Lab) -> None:
+    """IPv6, unicast, VRRPv2 with a password, addresses that are not advertised, one that is the owner's own."""
+    kinds = {
+        61: instance(("fe80::61/64", "fd00::61/64"), vrid=61, name="SIX", priority=200),
+        62: instance((f"{SECOND}/24",), "unicast_peer {", "10.0.0.3", "}", vrid=62, name="UNICAST", priority=200),
+        63: instance(
+            ("10.0.0.63/24",), "authentication {", "auth_type PASS", "auth_pass secret", "}",
+            vrid=63, name="OLD", priority=200, interval=1, version=2,
+        ),
+        64: instance(
+            ("10.0.0.64/24",), "virtual_ipaddress_excluded {", "10.0.0.65/24", "fd00::65/64", "}",
+            vrid=64, name="MORE", priority=200,
+        ),
+        65: instance(("10.0.0.66/24",), vrid=65, name="OWNER", priority=255, state="MASTER"),
+    }  # fmt: skip
+    lab["a"].ip("addr add 10.0.0.66/24 dev eth0")
+    master = lab["a"].run(Ours, config(*kinds.values()))
+    assert isinstance(master, Ours)
+    ours = ["fe80::61", "fd00::61", SECOND, "10.0.0.63", "10.0.0.64", "10.0.0.65", "fd00::65"]
+    for address in ours:
+        lab.wait_owner(address, "a", 10)
+    lab.wait(master.answers, 5, "it answers")
+    quiet(lab)
+    for step in ("reload", "crash"):
+        since = now()
+        if step == "reload":
+            assert master.ask("reload")["ok"]
+        else:
+            os.kill(master.vrrp_pid(), signal.SIGKILL)
+        for vrid in kinds:
+            lab.wait(lambda v=vrid, t=since: len(lab.adverts("a", v, t)) > 2, 8, f"{step}: adverts of {vrid}")
+        assert not [frame for frame in lab.adverts("a", since=since) if not frame.priority]
+        assert not [event for address in (*ours, "10.0.0.66") for event in lab.changes(address, since)]
+        assert not [f for address in ours for f in lab.announcements(address, "a", since)]
+    lab.wait(master.answers, 5, "it answers")
+    assert {each["name"]: each["state"] for each in master.status()["instances"]} == dict.fromkeys(
+        ("SIX", "UNICAST", "OLD", "MORE", "OWNER"), "MASTER"
+    )
+    assert master.stop() == 0
+    for address in ours:
+        assert not lab.held.owners(address)
+    assert "a" in lab.held.owners("10.0.0.66"), "what we did not add we do not remove"
+
+
 def test_what_is_missing_after_a_crash_is_added(lab: Lab) -> None:
     master = pair(lab, 0.1)
     since = now()
