@@ -38,7 +38,7 @@ advert_int that the router's hosts have at that moment or had before, all of it 
    is a successor (and nobody has just yielded, in the last 2 D); a reload does not move it at all.
 
 7. The segment hears the owner last: a client that hears every announcement ends up with the owner, unless one of two
-   owners left and its last word to the other one was lost. In a row of lesser masters up to a second later: they are
+   owners left and its last word to the other one was lost, or the owner died before it could answer. In a row of lesser masters up to a second later: they are
    answered at growing gaps.
 """
 
@@ -51,6 +51,7 @@ from simulator import text
 
 from vrrpd.model.vrrp import VrrpInstance
 from vrrpd.vrrp.actions import Transition
+from vrrpd.vrrp.duties import ANSWER, LOWER
 from vrrpd.vrrp.path import FRESH, HELLO_GAP
 from vrrpd.vrrp.router import BACKUP, FAULT, INIT, MASTER, VirtualRouter
 
@@ -111,6 +112,12 @@ class Rules:
         self.disturbed(host)
         for number in range(len(self.intervals)):
             self._forget(host, number)
+
+    def dies(self, host: Host) -> None:
+        """Its next process is to adopt what it has, and knows nothing of the announcements that it owed."""
+        routers = host.engine.routers.values() if host.engine else ()
+        if any({ANSWER, LOWER} & set(router.duties.pending) for router in routers):
+            self._last_word_lost = True
 
     def adopted(self, host: Host, numbers: Sequence[int]) -> None:
         self.restarted(host)

@@ -656,6 +656,7 @@ class World:
 
     def _succeed(self, host: Host, heirs: Sequence[tuple[int, float]], reaction: float) -> None:
         self.rules.disturbed(host)
+        self.rules.dies(host)
         host.end()
         life = host.life
         self.after(reaction, lambda: host.adopt(heirs) if host.life == life else None)
