@@ -38,8 +38,8 @@ advert_int that the router's hosts have at that moment or had before, all of it 
    is a successor (and nobody has just yielded, in the last 2 D); a reload does not move it at all.
 
 7. The segment hears the owner last: a client that hears every announcement ends up with the owner, unless one of two
-   owners left and its last word to the other one was lost, or the owner died before it could answer. In a row of lesser masters up to a second later: they are
-   answered at growing gaps.
+   owners left and its last word to the other one was lost, or the owner died before it could answer. In a row of
+   lesser masters up to a second later: they are answered at growing gaps.
 """
 
 from __future__ import annotations
