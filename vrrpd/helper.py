@@ -149,7 +149,7 @@ class Helper:
         self.lost = 0  # transitions that the vrrp process could not tell us
         self._router_id = ""
         self._no_email_faults = False
-        self._instances: dict[str, VrrpInstance] = {}
+        self._instances: dict[str, VrrpInstance] = {}  # those that somebody wants to be told of
         self._mailed: dict[str, str] = {}  # last mailed event by instance
         self._seq = 0
         self._loaded = False  # until then the vrrp process is not listened to
@@ -245,9 +245,10 @@ class Helper:
         if not fds:
             return
         model = decode(ipc.read_all(fds.pop()))  # made by the guard's own loader child
-        wanted = {instance.name: instance for instance in model.vrrp_instances}
+        wanted = {instance.name: instance for instance in model.vrrp_instances if notify.is_wanted(instance)}
         # The DELETED of an instance may come before or after the model without it.
-        removed = {name: old for name, old in self._instances.items() if name not in wanted}
+        here = {instance.name for instance in model.vrrp_instances}
+        removed = {name: old for name, old in self._instances.items() if name not in here}
         self._instances = {**removed, **wanted}
         self.config = {"path": str(model.path), "sha256": model.sha256, "loaded_at": time.time()}
         defs = model.global_defs

@@ -55,6 +55,15 @@ def duration(seconds: float) -> str:
     return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds:.3f} s"
 
 
+class Counters(dict[str, int]):
+    """What has never happened takes no room: 0.4 kB less a router."""
+
+    __slots__ = ()
+
+    def __missing__(self, cause: str) -> int:
+        return 0
+
+
 class Records:
     """The counters and the voice of one router."""
 
@@ -62,7 +71,7 @@ class Records:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.counters = dict.fromkeys(COUNTERS, 0)
+        self.counters = Counters()
         self._said: dict[str, tuple[float, int]] = {}  # cause -> (silent until, left out since)
 
     def hushed(self, cause: str, now: float, gap: float = LOG_GAP) -> bool:

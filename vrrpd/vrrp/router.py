@@ -54,7 +54,7 @@ from vrrpd.vrrp.estate import Estate, Holding
 from vrrpd.vrrp.links import Link, advert_spec, device_faults, link_faults, source_address
 from vrrpd.vrrp.packet import Advert, datagrams
 from vrrpd.vrrp.path import FRESH
-from vrrpd.vrrp.records import Records, duration, text
+from vrrpd.vrrp.records import COUNTERS, Records, duration, text
 from vrrpd.vrrp.timers import Timer, Timers
 
 if TYPE_CHECKING:
@@ -271,7 +271,7 @@ class VirtualRouter:
             self.last_transition = LastTransition(State[old], State[new], event, reason, at)
         counters = dict(estate.counters)
         self.advert_rcvd, self.advert_sent = counters.pop("advert_rcvd", 0), counters.pop("advert_sent", 0)
-        self.counters.update((key, value) for key, value in counters.items() if key in self.counters)
+        self.counters.update((key, value) for key, value in counters.items() if key in COUNTERS)
         self.records.take(estate.said)
         # Whoever has heard a master goes on counting in that one's interval (RFC 9568 6.4.2), not in its own new one.
         if self.state is BACKUP and self.cfg.version == 3 and estate.heard is not None:
@@ -714,4 +714,9 @@ class VirtualRouter:
 
     def counts(self) -> dict[str, int]:
         """All counters, the two hot ones included."""
-        return {**self.counters, "advert_rcvd": self.advert_rcvd, "advert_sent": self.advert_sent}
+        return {
+            **dict.fromkeys(COUNTERS, 0),
+            **self.counters,
+            "advert_rcvd": self.advert_rcvd,
+            "advert_sent": self.advert_sent,
+        }
