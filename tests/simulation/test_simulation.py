@@ -40,6 +40,12 @@ def test_a_history_is_the_same_each_time_and_on_paper() -> None:
         assert violation(history, trace=True) == violation(draw(seed), trace=True)
 
 
+def test_the_first_hundred_histories() -> None:
+    """Here too, so that whoever changes the engine hears of it from the unit tests."""
+    found = {seed: violation(draw(seed))[0] for seed in range(1, 101)}
+    assert {seed: message for seed, message in found.items() if message} == {}
+
+
 # ---- bugs --------------------------------------------------------------------------------------------------------
 
 Patch = Callable[[pytest.MonkeyPatch], None]

@@ -267,19 +267,20 @@ class Host:
         while self.socket and self.life == life:
             self.receive(*self.socket.popleft())
 
-    def adoptable(self) -> list[tuple[int, float]]:
-        """What the guard's will says of each MASTER, and until when its peers keep quiet (succession.py)."""
+    def adoptable(self) -> list[tuple[int, float, float]]:
+        """Each MASTER in the guard's will: since when it is late, until when its peers keep quiet (succession.py)."""
         engine, now = self.engine, self.clock()
         if engine is None or engine.stopping:
             return []
         promised = min(engine.next_deadline, now + BEAT)
         masters = [router for router in engine.routers.values() if router.state is MASTER and not router.leaving]
-        return [(int(r.name[3:]), promised + PEERS_WAIT * r.cfg.advert_int) for r in masters]
+        return [(int(r.name[3:]), promised, promised + PEERS_WAIT * r.cfg.advert_int) for r in masters]
 
-    def adopt(self, heirs: Sequence[tuple[int, float]]) -> None:
+    def adopt(self, heirs: Sequence[tuple[int, float, float]]) -> None:
         """After a death: another process goes on with what was MASTER, as far as its peers still wait for it."""
         now = self.clock()
-        numbers = [number for number, until in heirs if now < until]
+        due = {number: min(now, since) for number, since, until in heirs if now < until}
+        numbers = list(due)
         self.execute_will([number for number in set(self.kernel.values()) if number not in numbers])
         self.world.say(self, f"adopts {', '.join(f'VI_{number}' for number in numbers) or 'nothing'}")
         self.life += 1
@@ -291,7 +292,7 @@ class Host:
         estates = []
         for number in numbers:
             held = [Holding(a, prefixes.get(a, 32), 2, "eth0") for a, n in self.kernel.items() if n == number]
-            estates.append(adopted(identity(self.config[number]), f"VI_{number}", held, now))
+            estates.append(adopted(identity(self.config[number]), f"VI_{number}", held, now, due[number]))
         todo, _ = successor.take(estates, now)
         self.engine = successor
         self.world.rules.adopted(self, numbers)
@@ -654,7 +655,7 @@ class World:
         heirs = host.adoptable()
         self._succeed(host, heirs, reaction)
 
-    def _succeed(self, host: Host, heirs: Sequence[tuple[int, float]], reaction: float) -> None:
+    def _succeed(self, host: Host, heirs: Sequence[tuple[int, float, float]], reaction: float) -> None:
         self.rules.disturbed(host)
         self.rules.dies(host)
         host.end()
