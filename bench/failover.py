@@ -222,6 +222,8 @@ class Probe:
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(HERE / "probe.py"), VIP], stdin=subprocess.PIPE, stdout=subprocess.PIPE
             )
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == b"probing\n", "the probe does not start"
 
     def __enter__(self) -> Probe:
         return self
@@ -479,7 +481,8 @@ def main() -> None:
             bench(kinds, [s for s in SCENARIOS if s.key in wanted], intervals, options.runs, rows)
         except KeyboardInterrupt:
             print("interrupted: this is what there is", file=sys.stderr)
-        report.write(options.output.with_name(options.output.name + ".json"), machines[0], rows)
+        finally:
+            report.write(options.output.with_name(options.output.name + ".json"), machines[0], rows)
     if not rows:
         sys.exit("nothing was measured")
     print(*machines, tables(rows), sep="\n\n")

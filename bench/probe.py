@@ -1,8 +1,8 @@
 """Ping an address a thousand times a second until standard input closes: probe.py ADDRESS (for bench/failover.py).
 
-Prints one JSON line of [sent, answered] times (monotonic seconds; answered 0: never, or later than LATE). The kernel
-of whoever holds the address answers, so that no server adds its own noise; real-time priority, where it is permitted,
-keeps our own out.
+Says "probing" when it begins; at the end prints one JSON line of [sent, answered] times (monotonic seconds; answered
+0: never, or later than LATE). The kernel of whoever holds the address answers, so that no server adds its own noise;
+real-time priority, where it is permitted, keeps our own out.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ def main() -> None:
     sock.setblocking(False)
     sent: list[float] = []
     answered: dict[int, float] = {}
+    print("probing", flush=True)
     due = time.monotonic()
     ended = False
     while not ended:
