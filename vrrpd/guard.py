@@ -30,6 +30,7 @@ from vrrpd.vrrp.path import Standing
 
 HELPER_PATIENCE = 12.0  # it may block, on a disk for instance; the vrrp process does without it meanwhile
 HELPER_GRACE = 5.0
+LAST_WORDS = 32  # helpings of messages that are read from a dead helper at most
 RETRY = 1.0  # when there is no process or no memory to be had
 HANDLED = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
@@ -71,6 +72,7 @@ class Guard:
         self.helper: Child | None = None
         self.helper_channel: ipc.Channel | None = None
         self._listener: socket.socket | None = None  # the control socket: clients wait while there is no helper
+        self._legacy: list[ipc.Message] = []  # what a retired helper has left for the next one
         self._retiring = False  # the helper has been asked to make room for one of other code
         self._pid_files: list[int] = []
         self._helper_backoff = Backoff()
@@ -211,6 +213,9 @@ class Guard:
         self.loop.watch(child.fd, self._helper_ended)
         self.loop.watch(ours.fileno(), self._from_helper)
         self.in_force(self.vrrp.loaded)
+        legacy, self._legacy = self._legacy, []
+        for message in legacy:
+            self.helper_channel.send(message)
 
     def _listen(self) -> socket.socket | None:
         """The control socket, made anew where somebody has removed it."""
@@ -344,6 +349,8 @@ class Guard:
             return
         for message, fds in channel.receive():
             ipc.close_all(fds)
+            if message.get("t") in ("mail", "mailed"):
+                self._legacy.append(message)
             if message.get("t") != "request":
                 continue
             number = message.get("id")
@@ -361,6 +368,9 @@ class Guard:
         assert child is not None
         self.loop.forget(child.fd)
         ended = child.reap()
+        for _ in range(LAST_WORDS):
+            if self.helper_channel is not None and not self.helper_channel.closed:
+                self._from_helper(now)
         if self.helper_channel is not None:
             self.loop.forget(self.helper_channel.fileno())
             self.helper_channel.close()

@@ -208,12 +208,17 @@ class Helper:
         self._retire_when_done()
 
     def _retire_when_done(self) -> None:
-        if self.runner.running or (self.control is not None and self.control.busy):
+        if self.runner.running or self.mail.sending or (self.control is not None and self.control.busy):
             self.timers.later(RETIRE_LOOK, self._retire_when_done)
         else:
             self._retired()
 
     def _retired(self) -> None:
+        """Mail is nowhere but here: the guard passes it on."""
+        for mail in self.mail.unsent():
+            self.guard.channel.send({"t": "mail", "mail": list(mail)})
+        for name, event in self._mailed.items():
+            self.guard.channel.send({"t": "mailed", "instance": name, "event": event})
         self.loop.running = False
 
     def _idle(self) -> None:
@@ -459,6 +464,8 @@ _FROM_GUARD: dict[str, Callable[[Helper, dict[str, Any], list[int]], None]] = {
     "vrrp": Helper._vrrp,  # + socket
     "log": lambda helper, message, fds: helper._log(message),
     "reply": lambda helper, message, fds: helper.guard.heard(message),
+    "mail": lambda helper, message, fds: helper.mail.submit(notify.Mail(*message["mail"])),
+    "mailed": lambda helper, message, fds: helper._mailed.update({message["instance"]: message["event"]}),
     "retire": lambda helper, message, fds: helper.retire(),
     "finish": Helper._finish,  # grace
 }

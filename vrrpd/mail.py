@@ -110,6 +110,16 @@ class MailQueue:
             self._timer.cancel()
         self._timer = self._timers.later(0, self._start)
 
+    @property
+    def sending(self) -> bool:
+        return bool(self._pid)
+
+    def unsent(self) -> list[Mail]:
+        """What another queue has to go on with. What is being sent may then be sent twice: better than never."""
+        if self._pid:
+            os.kill(self._pid, signal.SIGKILL)
+        return [*self._batch, *self._queue]
+
     def kill(self) -> None:
         """Give up what is not sent."""
         if self._pid:

@@ -232,7 +232,21 @@ def test_a_script_that_runs_and_those_that_wait_are_run_once(lab: Lab, master: O
     assert upgrade(master, release(lab, "2.0"))["ok"]
     lab.wait(lambda: processes(master)["helper"] != helper, 10, "a helper of the new code")
     go.touch()
-    lab.wait(lambda: done.read_text().split() == ["FAULT", "BACKUP", "MASTER"], 5, "each state once, in order")
+    changes = re.findall(r"VI_1: \w+ -> (\w+) \(", master.log().partition("reloaded")[2])
+    assert len(changes) >= 3, "FAULT, BACKUP, MASTER"
+    lab.wait(lambda: done.read_text().split() == changes, 5, "each change once, in order")
+
+
+def test_mail_that_waits_for_its_server_goes_on_waiting(lab: Lab) -> None:
+    mail = ("notification_email {\n admin@example.net\n }", "smtp_server 10.0.0.250", "smtp_alert on")
+    master = lab["a"].run(Ours, config(instance(priority=200), globals=mail))
+    assert isinstance(master, Ours)
+    lab.wait_owner(VIP, "a", 10)
+    lab.wait(lambda: master.status()["mail"]["queued"] == 2, 5, "BACKUP and MASTER are to be told")
+    helper = processes(master)["helper"]
+    assert upgrade(master, release(lab, "2.0"))["ok"]
+    lab.wait(lambda: processes(master)["helper"] != helper, 10, "a helper of the new code")
+    lab.wait(lambda: master.status()["mail"]["queued"] == 2, 5, "they are to be told still")
 
 
 def test_signals_and_clients_that_come_meanwhile_are_served(lab: Lab, master: Ours) -> None:
