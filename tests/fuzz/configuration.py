@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import re
 import sys
-import tempfile
 from pathlib import Path
 
 import atheris
@@ -35,9 +34,10 @@ OUTSIDE = re.compile(r"^[\"']?/|\.\.|~|[{,]\s*/")
 
 def enclose() -> None:
     """Includes stay in the folder."""
-    folder = tempfile.mkdtemp(prefix="vrrpd-fuzz-")
+    folder = Path(__file__).resolve().parents[2] / ".lab/fuzz/included"
+    folder.mkdir(parents=True, exist_ok=True)
     for name, text in INCLUDED.items():
-        Path(folder, name).write_text(text, encoding="utf-8")
+        (folder / name).write_text(text, encoding="utf-8")
     os.chdir(folder)
     matches = expand.Reader._matches
 
