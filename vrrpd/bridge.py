@@ -19,6 +19,9 @@ from vrrpd.vrrp.estate import Estate, Holding, adopted
 SILENCE = 2.0
 
 
+TAKING_OVER = 0.0003  # per router, for a successor to be responsible for it
+
+
 class Bridge:
     """Costs nothing where nobody has died."""
 
@@ -39,6 +42,11 @@ class Bridge:
             self._next = now + self._shortest / 2
             self._voice.speak()
             self._pulse.promise(now + self._shortest)
+
+    def leave(self, routers: int) -> None:
+        """The successor's own first turn comes next, and may be a long one."""
+        if self._voice is not None:
+            self._pulse.promise(max(self._pulse.promised, time.monotonic() + TAKING_OVER * routers))
 
     def close(self) -> None:
         if self._voice is not None:

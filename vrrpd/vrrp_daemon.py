@@ -449,6 +449,7 @@ def run(
     daemon.prepare(compiled)
     del compiled
     bridge.speak()
+    bridge.leave(len(daemon.engine.routers))
     if origin.former is None:
         _live(daemon, bridge.estates(daemon.links))
     _settle_down(daemon, who)
