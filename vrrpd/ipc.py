@@ -11,7 +11,9 @@ from __future__ import annotations
 import array
 import json
 import os
+import select
 import socket
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -76,6 +78,13 @@ class Channel:
         """Send what waits, as far as the kernel takes it."""
         while self._queue and self._send(self._queue[0]):
             self._queue.popleft()
+
+    def drain(self, timeout: float) -> None:
+        """Before the end: wait until what is queued is sent, but not for ever."""
+        until = time.monotonic() + timeout
+        while self._queue and (left := until - time.monotonic()) > 0:
+            select.select([], [self.sock], [], left)
+            self.flush()
 
     def _send(self, data: bytes) -> bool:
         try:

@@ -49,6 +49,7 @@ READ_LIMIT = 512
 SLICE_BYTES = 32768  # of one part of a status answer
 SLICE_SECONDS = 0.002  # what making it, and announcing and telling, may take of a turn
 BEAT_LEAST, BEAT_MOST = 0.05, 0.5
+LAST_WORDS = 1.0
 HIGH_NUMBER = 900  # of a descriptor; 1024 is the usual limit
 INFINITY = float("inf")
 
@@ -458,6 +459,8 @@ def run(
         Heir(daemon, origin.former)
         guard.send({"t": "ready"})
     daemon.run()
+    for channel in (guard, helper):  # last words: that nothing is left to be undone, and what scripts are to be told
+        channel.drain(LAST_WORDS)
     return 0
 
 

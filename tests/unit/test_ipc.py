@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import select
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -85,3 +87,38 @@ def test_the_death_of_the_peer_is_seen_by_reader_and_writer(ends: tuple[ipc.Chan
     assert [message for message, _ in b.receive()] == [{"last": "words"}]
     assert b.closed
     assert not b.send({})
+
+
+def test_last_words_are_sent_before_the_end() -> None:
+    """The queue is longer than the socket's buffer; the reader is slow, but it reads."""
+    ours, theirs = ipc.pair()
+    channel, reader = ipc.Channel(ours, limit=4096), ipc.Channel(theirs)
+    for number in range(2000):
+        assert channel.send({"number": number, "padding": "x" * 500})
+    assert channel.congested
+    seen: list[int] = []
+
+    def read() -> None:
+        while len(seen) < 2000:
+            select.select([theirs], [], [])
+            seen.extend(message["number"] for message, _ in reader.receive())
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    channel.drain(10.0)
+    assert not channel.congested
+    channel.close()
+    thread.join()
+    theirs.close()
+    assert seen == list(range(2000))
+
+
+def test_nobody_waits_for_ever_for_a_reader_that_does_not_read() -> None:
+    ours, theirs = ipc.pair()
+    channel = ipc.Channel(ours, limit=4096)
+    for _ in range(2000):
+        channel.send({"padding": "x" * 500})
+    channel.drain(0.01)
+    assert channel.congested
+    channel.close()
+    theirs.close()
