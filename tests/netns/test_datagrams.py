@@ -14,7 +14,7 @@ import pytest
 from lab import checksum, in_namespace, ip_packet, new_namespace, packed, vrrp3
 from vrrpd.net import netlink
 from vrrpd.net.links import Links
-from vrrpd.net.sockets import Receiver
+from vrrpd.net.sockets import Datagram, Receiver
 
 SOL_PACKET, PACKET_QDISC_BYPASS = 263, 20
 GROUP = packed("224.0.0.18")
@@ -49,13 +49,13 @@ def wire(inside: None) -> Iterator[tuple[Receiver, socket.socket]]:
     sender.close()
 
 
-def heard(receiver: Receiver) -> list[tuple[bytes, bytes, int, bytes]]:
+def heard(receiver: Receiver) -> list[Datagram]:
     """Everything up to EXPECTED, which each test sends last. On a busy machine a veth delivers after send returned."""
-    found: list[tuple[bytes, bytes, int, bytes]] = []
+    found: list[Datagram] = []
     end = time.monotonic() + 5
     while EXPECTED not in found and (left := end - time.monotonic()) > 0:
         select.select([receiver], [], [], left)
-        found += [(source, destination, ttl, bytes(data)) for source, destination, ttl, data in receiver.read(100)]
+        found += [receiver.split(packet) for packet in receiver.read(100)]
     return found
 
 
