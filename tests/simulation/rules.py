@@ -266,8 +266,9 @@ class Rules:
             self._successors[key] = set() if any(self._has_just_yielded(h, number) for h in self.hosts) else may
             self._sent.pop(key, None)
             return
-        if self._left.pop(key, None) is not None:  # it stays: nobody has come
+        if key in self._left:  # it stays: nobody has come
             self.disturbed(host)
+            del self._left[key]
         self._not_silent(host, number)
         self._sent[key] = self.world.now
 
