@@ -208,7 +208,7 @@ class Guard:
         pulse = Pulse()
         child = fork(keep, lambda: helper.run(end, theirs, setting, pulse, listener))
         theirs.close()
-        self.helper, self.helper_channel = child, ipc.Channel(ours)
+        self.helper, self.helper_channel = child, ipc.Channel(ours, limit=8192)  # thousands of lines, then `finish`
         self._helper_pulse, self._helper_watch = pulse, Watch(pulse, HELPER_PATIENCE, time.monotonic())
         self.loop.watch(child.fd, self._helper_ended)
         self.loop.watch(ours.fileno(), self._from_helper)
