@@ -469,7 +469,9 @@ class Daemon:
     def reload(self, config: str | None = None) -> None:
         assert self.process is not None
         if config is not None:
-            self.config.write_text(config)
+            fresh = self.config.with_suffix(".new")  # never half of it: another reload may be reading
+            fresh.write_text(config)
+            fresh.replace(self.config)
         self.process.send_signal(signal.SIGHUP)
 
 
