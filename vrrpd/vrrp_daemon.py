@@ -49,7 +49,7 @@ READ_LIMIT = 512
 SLICE_BYTES = 32768  # of one part of a status answer
 SLICE_SECONDS = 0.002  # what making it, and announcing and telling, may take of a turn
 BEAT_LEAST, BEAT_MOST = 0.05, 0.5
-LAST_WORDS = 1.0
+LAST_WORDS = 2.0
 HIGH_NUMBER = 900  # of a descriptor; 1024 is the usual limit
 INFINITY = float("inf")
 
