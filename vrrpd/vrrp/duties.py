@@ -169,10 +169,13 @@ class Duties:
 
     def _answer(self, now: float) -> list[Action]:
         cfg = self._router.cfg
+        first = self._answer_gap == ANSWER_GAP
         self._answer_at = now + self._answer_gap
         self._answer_gap = min(2 * self._answer_gap, ANSWER_GAP_MAX)
         again = now + cfg.garp_lower_prio_delay
-        if again > now and LOWER not in self.pending and self.pending.get(REPEAT, now) <= now + ANSWER_GAP_MAX:
+        if not first:
+            self.pending.pop(LOWER, None)  # this is the second set: the other one has spoken again, now is its time
+        elif again > now and LOWER not in self.pending and self.pending.get(REPEAT, now) <= now + ANSWER_GAP_MAX:
             self._later(LOWER, again)  # unless the second block of becoming MASTER is still to come
         advert = () if cfg.lower_prio_no_advert else self._router.advertise()
         return [*advert, *self._announce(self._router.addresses, cfg.garp_lower_prio_repeat, now)]
