@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from lab import Lab
+from lab import Lab, Ours, config, instance
 
 HERE = Path(__file__).parent
 
@@ -54,6 +54,17 @@ def lab() -> Iterator[Lab]:
     """Two routers, a (10.0.0.2) and b (10.0.0.3), and a client."""
     with Lab("ab") as made:
         yield made
+
+
+@pytest.fixture
+def master(lab: Lab) -> Ours:
+    """a is MASTER of 10.0.0.100, b runs as BACKUP, at 0.1 s."""
+    daemon = lab["a"].run(Ours, config(instance(priority=200)))
+    lab["b"].run(Ours, config(instance(priority=100)))
+    lab.wait_owner("10.0.0.100", "a", 10)
+    assert isinstance(daemon, Ours)
+    lab.wait(daemon.answers, 5, "the control socket answers")
+    return daemon
 
 
 @pytest.hookimpl(wrapper=True)

@@ -570,6 +570,11 @@ class Ours(Daemon):
         parsed: dict[str, Any] = json.loads(reply)
         return parsed
 
+    def processes(self) -> dict[str, int]:
+        """The pids of guard, vrrp and helper."""
+        found: dict[str, int] = self.status()["processes"]
+        return found
+
     def status(self) -> dict[str, Any]:
         """What it says of itself; one that has just been started gets the time to listen."""
         end = now() + PATIENCE

@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,22 +15,6 @@ import pytest
 from lab import ROOT, Host, Lab, Ours, Prober, config, instance, now
 
 VIP, SECOND = "10.0.0.100", "10.0.0.101"
-
-
-@pytest.fixture
-def master(lab: Lab) -> Iterator[Ours]:
-    """a is MASTER of VIP, b runs as BACKUP."""
-    daemon = lab["a"].run(Ours, config(instance(priority=200)))
-    lab["b"].run(Ours, config(instance(priority=100)))
-    lab.wait_owner(VIP, "a", 10)
-    assert isinstance(daemon, Ours)
-    lab.wait(daemon.answers, 5, "the control socket answers")
-    return daemon
-
-
-def processes(daemon: Ours) -> dict[str, int]:
-    found: dict[str, int] = daemon.status()["processes"]
-    return found
 
 
 def ended(pid: int) -> bool:
@@ -112,7 +95,7 @@ def test_an_ordinary_user_with_these_capabilities_can_do_all_of_it_and_no_more(l
 
 def test_the_processes_share_no_descriptor_that_is_not_theirs(master: Ours) -> None:
     """No child keeps the guard's pid file, its sockets to others, or an epoll."""
-    for name, pid in processes(master).items():
+    for name, pid in master.processes().items():
         targets = [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
         assert targets.count("anon_inode:[eventpoll]") == 1, name
         assert targets.count("anon_inode:[timerfd]") == 1, name
@@ -147,13 +130,13 @@ def test_a_vrrp_process_that_dies_again_and_again_is_undone_before_the_next_wait
     lab.wait(lambda: "started again in 0.5 s" in master.log(), 3, "patience")
     lab.wait_owner(VIP, "a", 5)
     lab.wait(master.answers, 3, "the helper talks to the new one")
-    assert processes(master)["vrrp"] == master.vrrp_pid() != pid
+    assert master.processes()["vrrp"] == master.vrrp_pid() != pid
     assert "killed by SIGKILL" in master.log()
 
 
 def test_a_daemon_that_was_stopped_as_a_whole_is_not_fenced(lab: Lab, master: Ours) -> None:
     """A paused container or machine: nobody is late when everybody was."""
-    before = processes(master)
+    before = master.processes()
     lab.cut("b")
     pids = master.pids()
     for pid in pids:
@@ -165,15 +148,15 @@ def test_a_daemon_that_was_stopped_as_a_whole_is_not_fenced(lab: Lab, master: Ou
     lab.wait(master.answers, 3, "it answers again")
     since = now()
     lab.wait(lambda: len(lab.adverts("a", since=since)) > 12, 3, "adverts go on")
-    assert processes(master) == before
+    assert master.processes() == before
 
 
 def test_a_dead_helper_is_replaced_and_nobody_on_the_wire_notices(lab: Lab, master: Ours) -> None:
-    before = processes(master)
+    before = master.processes()
     since = now()
     os.kill(before["helper"], signal.SIGKILL)
-    lab.wait(lambda: master.answers() and processes(master)["helper"] != before["helper"], 5, "a new helper")
-    assert processes(master)["vrrp"] == before["vrrp"]
+    lab.wait(lambda: master.answers() and master.processes()["helper"] != before["helper"], 5, "a new helper")
+    assert master.processes()["vrrp"] == before["vrrp"]
     lab.steady(lambda: lab.held.owners(VIP) == {"a"}, 0.3, "a stays")
     times = [f.at for f in lab.adverts("a", since=since)]
     assert max(b - a for a, b in zip(times, times[1:])) < 0.2
@@ -184,16 +167,16 @@ def test_a_dead_helper_is_replaced_and_nobody_on_the_wire_notices(lab: Lab, mast
 @pytest.mark.full
 def test_a_helper_that_hangs_is_replaced_and_nobody_on_the_wire_notices(lab: Lab, master: Ours) -> None:
     """Within half a minute: it may block for good reasons."""
-    before, since = processes(master), now()
+    before, since = master.processes(), now()
     os.kill(before["helper"], signal.SIGSTOP)
     lab.wait(lambda: "helper process has ended" in master.log(), 40, "the guard gives it up")
     lab.wait(master.answers, 5, "a new helper")
-    assert processes(master)["vrrp"] == before["vrrp"]
+    assert master.processes()["vrrp"] == before["vrrp"]
     assert not lab.changes(VIP, since)
 
 
 def test_what_happens_while_there_is_no_helper_is_told_to_the_next_one(lab: Lab, master: Ours) -> None:
-    helper = processes(master)["helper"]
+    helper = master.processes()["helper"]
     os.kill(helper, signal.SIGSTOP)
     lab["a"].ip("link set eth0 down")
     lab.wait_owner(VIP, "b", 3)
@@ -223,7 +206,7 @@ def test_after_a_crash_of_everything_the_will_is_executed_from_its_file(lab: Lab
 
 def test_a_stopped_worker_of_a_dead_guard_is_ended_and_its_will_is_executed(lab: Lab, master: Ours) -> None:
     """Its guard has been killed while everything was stopped; it cannot leave by itself."""
-    workers = {name: pid for name, pid in processes(master).items() if name != "guard"}
+    workers = {name: pid for name, pid in master.processes().items() if name != "guard"}
     master.signal(signal.SIGSTOP)
     lab.wait(lambda: "b" in lab.held.owners(VIP), 5, "b takes over")
     os.kill(master.pid, signal.SIGKILL)
@@ -348,7 +331,7 @@ def test_reloads_on_top_of_each_other_end_with_the_last_file(lab: Lab, master: O
 
 
 def test_a_broken_file_is_told_to_the_log_and_to_who_asked_and_changes_nothing(lab: Lab, master: Ours) -> None:
-    before = processes(master)
+    before = master.processes()
     since = now()
     master.config.write_text(config(instance(priority=200)).replace("virtual_router_id 51", "virtual_router_id 510"))
     reply = master.ask("reload")
@@ -357,7 +340,7 @@ def test_a_broken_file_is_told_to_the_log_and_to_who_asked_and_changes_nothing(l
     lab.wait(lambda: "goes on as before" in master.log() and "510" in master.log(), 2, "the log says so")
     master.reload()
     lab.wait(lambda: master.log().count("goes on as before") == 2, 3, "after a signal too")
-    assert processes(master) == before
+    assert master.processes() == before
     assert not lab.changes(VIP, since)
     assert not [f for f in lab.adverts("a", since=since) if f.priority != 200]
 

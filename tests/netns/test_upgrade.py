@@ -11,7 +11,6 @@ import re
 import shutil
 import signal
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,22 +46,6 @@ def upgrade(daemon: Ours, folder: str) -> dict[str, Any]:
     return answer
 
 
-@pytest.fixture
-def master(lab: Lab) -> Iterator[Ours]:
-    """a is MASTER of VIP, b runs as BACKUP."""
-    daemon = lab["a"].run(Ours, config(instance(priority=200)))
-    lab["b"].run(Ours, config(instance(priority=100)))
-    lab.wait_owner(VIP, "a", 10)
-    assert isinstance(daemon, Ours)
-    lab.wait(daemon.answers, 5, "the control socket answers")
-    return daemon
-
-
-def processes(daemon: Ours) -> dict[str, int]:
-    found: dict[str, int] = daemon.status()["processes"]
-    return found
-
-
 def code_of(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
 
@@ -75,7 +58,7 @@ def test_it_goes_on_as_the_new_code_and_back_and_nobody_notices(lab: Lab, interv
     lab.wait_owner(VIP, "a", 10)
     # The second block of announcements belongs to the takeover.
     lab.wait(lambda: len(lab.adverts("a")) > 6 / interval, 20, "the takeover is over")
-    before, since = processes(master), now()
+    before, since = master.processes(), now()
     former = master.instance()
     prober = Prober(lab, VIP)
     for folder, version in ((release(lab, "2.0"), "2.0"), (str(ROOT), __version__)):
@@ -83,7 +66,7 @@ def test_it_goes_on_as_the_new_code_and_back_and_nobody_notices(lab: Lab, interv
         assert answer["ok"], answer
         assert master.status()["version"] == version
         assert folder in code_of(master.pid)
-    after = processes(master)
+    after = master.processes()
     assert master.pid == before["guard"] == after["guard"], "what systemd and the pid file know stays"
     assert after["vrrp"] != before["vrrp"]
     assert after["helper"] != before["helper"]
@@ -124,12 +107,12 @@ BROKEN = {
 @pytest.mark.parametrize("how", BROKEN)
 def test_broken_code_is_refused_with_its_own_words_and_nothing_changes(lab: Lab, master: Ours, how: str) -> None:
     edit, words = BROKEN[how]
-    before, since = processes(master), now()
+    before, since = master.processes(), now()
     answer = upgrade(master, release(lab, "2.0", edit))
     assert not answer["ok"]
     assert words in answer["error"]
     assert not answer.get("restart"), "a restart would not help"
-    assert processes(master) == before
+    assert master.processes() == before
     lab.steady(lambda: lab.held.owners(VIP) == {"a"}, 0.3, "a stays")
     quiet(lab, since, 0.1)
 
@@ -139,34 +122,34 @@ def test_an_unknown_version_of_the_hand_over_is_refused_before_anything_changes(
     lab: Lab, master: Ours, what: str
 ) -> None:
     constant = {"resume": ("resume.py", r"^VERSION = \d+"), "estate": ESTATE}[what]
-    before = processes(master)
+    before = master.processes()
     newer = release(lab, "2.0", {constant[0]: (constant[1], constant[1].strip("^").replace(r"\d+", "99"))})
     answer = upgrade(master, newer)
     assert (answer["ok"], answer["restart"]) == (False, True)
     assert "99" in answer["error"]
-    assert processes(master) == before
+    assert master.processes() == before
 
 
 ESTATE = ("vrrp/estate.py", r"^ESTATE_VERSION = \d+")
 
 
 def test_a_changed_field_of_the_estate_is_another_version_even_if_nobody_said_so(lab: Lab, master: Ours) -> None:
-    before = processes(master)
+    before = master.processes()
     newer = release(lab, "2.0", {"vrrp/estate.py": (r"^    leaving: str = ", "    departing: str = ")})
     answer = upgrade(master, newer)
     assert (answer["ok"], answer["restart"]) == (False, True)
-    assert processes(master) == before
+    assert master.processes() == before
 
 
 def test_a_state_that_the_new_code_cannot_read_is_refused_like_an_unknown_version(lab: Lab, master: Ours) -> None:
-    before = processes(master)
+    before = master.processes()
     newer = release(
         lab, "2.0", {"guard.py": (r'for name, value in state\["setting"\]', 'for name, value in state["options"]')}
     )
     answer = upgrade(master, newer)
     assert (answer["ok"], answer["restart"]) == (False, True)
     assert "does not understand" in answer["error"]
-    assert processes(master) == before
+    assert master.processes() == before
 
 
 def test_code_that_knows_no_upgrade_says_that_only_a_restart_leads_to_it(lab: Lab, master: Ours) -> None:
@@ -177,12 +160,12 @@ def test_code_that_knows_no_upgrade_says_that_only_a_restart_leads_to_it(lab: La
 
 
 def test_a_configuration_that_the_new_code_refuses_is_shown_and_nothing_changes(lab: Lab, master: Ours) -> None:
-    before = processes(master)
+    before = master.processes()
     master.config.write_text(config(instance()) + "nonsense\n")
     answer = upgrade(master, release(lab, "2.0"))
     assert not answer["ok"]
     assert [d["message"] for d in answer["diagnostics"] if "nonsense" in d["message"]], answer
-    assert processes(master) == before
+    assert master.processes() == before
 
 
 def test_a_guard_that_cannot_take_over_becomes_the_former_one_again(lab: Lab, master: Ours) -> None:
@@ -190,26 +173,26 @@ def test_a_guard_that_cannot_take_over_becomes_the_former_one_again(lab: Lab, ma
     broken = release(
         lab, "2.0", {"guard.py": (r"^        guard = cls\(setting, former\)$", "        guard = cls(setting)")}
     )
-    before, since = processes(master), now()
+    before, since = master.processes(), now()
     answer = upgrade(master, broken)
     assert not answer["ok"]
     assert "the former one goes on" in answer["error"]
     assert "releases/2.0" not in code_of(master.pid)
-    assert processes(master)["guard"] == before["guard"]
+    assert master.processes()["guard"] == before["guard"]
     lab.steady(lambda: lab.held.owners(VIP) == {"a"}, 0.3, "a stays")
     quiet(lab, since, 0.1)
     assert upgrade(master, release(lab, "2.1"))["ok"], "the next one is tried like any other"
 
 
 def test_a_new_vrrp_process_that_dies_leaves_the_former_release_as_it_was(lab: Lab, master: Ours) -> None:
-    before, since = processes(master), now()
+    before, since = master.processes(), now()
     broken = release(lab, "2.0", {"vrrp_daemon.py": (r"^    parent = os.getppid\(\)$", "    os._exit(3)")})
     answer = upgrade(master, broken)
     assert not answer["ok"]
     assert "exit status 3" in answer["error"]
     assert "releases/2.0" not in code_of(master.pid)
     lab.wait(master.answers, 5, "it answers")
-    assert processes(master)["vrrp"] == before["vrrp"]
+    assert master.processes()["vrrp"] == before["vrrp"]
     lab.steady(lambda: lab.held.owners(VIP) == {"a"}, 0.3, "a stays")
     quiet(lab, since, 0.1)
     assert upgrade(master, release(lab, "2.1"))["ok"], "the next one is tried like any other"
@@ -228,9 +211,9 @@ def test_a_script_that_runs_and_those_that_wait_are_run_once(lab: Lab, master: O
     lab["a"].ip("link set eth0 up")
     lab["a"].ip(*lab["a"].own_addresses(), check=False)
     lab.wait_owner(VIP, "a", 5)
-    helper = processes(master)["helper"]
+    helper = master.processes()["helper"]
     assert upgrade(master, release(lab, "2.0"))["ok"]
-    lab.wait(lambda: processes(master)["helper"] != helper, 10, "a helper of the new code")
+    lab.wait(lambda: master.processes()["helper"] != helper, 10, "a helper of the new code")
     go.touch()
     changes = re.findall(r"VI_1: \w+ -> (\w+) \(", master.log().partition("reloaded")[2])
     assert len(changes) >= 3, "FAULT, BACKUP, MASTER"
@@ -243,9 +226,9 @@ def test_mail_that_waits_for_its_server_goes_on_waiting(lab: Lab) -> None:
     assert isinstance(master, Ours)
     lab.wait_owner(VIP, "a", 10)
     lab.wait(lambda: master.status()["mail"]["queued"] == 2, 5, "BACKUP and MASTER are to be told")
-    helper = processes(master)["helper"]
+    helper = master.processes()["helper"]
     assert upgrade(master, release(lab, "2.0"))["ok"]
-    lab.wait(lambda: processes(master)["helper"] != helper, 10, "a helper of the new code")
+    lab.wait(lambda: master.processes()["helper"] != helper, 10, "a helper of the new code")
     lab.wait(lambda: master.status()["mail"]["queued"] == 2, 5, "they are to be told still")
 
 
