@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from reading import judge
 
-from vrrpd.check_config import exit_status
 from vrrpd.model.blocks import BLOCKS
-from vrrpd.model.compiled import decode, encode
 from vrrpd.model.load import load
 
 WORDS = sorted({name for block in BLOCKS.values() for name in block.keywords})
@@ -33,25 +32,7 @@ INSTANCE = "vrrp_instance VI_1 {\ninterface eth0\nvirtual_router_id 51\nvirtual_
 
 
 def check(text: str, lenient: bool) -> None:
-    loaded = load("property.conf", text=text, lenient=lenient, node_name="x", max_lines=2000)
-    assert exit_status(loaded) in (0, 4, 5, 6)
-    assert (loaded.model is None) == bool(exit_status(loaded))
-    lines = text.encode("utf-8", "surrogateescape").decode("utf-8", "surrogateescape").replace("\r\n", "\n").split("\n")
-    for diagnostic in loaded.diagnostics:
-        diagnostic.render().encode()
-        if diagnostic.file == "property.conf" and diagnostic.line:
-            assert 1 <= diagnostic.line <= len(lines)
-            assert diagnostic.column >= 1
-            assert diagnostic.length >= 1
-    if loaded.model:
-        back = decode(encode(loaded.model))
-        assert decode(encode(back)) == back
-        assert [one.name for one in back.vrrp_instances] == [one.name for one in loaded.model.vrrp_instances]
-        for instance in loaded.model.vrrp_instances:
-            assert instance.interface
-            assert 1 <= instance.virtual_router_id <= 255
-            assert 1 <= instance.priority <= 255
-            assert {len(item.address) for item in instance.virtual_ipaddress} <= {4 if instance.family == 2 else 16}
+    judge(load("property.conf", text=text, lenient=lenient, node_name="x", max_lines=2000), "property.conf", text)
 
 
 @settings(max_examples=300, deadline=None)
