@@ -388,6 +388,10 @@ class Host:
         if router is not None:
             self.world.rules.drops(self, address, router)
 
+    def drop_all(self) -> None:
+        for address in list(self.kernel):
+            self.drop(address)
+
 
 class VirtualRouterSpec:
     """A router as the guard's will knows it: enough to resign."""
@@ -514,7 +518,7 @@ class World:
     def push(self, at: float, order: int, what: Any) -> None:
         heappush(self._queue, (at, order, next(self._tie), what))
 
-    def after(self, seconds: float, what: Callable[[], None]) -> None:
+    def after(self, seconds: float, what: Callable[[], object]) -> None:
         """Something that happens to the world; while such things are due, it is not whole."""
         self._events += 1
         self.push(self.now + seconds, EVENT, what)
@@ -567,6 +571,11 @@ class World:
             if not host.mute:
                 host.greet()
             self.push(self.now + min(path.HELLO_GAP, self.history.interval), HELLO, (host, life))
+
+    def meanwhile(self, host: Host, delay: float, call: Callable[[], object]) -> None:
+        """After `delay`, unless the host has begun another life by then."""
+        life = host.life
+        self.after(delay, lambda: call() if host.life == life else None)
 
     # ---- events ----------------------------------------------------------------------------------------------
 
@@ -622,8 +631,7 @@ class World:
         host = self.hosts[number]
         self.rules.disturbed(host)
         host.end()
-        for address in list(host.kernel):
-            host.drop(address)
+        host.drop_all()
         host.boots += 1
         host.standings.clear()
         if back:
@@ -635,15 +643,13 @@ class World:
             return
         self.rules.disturbed(host)
         host.end()
-        life = host.life
 
         def will() -> None:
-            if host.life == life:
-                host.execute_will()
-                self.rules.disturbed(host)
+            host.execute_will()
+            self.rules.disturbed(host)
 
-        self.after(reaction, will)
-        self.after(reaction + back, lambda: host.boot() if host.life == life else None)
+        self.meanwhile(host, reaction, will)
+        self.meanwhile(host, reaction + back, host.boot)
 
     def _do_adopt(self, number: int, reaction: float) -> None:
         host = self.hosts[number]
@@ -659,8 +665,7 @@ class World:
         self.rules.disturbed(host)
         self.rules.dies(host)
         host.end()
-        life = host.life
-        self.after(reaction, lambda: host.adopt(heirs) if host.life == life else None)
+        self.meanwhile(host, reaction, lambda: host.adopt(heirs))
 
     def _do_kill(self, number: int, back: float, lifetime: float) -> None:
         host = self.hosts[number]
@@ -668,15 +673,12 @@ class World:
             return
         self.rules.disturbed(host)
         host.end()
-        life = host.life
 
         def lapse() -> None:
-            if host.life == life:
-                for address in list(host.kernel):
-                    host.drop(address)
-                self.rules.disturbed(host)
+            host.drop_all()
+            self.rules.disturbed(host)
 
-        self.after(lifetime, lapse)
+        self.meanwhile(host, lifetime, lapse)
         if back:
             self.after(back, host.boot)
 
@@ -690,25 +692,23 @@ class World:
             return
         heirs = host.adoptable() if adopt else []
         self._suspend(host)
-        life = host.life
 
         def fence() -> None:
-            if host.life == life and host.hung:
+            if host.hung:
                 self.say(host, "is fenced")
                 if heirs:
                     self._succeed(host, heirs, 0.0)
                 else:
                     self._do_crash(number, self.history.interval, 0.0)
 
-        self.after(patience, fence)
+        self.meanwhile(host, patience, fence)
 
     def _do_freeze(self, number: int, duration: float) -> None:
         host = self.hosts[number]
         if host.mute:
             return
         self._suspend(host)
-        life = host.life
-        self.after(duration, lambda: host.resume() if host.life == life and host.hung else None)
+        self.meanwhile(host, duration, lambda: host.resume() if host.hung else None)
 
     def _suspend(self, host: Host) -> None:
         self.rules.disturbed(host)
