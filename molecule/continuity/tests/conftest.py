@@ -45,7 +45,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """All disturbances, then all again: a process that dies several times in a row is started later and later."""
-    items.sort(key=lambda item: item.callspec.params["run"] if hasattr(item, "callspec") else 0)
+    items.sort(key=lambda item: item.callspec.params.get("run", 1) if hasattr(item, "callspec") else 0)
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 # What a busy machine may take to start a process, or to let one run; only where a time is bounded at all.
 BUSY = 1000.0
 # The unit's: nothing that is stopped can be noticed sooner.
@@ -101,10 +103,12 @@ def test_kill_of_the_helper(bench: Any, watch: Callable[..., Any]) -> None:
     assert not seen.noticed
 
 
-def test_kill_of_the_guard(bench: Any, watch: Callable[..., Any]) -> None:
+@pytest.mark.parametrize("signal", ["KILL", "STOP"])
+def test_the_guard(bench: Any, watch: Callable[..., Any], signal: str) -> None:
+    """Its workers leave in the planned way and systemd starts anew; one that is stopped ends by the unit's watchdog."""
     before = pid_of(bench, "guard")
-    with watch("KILL of the guard") as seen:
-        bench.master.run("systemctl kill --kill-who=main --signal=KILL vrrpd")
+    with watch(f"{signal} of the guard") as seen:
+        bench.master.run(f"systemctl kill --kill-who=main --signal={signal} vrrpd")
         bench.another("guard", before)
         bench.settled()
     passed_on_and_back(seen)
@@ -144,16 +148,6 @@ def test_stop_of_the_helper(bench: Any, watch: Callable[..., Any]) -> None:
         bench.master.run(f"kill -CONT {helper}")
         bench.wait("an answer", bench.master.status, bool, 15)
     assert not seen.noticed
-
-
-def test_stop_of_the_guard(bench: Any, watch: Callable[..., Any]) -> None:
-    """Its workers go on; the unit's watchdog ends it, they leave in the planned way, systemd starts anew."""
-    before = pid_of(bench, "guard")
-    with watch("STOP of the guard") as seen:
-        bench.master.run("systemctl kill --kill-who=main --signal=STOP vrrpd")
-        bench.another("guard", before)
-        bench.settled()
-    passed_on_and_back(seen)
 
 
 def test_stop_of_everything(bench: Any, watch: Callable[..., Any]) -> None:
