@@ -74,7 +74,7 @@ def instance(name: str = "VI_1", **changes: object) -> VrrpInstance:
 
 @dataclass(frozen=True)
 class Configuration:
-    """What Engine.apply reads of a Model."""
+    """What Engine.prepare reads of a Model."""
 
     vrrp_instances: tuple[VrrpInstance, ...]
 

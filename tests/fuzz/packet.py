@@ -97,7 +97,8 @@ class Bench:
         if engine is None:
             engine = self.ready[kind, state] = Engine()
             engine.link(LINK._replace(up=state != 3), 0.0)
-            engine.apply(Configuration((KINDS[kind],)), NOW)
+            engine.prepare(Configuration((KINDS[kind],)), NOW)
+            engine.begin(NOW)
             (router,) = engine.routers.values()
             if state in (1, 2):
                 engine.expire(router.timer.deadline)

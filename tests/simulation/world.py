@@ -148,7 +148,8 @@ class Host:
         self.engine.link(self.link, now)
         self.world.rules.restarted(self)
         self.open_path()
-        self.do(self.engine.apply(Configuration(tuple(self.config)), now))
+        self.engine.prepare(Configuration(tuple(self.config)), now)
+        self.do(self.engine.begin(now))
         self._clean_up(list(self.engine.routers.values()))
 
     # ---- the second path -------------------------------------------------------------------------------------
@@ -400,7 +401,7 @@ class VirtualRouterSpec:
         self._world = host.world
         engine = Engine()
         engine.link(host.link, 0.0)
-        engine.apply(Configuration((host.config[number],)), 0.0)
+        engine.prepare(Configuration((host.config[number],)), 0.0)
         (self.router,) = engine.routers.values()
 
     def resignation(self) -> Sequence[Wire]:

@@ -34,7 +34,6 @@ TRACKING = "a failure would not be noticed, and the address would stay"
 FIREWALL = "no firewall rules are made"
 STRICT = "its rules (no authentication, no_accept, ...) would not be applied"
 DAMPING = "a change of the link acts at once"
-OLD = "obsolete in keepalived too"
 
 TOP = _rows(
     (WARNING, Nested, BALANCING, "virtual_server SSL"),

@@ -147,11 +147,6 @@ class Engine:
 
     # ---- configuration ---------------------------------------------------------------------------------------
 
-    def apply(self, model: Configuration, now: float) -> Sequence[Action]:
-        """The start, when nobody was there before: be this configuration. The links are known."""
-        self.prepare(model, now)
-        return self.begin(now)
-
     def prepare(self, model: Configuration, now: float) -> None:
         """Know this configuration, and do nothing: its routers wait in INIT for `take` or `begin`."""
         self.routers = {cfg.name: VirtualRouter(cfg, self._timers, self._announcer) for cfg in model.vrrp_instances}
