@@ -18,7 +18,7 @@ from typing import Any, Callable, NamedTuple
 from vrrpd.model.diff import Identity
 from vrrpd.model.values import VirtualAddress
 
-ESTATE_VERSION = 1
+ESTATE_VERSION = 2
 
 
 class UnknownEstate(ValueError):
@@ -47,7 +47,7 @@ class Estate(NamedTuple):
 
     state: str
     leaving: str = ""
-    faults: tuple[str, ...] = ()
+    faults: Mapping[str, str] = {}  # a sentence, who says so
     timer: float = inf
     delay_timer: float = inf
     heard: tuple[bytes, int, float] | None = None
@@ -152,7 +152,6 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
     "heard": lambda heard: (bytes.fromhex(heard[0]), *heard[1:]),
     "held": lambda held: tuple(Holding(bytes.fromhex(address), *rest) for address, *rest in held),
     "addresses": lambda entries: tuple(map(_decode_address, entries)),
-    "faults": tuple,
     "paces": tuple,
     "last_transition": tuple,
 }

@@ -28,7 +28,7 @@ State changes in `_enter` only. A rejected packet never comes here, so it can to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
@@ -82,7 +82,7 @@ LEGAL: dict[State, frozenset[State]] = {
 }
 
 OWNER = 255
-MAINTENANCE = "maintenance"
+LINK, MAINTENANCE = "link", "maintenance"  # who finds a fault; of the latter also the sentence
 
 
 class LastTransition(NamedTuple):
@@ -123,7 +123,7 @@ class VirtualRouter:
         self.records = Records(cfg.name)
         self.counters = self.records.counters
         self.state = INIT
-        self.faults: set[str] = set()
+        self.faults: dict[str, str] = {}  # a sentence for people -> who says so
         self.link: Link | None = None
         self.timer = Timer(self._on_timer)  # Adver_Timer as MASTER, Active_Down_Timer as BACKUP
         self.delay_timer = Timer(self._on_preempt_delay)
@@ -217,9 +217,7 @@ class VirtualRouter:
         faults = link_faults(self.cfg, link, source)
         if self.cfg.vmac is not None and link is not None and link.up:
             faults |= device_faults(self.cfg.vmac, link, device, refused)
-        if MAINTENANCE in self.faults:
-            faults.add(MAINTENANCE)
-        actions = self._set_faults(faults, now)
+        actions = self.find(LINK, faults, now)
         if former and link and former.mac != link.mac and self.state is MASTER:
             return [*actions, *self.duties.announce_all(now)]
         return actions
@@ -233,7 +231,7 @@ class VirtualRouter:
         announcing, announce_at = self._announcer.give(self)
         estate = Estate(
             *identity(cfg), cfg.unicast_peer, cfg.name,
-            self.state.name, self.leaving, tuple(sorted(self.faults)),
+            self.state.name, self.leaving, self.faults,
             self.timer.deadline, self.delay_timer.deadline,
             self.heard, self.outbids, self.resigned, self.yielding_until,
             pending, paces, announcing, announce_at, self.peer_pseudo_header,
@@ -261,7 +259,7 @@ class VirtualRouter:
 
     def take(self, estate: Estate, now: float) -> list[Action]:
         """From INIT: be what another process was, then apply what our configuration and our link differ in."""
-        faults, self.faults = self.faults, set(estate.faults)
+        faults, self.faults = self.faults, dict(estate.faults)
         self.state, self.leaving = State[estate.state], estate.leaving
         self.heard = Heard(*estate.heard) if estate.heard else None
         self.outbids, self.resigned, self.yielding_until = estate.outbids, estate.resigned, estate.yielding_until
@@ -339,10 +337,15 @@ class VirtualRouter:
             return self._become_master("address owner (priority 255)", now)
         return self._become_backup(reason, now)
 
-    def _set_faults(self, faults: set[str], now: float) -> Sequence[Action]:
+    def find(self, source: str, faults: Iterable[str], now: float) -> Sequence[Action]:
+        """All that `source` (LINK, ...) has against this router from now on, as sentences; none: it is content."""
+        others = {fault: by for fault, by in self.faults.items() if by != source}
+        return self._set_faults({**others, **dict.fromkeys(faults, source)}, now)
+
+    def _set_faults(self, faults: dict[str, str], now: float) -> Sequence[Action]:
         if faults == self.faults:
             return ()
-        cleared = ", ".join(sorted(self.faults - faults))
+        cleared = ", ".join(sorted(self.faults.keys() - faults.keys()))
         self.faults = faults
         if self.state is FAULT:
             return () if faults else self.start(now, f"cleared: {cleared}")
@@ -350,8 +353,8 @@ class VirtualRouter:
             return ()
         if self.leaving:
             # An operator's wish does not hurry one who is leaving already: its successor is not there yet.
-            return () if faults == {MAINTENANCE} else self._finish_leaving(now, self._fault_text())
-        if self.state is MASTER and faults == {MAINTENANCE}:
+            return () if faults.keys() == {MAINTENANCE} else self._finish_leaving(now, self._fault_text())
+        if self.state is MASTER and faults.keys() == {MAINTENANCE}:
             return self._leave("FAULT", now)
         return self._fault(now)
 
@@ -371,7 +374,7 @@ class VirtualRouter:
         """An operator's fault: left for it in the planned way, kept until switched off."""
         if on == (MAINTENANCE in self.faults):
             return ()
-        return self._set_faults(self.faults ^ {MAINTENANCE}, now)
+        return self.find(MAINTENANCE, (MAINTENANCE,) if on else (), now)
 
     def handover(self, now: float) -> Sequence[Action]:
         """Give MASTER away in the planned way; normal rules apply again once another owner was heard."""
