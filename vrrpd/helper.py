@@ -22,7 +22,7 @@ from vrrpd.journal import Journal
 from vrrpd.log import Log, open_log
 from vrrpd.loop import Loop
 from vrrpd.mail import SMTP_PORT, MailQueue, Settings
-from vrrpd.model.compiled import decode
+from vrrpd.model.compiled import extracted
 from vrrpd.pulse import Pulse
 from vrrpd.scripts import Runner
 from vrrpd.timers import Timer, Timers
@@ -249,11 +249,10 @@ class Helper:
     def _model(self, message: dict[str, Any], fds: list[int]) -> None:
         if not fds:
             return
-        model = decode(ipc.read_all(fds.pop()))  # made by the guard's own loader child
-        wanted = {instance.name: instance for instance in model.vrrp_instances if notify.is_wanted(instance)}
+        model = extracted(ipc.read_all(fds.pop()))  # made by the guard's own loader child
+        wanted = {instance.name: instance for instance in model.vrrp_instances}
         # The DELETED of an instance may come before or after the model without it.
-        here = {instance.name for instance in model.vrrp_instances}
-        removed = {name: old for name, old in self._instances.items() if name not in here}
+        removed = {name: old for name, old in self._instances.items() if name not in model.names}
         self._instances = {**removed, **wanted}
         self.config = {"path": str(model.path), "sha256": model.sha256, "loaded_at": time.time()}
         defs = model.global_defs

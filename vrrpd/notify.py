@@ -42,17 +42,6 @@ MAIL_TEXT = {
 }
 
 
-SCRIPTS = (
-    "notify", "notify_master", "notify_backup", "notify_fault", "notify_stop", "notify_deleted",
-    "notify_master_rx_lower_pri",
-)  # fmt: skip
-
-
-def is_wanted(instance: VrrpInstance) -> bool:
-    """Does anybody want to be told of its transitions, by script or mail?"""
-    return instance.smtp_alert or any(getattr(instance, name) is not None for name in SCRIPTS)
-
-
 def _told(instance: VrrpInstance, event: str) -> str:
     """The state that scripts and mail are told: a removed instance is FAULT to them, unless notify_deleted is set."""
     return "FAULT" if event == "DELETED" and instance.notify_deleted is None else event

@@ -9,23 +9,68 @@ called, but are of this Python alone (marshal), and trusted as code is: only our
 from __future__ import annotations
 
 import marshal
+import struct
 from collections import namedtuple
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from vrrpd.model import values
 
 if TYPE_CHECKING:
+    from vrrpd.model.globals import GlobalDefs
     from vrrpd.model.model import Model
+    from vrrpd.model.vrrp import VrrpInstance
+
+
+class Extract(NamedTuple):
+    """What the helper needs of a Model: in it 4000 instances that nobody is to be told of would be 9 MB."""
+
+    names: tuple[str, ...]  # of all instances
+    vrrp_instances: tuple[VrrpInstance, ...]  # those alone that somebody wants to be told of
+    global_defs: GlobalDefs
+    path: str
+    sha256: str
+
+
+_LENGTH = struct.Struct("=Q")
 
 
 def encode(model: Model) -> bytes:
-    encoder = _Encoder()
-    root = encoder.value(model)
-    return marshal.dumps((encoder.kinds(), root))
+    """The extract and the whole in one piece, for `extracted` and `decode`."""
+    names = tuple(instance.name for instance in model.vrrp_instances)
+    told = tuple(filter(_is_told, model.vrrp_instances))
+    extract = _encode(Extract(names, told, model.global_defs, model.path, model.sha256))
+    return b"".join((_LENGTH.pack(len(extract)), extract, _encode(model)))
 
 
 def decode(data: bytes) -> Model:
-    """Typed as the dataclasses are; equality is by value here too."""
+    """The whole. Typed as the dataclasses are; equality is by value here too."""
+    (length,) = _LENGTH.unpack_from(data)
+    return cast("Model", _decode(memoryview(data)[_LENGTH.size + length :]))
+
+
+def extracted(data: bytes) -> Extract:
+    (length,) = _LENGTH.unpack_from(data)
+    return Extract(*_decode(memoryview(data)[_LENGTH.size : _LENGTH.size + length]))
+
+
+_NOTIFIES = (
+    "notify", "notify_master", "notify_backup", "notify_fault", "notify_stop", "notify_deleted",
+    "notify_master_rx_lower_pri",
+)  # fmt: skip
+
+
+def _is_told(instance: VrrpInstance) -> bool:
+    """Does anybody want to be told of its transitions, by script or mail?"""
+    return instance.smtp_alert or any(getattr(instance, name) is not None for name in _NOTIFIES)
+
+
+def _encode(value: object) -> bytes:
+    encoder = _Encoder()
+    root = encoder.value(value)
+    return marshal.dumps((encoder.kinds(), root))
+
+
+def _decode(data: memoryview) -> Any:
     kinds, root = marshal.loads(data)
     classes = [getattr(values, name, None) or _class(name, fields) for name, fields, _ in kinds]
     nested = [positions for *_, positions in kinds]
@@ -41,7 +86,7 @@ def decode(data: bytes) -> Model:
                 value[position] = made(value[position])
         return tuple.__new__(classes[kind], value)
 
-    return cast("Model", made(root))
+    return made(root)
 
 
 def _class(name: str, fields: tuple[str, ...]) -> type[Any]:
