@@ -119,7 +119,8 @@ def _keywords(words: Sequence[str]) -> int:
     from vrrpd import keywords
 
     sub = argparse.ArgumentParser(prog="vrrpd keywords", description="every keyword of the configuration")
-    sub.add_argument("--json", action="store_true", help="for machines")
+    sub.add_argument("--format", choices=("text", "json", "markdown"), default="text")
+    sub.add_argument("--json", action="store_const", dest="format", const="json", help="--format json, for machines")
     return keywords.main(sub.parse_args(words))
 
 

@@ -1,6 +1,7 @@
 """`vrrpd keywords`: every keyword of keepalived.conf with its type, bounds, default and whether we support it.
 
-The JSON form is what the plan of the toolkit checks an inventory with; both forms walk the tables of model/.
+The JSON form is what the plan of the toolkit checks an inventory with and writes files from, the Markdown form is the
+table of docs/compatibility.md. All of them walk the tables of model/.
 """
 
 from __future__ import annotations
@@ -11,16 +12,20 @@ import socket
 import textwrap
 from typing import Any
 
-from vrrpd.conf.schema import Block, Keyword
+from vrrpd.conf.schema import EACH, Block, Keyword
 from vrrpd.model.blocks import BLOCKS
 
 TOP_NAME = "top"  # what stands outside every block
+STATUS = {"warning": "accepted, no effect", "error": "not supported"}  # by verdict
 
 
 def main(args: argparse.Namespace) -> int:
-    """Print the tables; `args.json` for machines."""
-    if args.json:
+    """Print the tables; `args.format` is text, json or markdown."""
+    if args.format == "json":
         print(json.dumps(table(), indent=1))
+        return 0
+    if args.format == "markdown":
+        print(markdown(), end="")
         return 0
     for block in BLOCKS.values():
         print(f"{block.name or TOP_NAME}: {block.doc}")
@@ -52,6 +57,7 @@ def _keyword(row: Keyword) -> dict[str, Any]:
         "unit": row.unit,
         "inherits": row.inherits,
         "block": kind.block,
+        "since": row.since if row.supported else "",
         "max_length": getattr(kind, "limit", None),
     }
     found = {name: value for name, value in found.items() if value not in (None, "", [])}
@@ -59,11 +65,32 @@ def _keyword(row: Keyword) -> dict[str, Any]:
         found["default"] = _plain(row.default)
     if row.secret:
         found["secret"] = True
+    if kind.named:
+        found["named"] = True
+    if row.repeated == EACH:
+        found["each"] = True
     if row.ours:
         found["extension"] = True
     if not row.supported:
         found["verdict"] = row.verdict
     return found
+
+
+def markdown() -> str:
+    """One row a keyword. What stands in a block that is not supported is not told apart: one row says it for all."""
+    lines = ["| Keyword | in | Status | Since | Note |", "|---|---|---|---|---|"]
+    blocks = [BLOCKS[""]]
+    for block in blocks:
+        for row in block.keywords.values():
+            inner = BLOCKS.get(row.type.block)
+            if row.supported and inner and inner not in blocks:
+                blocks.append(inner)
+            status = "supported" if row.supported else STATUS[row.verdict]
+            note = f"{row.doc} (vrrpd only)" if row.ours else row.doc
+            since = row.since if row.supported else ""
+            cells = (f"`{row.name}`", f"`{block.name}`" if block.name else "", status, since, note)
+            lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join(lines) + "\n"
 
 
 def _plain(value: Any) -> Any:

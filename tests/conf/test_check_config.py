@@ -172,6 +172,7 @@ def test_keywords_for_machines() -> None:
         "type": "integer",
         "doc": priority["doc"],
         "status": "supported",
+        "since": "0.1.0",
         "min": 1,
         "max": 255,
         "default": 100,

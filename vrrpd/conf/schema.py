@@ -16,12 +16,16 @@ from .tree import Statement
 from .types import MISSING, Invalid, Type
 
 T = TypeVar("T")
-LAST, FIRST = "last", "first"  # which of several occurrences counts; lists and blocks add up
+LAST, FIRST, EACH = "last", "first", "each"  # which of several occurrences counts; lists and blocks add up
+FIRST_RELEASE = "0.1.0"
 
 
 @dataclass(frozen=True)
 class Keyword:
-    """One keyword of one block. `verdict`: what its appearance means while unsupported, error or warning."""
+    """One keyword of one block. `verdict`: what its appearance means while unsupported, error or warning.
+
+    `since` is the release that supported it first.
+    """
 
     name: str
     type: Type[Any]
@@ -34,6 +38,7 @@ class Keyword:
     secret: bool = False
     ours: bool = False  # keepalived does not know it
     verdict: str = ""
+    since: str = ""
 
     @property
     def supported(self) -> bool:
@@ -51,21 +56,24 @@ def kw(
     repeated: str = LAST,
     secret: bool = False,
     ours: bool = False,
+    since: str = FIRST_RELEASE,
     also: Mapping[str, Type[Any]] | None = None,
 ) -> T:
     """A field that the keyword of its name sets. `inherits` names the global_defs keyword that gives the default.
 
-    `also` are further keywords for the same field (nopreempt, preempt). Typed as the field's own type for mypy.
+    `also` are further keywords for the same field (nopreempt, preempt). With `repeated=EACH` the field is a tuple to
+    which every occurrence adds. Typed as the field's own type for mypy.
     """
     keywords = [(name, type), *(also or {}).items()]
     common = {"doc": doc, "unit": unit, "inherits": inherits, "repeated": repeated, "secret": secret, "ours": ours}
+    common["since"] = since
     value: T = field(default=default, repr=not secret, metadata={"keywords": keywords, "common": common})
     return value
 
 
-def known(name: str, type: Type[Any], verdict: str, doc: str) -> Keyword:
+def known(name: str, type: Type[Any], verdict: str, doc: str, repeated: str = LAST, secret: bool = False) -> Keyword:
     """A keyword of keepalived that is not supported yet. `doc` says why it may be left out, or may not."""
-    return Keyword(name, type, doc, verdict=verdict)
+    return Keyword(name, type, doc, verdict=verdict, repeated=repeated, secret=secret)
 
 
 class Block:
@@ -95,7 +103,7 @@ class Bound:
         self.values: dict[str, Any] = {}
         self.places: dict[str, Statement] = {}
         self.tried: set[str] = set()  # fields that were given, well or not: nobody need say that they are missing
-        self.items: dict[str, list[Statement]] = {}  # for a list: the statement of each value
+        self.items: dict[str, list[Statement]] = {}  # for what adds up: the statement of each value
 
     @property
     def name(self) -> str:
@@ -173,7 +181,14 @@ class Binder:
             value = row.type.convert(statement)
         except Invalid as invalid:
             value = self._refused(row, statement, invalid)
-        if value is MISSING or (row.field in bound.values and not self._repeated(row, statement, bound)):
+        if value is MISSING:
+            return
+        if row.repeated == EACH:
+            bound.values.setdefault(row.field, []).append(value)
+            bound.items.setdefault(row.field, []).append(statement)
+            bound.places.setdefault(row.field, statement)
+            return
+        if row.field in bound.values and not self._repeated(row, statement, bound):
             return
         bound.values[row.field] = value
         bound.places[row.field] = statement

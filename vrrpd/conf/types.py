@@ -45,6 +45,7 @@ class Type(Generic[T]):
     maximum: float | None = None
     choices: Sequence[str] = ()
     block: str = ""
+    named = False  # of a list or a block: words between keyword and brace name it
     alone = False
 
     def convert(self, statement: Statement) -> T:
@@ -212,6 +213,7 @@ class Nested(Type[Any]):
 
     def __init__(self, block: str, named: bool = False) -> None:
         self.block = block
+        self.named = named
         if named:
             self.least = self.most = 1
 
@@ -222,9 +224,10 @@ class Words(Type[tuple[str, ...]]):
     least = 0
     most = 1000
 
-    def __init__(self, form: str = "value", type: str = "words") -> None:
+    def __init__(self, form: str = "value", type: str = "words", named: bool = False) -> None:
         self.form = form
         self.type = type
+        self.named = named
 
     def convert(self, statement: Statement) -> tuple[str, ...]:
         return tuple(statement.words[1:])

@@ -14,12 +14,18 @@ from vrrpd.conf.types import Boolean, Flag, Nested, Type, Words
 
 ERROR, WARNING = "error", "warning"
 VALUE, LIST, FLAG, BOOL = Words(), Words("list"), Flag(True), Boolean()
+NAMED = {"virtual_server", "real_server", "bfd_instance", "track_group"} | {  # blocks: a name follows the keyword
+    "vrrp_sync_group",
+    "vrrp_script",
+    "track_file",
+    "vrrp_track_process",
+}
 
 
 def _rows(*rows: tuple[str, Type[Any] | type[Nested], str, str]) -> list[Keyword]:
     """(verdict, form, reason, names): one Keyword a name. `Nested` as a form: a block of the keyword's own name."""
     return [
-        known(name, Nested(name) if isinstance(form, type) else form, verdict, reason)
+        known(name, Nested(name, name in NAMED) if isinstance(form, type) else form, verdict, reason)
         for verdict, form, reason, names in rows
         for name in names.split()
     ]
@@ -37,7 +43,7 @@ DAMPING = "a change of the link acts at once"
 
 TOP = _rows(
     (WARNING, Nested, BALANCING, "virtual_server SSL"),
-    (WARNING, LIST, BALANCING, "virtual_server_group"),
+    (WARNING, Words("list", named=True), BALANCING, "virtual_server_group"),
     (WARNING, Nested, "nothing runs this check; what tracks it says so at its place", "vrrp_script track_file"),
     (
         WARNING,
@@ -47,7 +53,7 @@ TOP = _rows(
     ),
     (
         WARNING,
-        Nested("track_file"),
+        Nested("track_file", named=True),
         "nothing watches this file; what tracks it says so at its place",
         "vrrp_track_file",
     ),
