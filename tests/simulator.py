@@ -25,6 +25,7 @@ from vrrpd.vrrp.actions import (
     Inherit,
     LetGo,
     Log,
+    PriorityChange,
     Refit,
     RenewAddresses,
     RxLowerPriority,
@@ -34,6 +35,7 @@ from vrrpd.vrrp.actions import (
 from vrrpd.vrrp.engine import Engine, InterfaceAddress, Link
 from vrrpd.vrrp.estate import Holding, adopted, decode, encode
 from vrrpd.vrrp.router import MASTER, VirtualRouter
+from vrrpd.vrrp.track import Verdict
 
 LATENCY = 0.001
 
@@ -109,6 +111,7 @@ class Node:
     held: dict[bytes, VirtualRouter] = field(default_factory=dict)
     asleep: bool = False
     causes: dict[str, str] = field(default_factory=dict)  # why virtual interfaces cannot be made
+    verdicts: dict[tuple[str, str], Verdict] = field(default_factory=dict)  # the helper's
 
     @property
     def router(self) -> VirtualRouter:
@@ -128,6 +131,11 @@ class Node:
 
     def unlink(self, name: str) -> None:
         self.do(self.engine.unlink(self.links.pop(name).ifindex, self.world.now))
+
+    def track(self, kind: str, name: str, value: int, said: str) -> None:
+        """The helper has found something new."""
+        verdict = self.verdicts[kind, name] = Verdict(value, said, self.world.now)
+        self.do(self.engine.verdict(kind, name, verdict, self.world.now))
 
     def apply(self, *instances: VrrpInstance) -> None:
         """Start, or reload: a successor with this configuration takes over what the former engine hands it."""
@@ -149,9 +157,9 @@ class Node:
         """
         now, former = self.world.now, self.engine
         self.engine = self._successor([router.cfg for router in former.routers.values()])
-        self.engine.follow(former.head(), now)
+        self.engine.follow({**former.head(), "verdicts": []}, now)
         wills = [
-            adopted(identity(router.cfg), router.name, self._held_by(router), now, now - silent)
+            adopted(identity(router.cfg), router.name, self._held_by(router), now, now - silent, router.priority)
             for router in former.routers.values()
             if router.state is MASTER and not router.leaving
         ]
@@ -159,6 +167,8 @@ class Node:
         self.held = {address: router for address, router in self.held.items() if address in survivors}
         self.do(self.engine.take(wills, now)[0])
         self.do(self.engine.begin(now))
+        for (kind, name), verdict in self.verdicts.items():  # by now the helper has told it
+            self.do(self.engine.verdict(kind, name, verdict, now))
 
     def _successor(self, instances: Sequence[VrrpInstance]) -> Engine:
         engine = Engine()
@@ -305,5 +315,7 @@ def describe(action: Action) -> str:
         return f"Transition {action.old.name} -> {action.new.name}{event}: {action.reason}"
     if isinstance(action, RxLowerPriority):
         return f"RxLowerPriority {action.priority} from {text(action.source)}"
+    if isinstance(action, PriorityChange):
+        return f"PriorityChange {action.former} -> {action.priority} ({action.reason})"
     assert isinstance(action, Log)
     return f"Log {action.level}: {action.message}"

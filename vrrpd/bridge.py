@@ -63,7 +63,7 @@ class Bridge:
                 Holding(*here) for here in record.addresses if links.holds(here.ifindex, here.address, here.prefixlen)
             )
         return [
-            adopted(record.identity, record.name, held[stem], now, self._due_of(record, now))
+            adopted(record.identity, record.name, held[stem], now, self._due_of(record, now), record.priority)
             for stem, record in first.items()
         ]
 

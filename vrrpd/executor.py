@@ -75,6 +75,7 @@ class Executor:
             actions.Announce: self._queue_announce,
             actions.Transition: self._transition,
             actions.RxLowerPriority: self._rx_lower_priority,
+            actions.PriorityChange: self._priority_change,
             actions.Refit: self._refit,
             actions.Log: self._log,
         }
@@ -385,6 +386,21 @@ class Executor:
                 "at": time.time(),
             }
         )
+
+    def _priority_change(self, action: actions.PriorityChange) -> None:
+        self._notices.append(
+            {
+                "t": "priority",
+                "instance": action.router.name,
+                "state": action.router.state.name,
+                "former": action.former,
+                "priority": action.priority,
+                "reason": action.reason,
+                "at": time.time(),
+            }
+        )
+        if action.router in self._keys:  # whoever goes on with it adverts what we did
+            self._declarations[action.router] = None
 
     def _log(self, action: actions.Log) -> None:
         self._notices.append({"t": "log", "level": action.level, "message": action.message})

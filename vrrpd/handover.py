@@ -52,7 +52,9 @@ class Giver:
         self._parts = deque(parts.items())
         self._until = now + WAIT_INTERVALS * longest
         daemon.loop.watch(sock.fileno(), self._answered)
-        self._send({"t": "head", "version": ESTATE_VERSION, "engine": daemon.engine.head(), "own": daemon.head()})
+        fd = _memfd({"engine": daemon.engine.head(), "own": daemon.head()})
+        self._send({"t": "head", "version": ESTATE_VERSION}, [fd])
+        os.close(fd)
 
     def turn(self, now: float) -> float:
         """Give the next part away, if it is time; when to be asked again."""
@@ -136,8 +138,9 @@ class Heir:
         if kind == "head":
             if message.get("version") != ESTATE_VERSION:
                 estate.decode({"version": message.get("version")})
-            self._daemon.engine.follow(message["engine"], now)
-            self._daemon.follow(message["own"])
+            head = json.loads(ipc.read_all(fds.pop(0)))
+            self._daemon.engine.follow(head["engine"], now)
+            self._daemon.follow(head["own"])
         elif kind == "part":
             estates = estate.decode(json.loads(ipc.read_all(fds.pop(0))))
             if fds:

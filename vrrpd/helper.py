@@ -341,6 +341,10 @@ class Helper:
             self.log.warning(f"{missed} state changes were not told to scripts and mail: too many at once")
         self._seq = seq
 
+    def _priority(self, message: dict[str, Any]) -> None:
+        former, priority, reason = message["former"], message["priority"], message["reason"]
+        self.log.write("info", f"{message['instance']}: priority {former} -> {priority} ({reason})", message["at"])
+
     def _rx_lower_pri(self, message: dict[str, Any]) -> None:
         instance = self._instances.get(str(message.get("instance")))
         if instance is not None:
@@ -472,6 +476,7 @@ _FROM_GUARD: dict[str, Callable[[Helper, dict[str, Any], list[int]], None]] = {
 _FROM_VRRP: dict[str, Callable[[Helper, dict[str, Any]], None]] = {
     "transition": Helper._transition,
     "rx_lower_pri": Helper._rx_lower_pri,
+    "priority": Helper._priority,
     "log": Helper._log,
     "reply": lambda helper, message: helper.vrrp.heard(message),
 }

@@ -38,6 +38,7 @@ from vrrpd.vrrp.estate import Estate
 from vrrpd.vrrp.links import InterfaceAddress, Link
 from vrrpd.vrrp.path import Standing
 from vrrpd.vrrp.router import State
+from vrrpd.vrrp.track import Verdict
 
 if TYPE_CHECKING:
     from vrrpd.model.model import Model
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 # (inputs before timers), and few enough that a flood delays the adverts of our own by some milliseconds.
 READ_LIMIT = 512
 SLICE_BYTES = 32768  # of one part of a status answer
+VERDICTS = 100  # in one message
 SLICE_SECONDS = 0.002  # what making it, and announcing and telling, may take of a turn
 BEAT_LEAST, BEAT_MOST = 0.05, 0.5
 LAST_WORDS = 2.0
@@ -327,11 +329,17 @@ class Daemon:
     def _from_helper(self, now: float) -> None:
         for message, fds in self.helper.receive():
             ipc.close_all(fds)
+            if message.get("t") == "verdicts":
+                for kind, name, value, said, since in message["verdicts"]:
+                    self.executor.run(self.engine.verdict(kind, name, Verdict(value, said, since), now))
             if message.get("t") != "request":
                 continue
             number, command = message.get("id"), message.get("cmd")
             if command == "status":
                 self._pending.append((self.helper, self._status(self.helper, {"t": "reply", "id": number})))
+                continue
+            if command == "verdicts":
+                self._tell_verdicts({"t": "reply", "id": number})
                 continue
             data = self._command(str(command), message, now)
             self.helper.send({"t": "reply", "id": number, "more": False, "data": data})
@@ -350,6 +358,14 @@ class Daemon:
                 return {"ok": False, "error": str(error.args[0])}
             return {"ok": True}
         return {"ok": False, "error": f"unknown command {command!r}"}
+
+    def _tell_verdicts(self, message: ipc.Message) -> None:
+        """To a helper that comes after one that died: it goes on from these."""
+        verdicts = self.engine.verdicts()
+        for start in range(0, len(verdicts), VERDICTS):
+            part = verdicts[start : start + VERDICTS]
+            self.helper.send({**message, "more": True, "data": {"verdicts": part}})
+        self.helper.send({**message, "more": False, "data": {}})
 
     def _routers(self) -> list[VirtualRouter]:
         return list(self.engine.routers.values())

@@ -11,6 +11,9 @@ one. Lines that begin with # say which sentence of RFC 9568 or which option of k
     refused A [vrrp.51 why]              virtual interfaces that cannot be made (vmac=vrrp.51 in a configuration)
     stop A · kill A · maintenance A on · handover A VI_1 · sleep A · wake A
     letgo A from=ADDRESS [rank= age= by=ADDRESS vrid= vips=]    what a peer says over the second path, authenticated
+    track A NAME ok|fail|value N         what the helper finds of a script (process:NAME), or the number of a file;
+                                         scripts=NAME[:WEIGHT[r]],.. (interfaces= files= processes=) in a configuration
+    crash A                              its vrrp process dies and is adopted; the helper tells the next one at once
     cut A B (both ways) · deaf A B (A no longer hears B) · heal
     state A · counters A · owners ADDRESS
 """
@@ -25,6 +28,7 @@ from pathlib import Path
 import pytest
 from simulator import Datagram, Event, World, describe, instance, interface_address, packed, text, vip
 
+from vrrpd.model.values import FILE, INTERFACE, SCRIPT, Track
 from vrrpd.model.vmac import Device
 from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, VrrpInstance
 from vrrpd.vrrp.actions import SendAdvert
@@ -36,6 +40,7 @@ SCENARIOS = sorted(Path(__file__).parent.glob("*.txt"))
 TYPES = {f.name: str(f.type) for f in fields(VrrpInstance)}
 SHORT = {"vrid": "virtual_router_id", "vips": "virtual_ipaddress", "excluded": "virtual_ipaddress_excluded"}
 SHORT |= {"peers": "unicast_peer", "src": "unicast_src_ip"}
+SHORT |= {f"{kind}s": f"track_{kind}" for kind in (INTERFACE, SCRIPT, FILE)} | {"processes": "track_process"}
 
 
 def seconds(at: float) -> str:
@@ -53,6 +58,8 @@ def value_of(name: str, word: str) -> object:
         return AF_INET6 if word == "6" else AF_INET
     if name == "authentication":
         return Authentication("PASS", word.encode())
+    if "Track" in kind:
+        return tuple(track(name[6:], part) for part in word.split(","))
     if "VirtualAddress" in kind:
         return tuple(vip(part) for part in word.split(",") if part)
     if "bytes, ..." in kind:
@@ -62,6 +69,11 @@ def value_of(name: str, word: str) -> object:
     if kind == "bool":
         return {"yes": True, "no": False}[word]
     return {"int": int, "float": float, "str": str}[kind](word)
+
+
+def track(kind: str, word: str) -> Track:
+    name, _, weight = word.partition(":")
+    return Track(kind, name, int(weight.rstrip("r") or 0), weight.endswith("r"))
 
 
 def configuration(name: str, words: list[str]) -> VrrpInstance:
@@ -222,6 +234,18 @@ class Interpreter:
     def do_wake(self, name: str) -> None:
         self.world.wake(self.world.nodes[name])
 
+    def do_track(self, name: str, what: str, word: str, number: str = "0") -> None:
+        kind, _, what = what.rpartition(":")
+        node = self.world.nodes[name]
+        if word == "value":
+            node.track(FILE, what, int(number), f"holds {number}")
+        else:
+            said = {"ok": "succeeded", "fail": "failed (exit status 1)"}[word]
+            node.track(kind or SCRIPT, what, int(word == "ok"), said)
+
+    def do_crash(self, name: str) -> None:
+        self.world.nodes[name].crash()
+
     def do_cut(self, one: str, other: str) -> None:
         self.world.cut(one, other)
         self.world.cut(other, one)
@@ -246,6 +270,8 @@ class Interpreter:
             line += f", master_down_interval {seconds(router.master_down_interval)}"
         if router.faults:
             line += f", {', '.join(sorted(router.faults))}"
+        if router.tracking is not None and router.tracking.held:
+            line += f", {', '.join(router.tracking.awaited())}"
         return line
 
     def do_counters(self, name: str) -> None:

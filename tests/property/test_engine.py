@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from simulator import Datagram, Node, World, instance, packed, vip
 
+from vrrpd.model.values import FILE, INTERFACE, PROCESS, SCRIPT, Track
 from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, VrrpInstance
 from vrrpd.vrrp.actions import AddAddresses, Announce, DelAddresses, SendAdvert, Transition
 from vrrpd.vrrp.packet import encode
@@ -24,6 +25,16 @@ from vrrpd.vrrp.router import BACKUP, FAULT, INIT, LEGAL, MASTER, VirtualRouter
 
 PRIORITIES = st.sampled_from([1, 99, 100, 101, 254, 255])
 SOURCES = {AF_INET: ["10.0.0.1", "10.0.0.2", "10.0.0.200", "200.0.0.1"], AF_INET6: ["fe80::1", "fe80::2", "fe80::ffff"]}
+
+
+TRACKS: list[dict[str, tuple[Track, ...]]] = [
+    {},
+    {"track_script": (Track(SCRIPT, "chk"),)},
+    {"track_script": (Track(SCRIPT, "chk", 30), Track(SCRIPT, "other", -253, True))},
+    {"track_file": (Track(FILE, "f", -5),), "track_interface": (Track(INTERFACE, "eth1"),)},
+    {"track_process": (Track(PROCESS, "nginx", 0, True),), "track_interface": (Track(INTERFACE, "eth1", 20),)},
+]
+TRACKED = [(SCRIPT, "chk"), (SCRIPT, "other"), (FILE, "f"), (PROCESS, "nginx")]
 
 
 @st.composite
@@ -50,6 +61,7 @@ def configurations(draw: st.DrawFn, family: int, name: str = "VI_1", vrid: int =
         lower_prio_no_advert=draw(st.booleans()),
         down_timer_adverts=draw(st.sampled_from([1, 3])),
         authentication=draw(st.sampled_from([None, Authentication("PASS", b"abc")])) if version == 2 else None,
+        **draw(st.sampled_from(TRACKS)),
     )
 
 
@@ -132,6 +144,18 @@ class AnyOrder(RuleBasedStateMachine):
             ifindex = self.node.links["eth0"].ifindex
             self.node.do(self.node.engine.address_removed(ifindex, entry.address, entry.prefixlen, self.world.now))
 
+    @rule(what=st.sampled_from(TRACKED), value=st.sampled_from([0, 1, 1, 60, -7]))
+    def find(self, what: tuple[str, str], value: int) -> None:
+        self.node.track(*what, value if what[0] == FILE else int(value > 0), f"is {value}")
+
+    @rule(up=st.booleans())
+    def change_other_link(self, up: bool) -> None:
+        self.node.link("eth1", up=up)
+
+    @rule()
+    def crash(self) -> None:
+        self.node.crash()
+
     @rule(on=st.booleans())
     def maintenance(self, on: bool) -> None:
         self.node.do(self.node.engine.maintenance(on, self.world.now))
@@ -160,6 +184,9 @@ class AnyOrder(RuleBasedStateMachine):
             assert (router.state is FAULT) <= bool(router.faults)
             if router.faults and not router.leaving:
                 assert router.state in (FAULT, INIT)
+            if router.tracking is not None and router.cfg.priority != 255:
+                assert router.priority == router.tracking.priority(router.cfg.priority)
+                assert 1 <= router.priority <= 254
             if router.state in (MASTER, BACKUP):
                 assert now - 1e-6 <= router.timer.deadline < now + 200
                 assert self.node.engine.next_deadline <= router.timer.deadline
@@ -243,6 +270,10 @@ INPUTS: list[Callable[[Node], None]] = [
     lambda node: node.do(node.router.delete(node.world.now)),
     lambda node: node.apply(replace(node.router.cfg, priority=200)),
     lambda node: node.crash(),
+    lambda node: node.apply(replace(node.router.cfg, track_script=(Track(SCRIPT, "chk"), Track(SCRIPT, "other", -50)))),
+    lambda node: node.track(SCRIPT, "chk", 0, "failed"),
+    lambda node: node.track(SCRIPT, "chk", 1, "succeeded"),
+    lambda node: node.track(SCRIPT, "other", 0, "failed"),
     lambda node: node.apply(replace(node.router.cfg, advert_int=2.0, virtual_ipaddress=())),
     lambda node: node.do(node.engine.address_removed(2, packed("10.0.0.100"), 24, node.world.now)),
 ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 MACVLAN, IPVLAN = "macvlan", "ipvlan"
+INTERFACE, SCRIPT, FILE, PROCESS = "interface", "script", "file", "process"  # what is tracked
 
 
 class VirtualAddress(NamedTuple):
@@ -30,3 +31,12 @@ class Device(NamedTuple):
     mac: bytes = b""  # of a macvlan; an ipvlan has that of its base
     mode: str = ""  # of an ipvlan
     address: bytes = b""  # of an ipvlan: what it sends from
+
+
+class Track(NamedTuple):
+    """One line of track_interface, track_script, track_file or track_process, resolved."""
+
+    kind: str
+    name: str
+    weight: int = 0  # 0: FAULT
+    reverse: bool = False  # good is bad, or the weight has the other sign

@@ -28,7 +28,7 @@ from vrrpd.families import AF_INET, AF_INET6
 
 from .globals import LONGEST, REFRESH, lifetime
 from .scripts import Script, optional_command, script_type
-from .values import Device, VirtualAddress
+from .values import Device, Track, VirtualAddress
 from .vmac import extra_if, use_ipvlan, use_vmac
 
 __all__ = ["AF_INET", "AF_INET6", "Authentication", "Script", "UnicastPeer", "VirtualAddress", "VrrpInstance"]
@@ -303,6 +303,10 @@ class VrrpInstance:
     peer_path_key: bytes = kw(
         Custom(path_key, "password"), b"", "16 to 64 bytes, the same on both nodes of a path", secret=True, ours=True
     )
+    track_interface: tuple[Track, ...] = ()
+    track_script: tuple[Track, ...] = ()
+    track_file: tuple[Track, ...] = ()
+    track_process: tuple[Track, ...] = ()
     accept: bool = kw(Flag(True), True, "packets to the addresses are accepted")
     notify_master: Script | None = kw(script_type(), None, "run on becoming MASTER", repeated=FIRST)
     notify_backup: Script | None = kw(script_type(), None, "run on becoming BACKUP", repeated=FIRST)

@@ -96,6 +96,18 @@ class RxLowerPriority(NamedTuple):
     priority: int
 
 
+class PriorityChange(NamedTuple):
+    """What the router tracks has changed its effective priority (1..254); `reason` says what it was.
+
+    keepalived tells scripts and FIFOs of it as MASTER_PRIORITY or BACKUP_PRIORITY (notify_priority_changes).
+    """
+
+    router: VirtualRouter
+    former: int
+    priority: int
+    reason: str
+
+
 class Refit(NamedTuple):
     """A virtual interface is missing or not as configured: have them all looked at; they are heard of as links."""
 
@@ -117,6 +129,7 @@ Action = Union[
     Announce,
     Transition,
     RxLowerPriority,
+    PriorityChange,
     Refit,
     Log,
 ]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from vrrpd.families import AF_INET
 from vrrpd.model.diff import Identity, identity
-from vrrpd.model.values import Device, VirtualAddress
+from vrrpd.model.values import INTERFACE, Device, VirtualAddress
 from vrrpd.vrrp.actions import Action, Refit
 from vrrpd.vrrp.announce import Announcer
 from vrrpd.vrrp.checks import Memo, addressee, lists_our_addresses, other_addresses, other_checksum, validate
@@ -29,6 +29,7 @@ from vrrpd.vrrp.path import identity as path_identity
 from vrrpd.vrrp.records import text
 from vrrpd.vrrp.router import INIT, MASTER, Heard, State, VirtualRouter
 from vrrpd.vrrp.timers import Timer, Timers
+from vrrpd.vrrp.track import OWNER, Key, Verdict
 
 if TYPE_CHECKING:
     from vrrpd.model.vrrp import VrrpInstance
@@ -67,6 +68,8 @@ class Engine:
         self._on_device: dict[str, list[VirtualRouter]] = {}  # those with virtual interfaces, by these and their bases
         self._refused: dict[str, str] = {}  # virtual interface -> why it could not be made
         self._refit = Timer(self._look_again)
+        self._verdicts: dict[Key, Verdict] = {}  # of all that is tracked
+        self._trackers: dict[Key, list[VirtualRouter]] = {}  # who tracks it
         self._keepers: dict[bytes, list[VirtualRouter]] = {}  # virtual address -> who may hold it
         self._known: dict[tuple[int, int, bytes], list[VirtualRouter]] = {}  # those with a peer_path, as it names them
         self._virtual: dict[str, frozenset[bytes]] = {}  # interface -> all virtual addresses on it
@@ -149,25 +152,35 @@ class Engine:
 
     def prepare(self, model: Configuration, now: float) -> None:
         """Know this configuration, and do nothing: its routers wait in INIT for `take` or `begin`."""
-        self.routers = {cfg.name: VirtualRouter(cfg, self._timers, self._announcer) for cfg in model.vrrp_instances}
+        self.routers = {
+            cfg.name: VirtualRouter(cfg, self._timers, self._announcer, self._verdicts) for cfg in model.vrrp_instances
+        }
         self._index()
         self._unclaimed = {}
         for router in self.routers.values():
             self._unclaimed.setdefault(identity(router.cfg), []).append(router)
-        for interface in self._on_interface:
+        for interface in {*self._on_interface, *(name for kind, name in self._trackers if kind == INTERFACE)}:
             self._refresh(interface, now)
         if self._in_maintenance:
             self.maintenance(True, now)
 
     def head(self) -> dict[str, Any]:
         """What a successor must know besides the estates; the argument of its `follow`."""
-        return {"stopping": self.stopping, "maintenance": self._in_maintenance, "counters": self.counters}
+        return {
+            "stopping": self.stopping,
+            "maintenance": self._in_maintenance,
+            "counters": self.counters,
+            "verdicts": self.verdicts(),
+        }
 
     def follow(self, head: dict[str, Any], now: float) -> None:
         """Before the first `take`."""
         self.stopping = bool(head["stopping"])
         self.maintenance(bool(head["maintenance"]), now)
         self.counters.update((key, int(value)) for key, value in head["counters"].items() if key in self.counters)
+        for kind, name, value, said, since in head["verdicts"]:
+            if (kind, name) in self._trackers:
+                self.verdict(kind, name, Verdict(value, said, since), now)
 
     def take(self, estates: Sequence[Estate], now: float) -> tuple[list[Action], list[Estate]]:
         """Go on where other processes stopped; beside the actions the estates that have no heir here.
@@ -203,7 +216,7 @@ class Engine:
             self._given[router.name] = router, estate
             del self.routers[router.name]
         gone = set(routers)
-        for index in (self._on_interface, self._on_device, self._keepers, self._known):
+        for index in (self._on_interface, self._on_device, self._keepers, self._known, self._trackers):
             _forget(index, gone)
         self._index_table()
         return estates
@@ -226,7 +239,10 @@ class Engine:
         self._on_interface, self._on_device = {}, {}
         self._keepers = {}
         self._known = {}
+        self._trackers = {}
         for router in self.routers.values():
+            for track in router.tracking.tracks if router.tracking is not None else ():
+                self._trackers.setdefault((track.kind, track.name), []).append(router)
             if router.cfg.peer_path:
                 key = (router.cfg.family, router.cfg.virtual_router_id, path_identity(router.advertised))
                 self._known.setdefault(key, []).append(router)
@@ -293,6 +309,8 @@ class Engine:
     def _refresh(self, interface: str, now: float) -> Sequence[Action]:
         actions: list[Action] = []
         link, virtual = self._links.get(interface), self._virtual.get(interface, frozenset())
+        if (INTERFACE, interface) in self._trackers:
+            actions += self._judge_interface(interface, link, now)
         for router in self._on_interface.get(interface, ()):
             vmac = router.cfg.vmac
             if vmac is None:
@@ -303,6 +321,28 @@ class Engine:
         if interface in self._on_device:
             actions += self._refresh_devices(interface, now)
         return actions
+
+    # ---- what is tracked -------------------------------------------------------------------------------------
+
+    def verdict(self, kind: str, name: str, verdict: Verdict, now: float) -> Sequence[Action]:
+        """The last word about something that is tracked, or will be when the next configuration is in force."""
+        if self._verdicts.get((kind, name)) == verdict:
+            return ()
+        self._verdicts[kind, name] = verdict
+        concerned = self._trackers.get((kind, name), ())
+        reason = f"{kind} {name} {verdict.said}" if concerned else ""
+        return [action for router in concerned for action in router.judge(now, reason)]
+
+    def verdicts(self) -> list[tuple[str, str, int, str, float]]:
+        """All but those about interfaces: for a successor, or for another helper."""
+        return [(*key, *verdict) for key, verdict in self._verdicts.items() if key[0] != INTERFACE]
+
+    def _judge_interface(self, name: str, link: Link | None, now: float) -> Sequence[Action]:
+        up = link is not None and link.up
+        said = "does not exist" if link is None else "is up" if up else "is down"
+        former = self._verdicts.get((INTERFACE, name))
+        since = former.since if former is not None and former.good == up else now
+        return self.verdict(INTERFACE, name, Verdict(int(up), said, since), now)
 
     # ---- virtual interfaces ----------------------------------------------------------------------------------
 
@@ -388,7 +428,11 @@ class Engine:
 
     def snapshot(self, router: VirtualRouter, now: float, wall: float | None = None) -> dict[str, Any]:
         """One router as plain data, no secrets. With `wall` (epoch seconds of `now`) times get a date."""
-        cfg, last, heard = router.cfg, router.last_transition, router.heard
+        cfg, last, heard, tracking = router.cfg, router.last_transition, router.heard, router.tracking
+
+        def date(at: float) -> float | None:
+            return None if wall is None else round(wall - (now - at), 3)
+
         return {
             "name": router.name,
             "interface": cfg.interface,
@@ -420,10 +464,12 @@ class Engine:
                 "old": last.old.name,
                 "new": last.new.name,
                 "reason": last.reason,
-                "at": None if wall is None else round(wall - (now - last.at), 3),
+                "at": date(last.at),
                 "ago": round(now - last.at, 3),
             },
             "faults": sorted(router.faults),
+            "awaited": tracking.awaited() if tracking is not None and tracking.held else [],
+            "trackers": [] if tracking is None else tracking.snapshot(cfg.priority == OWNER, date),
             "counters": router.counts(),
         }
 

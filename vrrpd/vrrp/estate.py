@@ -18,7 +18,7 @@ from typing import Any, Callable, NamedTuple
 from vrrpd.model.diff import Identity
 from vrrpd.model.values import VirtualAddress
 
-ESTATE_VERSION = 2
+ESTATE_VERSION = 3
 
 
 class UnknownEstate(ValueError):
@@ -73,6 +73,7 @@ class Estate(NamedTuple):
     refresh: float = 0.0
     lifetime: float = 0.0
     addresses: tuple[VirtualAddress, ...] | None = None  # None: what it holds
+    priority: int = 0  # its effective one, where the verdicts that it follows from are not known
 
     @property
     def identity(self) -> Identity:
@@ -84,13 +85,16 @@ class Estate(NamedTuple):
         return self.state == "MASTER" and not self.leaving
 
 
-def adopted(identity: Identity, name: str, held: Sequence[Holding], now: float, due: float) -> Estate:
+def adopted(
+    identity: Identity, name: str, held: Sequence[Holding], now: float, due: float, priority: int = 0
+) -> Estate:
     """Of a MASTER whose process died: an advert is due since `due`, its neighbours know it, all else is forgotten."""
     interface, family, vrid, source = identity
     transition = ("INIT", "MASTER", "MASTER", "adopted from a process that died", now)
     return Estate(
-        interface, family, vrid, source, (), name, "MASTER", timer=due, last_transition=transition, held=tuple(held)
-    )
+        interface, family, vrid, source, (), name, "MASTER",
+        timer=due, last_transition=transition, held=tuple(held), priority=priority,
+    )  # fmt: skip
 
 
 def encode(estates: Sequence[Estate]) -> dict[str, Any]:

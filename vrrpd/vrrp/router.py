@@ -12,6 +12,7 @@ renamed some of them; everywhere else in the code it is the left column:
     FAULT                                            Initialize, for as long as `faults` is not empty
 
     from     to      because
+    INIT     INIT    start, but what it tracks has not been found good or bad yet
     INIT     BACKUP  start
     INIT     MASTER  start of an address owner
     INIT     FAULT   start with a fault
@@ -44,6 +45,7 @@ from vrrpd.vrrp.actions import (
     Inherit,
     LetGo,
     Log,
+    PriorityChange,
     RxLowerPriority,
     SendAdvert,
     Transition,
@@ -56,6 +58,7 @@ from vrrpd.vrrp.packet import Advert, datagrams
 from vrrpd.vrrp.path import FRESH
 from vrrpd.vrrp.records import COUNTERS, Records, duration, text
 from vrrpd.vrrp.timers import Timer, Timers
+from vrrpd.vrrp.track import OWNER, Tracking, Verdicts, tracks
 
 if TYPE_CHECKING:
     from vrrpd.model.vrrp import VrrpInstance
@@ -81,8 +84,7 @@ LEGAL: dict[State, frozenset[State]] = {
     FAULT: frozenset({BACKUP, MASTER, INIT}),
 }
 
-OWNER = 255
-LINK, MAINTENANCE = "link", "maintenance"  # who finds a fault; of the latter also the sentence
+LINK, TRACK, MAINTENANCE = "link", "track", "maintenance"  # who finds a fault; of the last also the sentence
 
 
 class LastTransition(NamedTuple):
@@ -111,10 +113,10 @@ class VirtualRouter:
         "addresses", "advert_rcvd", "advert_sent", "advertised", "cfg", "counters", "delay_timer", "duties", "faults",
         "heard", "last_transition", "leaving", "link", "master_adver_int", "master_down_interval", "memo", "name",
         "outbids", "peer_pseudo_header", "priority", "records", "resigned", "siblings", "skew_time", "spec", "state",
-        "timer", "virtual_mac", "yielding_until",
+        "timer", "tracking", "virtual_mac", "yielding_until",
     )  # fmt: skip
 
-    def __init__(self, cfg: VrrpInstance, timers: Timers, announcer: Announcer) -> None:
+    def __init__(self, cfg: VrrpInstance, timers: Timers, announcer: Announcer, verdicts: Verdicts) -> None:
         self._timers = timers
         self._announcer = announcer
         self._datagrams: dict[int, tuple[tuple[bytes, bytes], ...]] = {}
@@ -139,6 +141,8 @@ class VirtualRouter:
         self.last_transition: LastTransition | None = None
         self.advert_rcvd = 0
         self.advert_sent = 0
+        tracked = tracks(cfg)
+        self.tracking = Tracking(tracked, verdicts) if tracked else None
         self._configure(cfg)
 
     def __repr__(self) -> str:
@@ -239,6 +243,7 @@ class VirtualRouter:
             {name: count for name, count in self.counts().items() if count}, self.records.give(), (),
             self._checksum(), cfg.advert_int, self.master_adver_int, self.master_down_interval,
             cfg.preempt, cfg.preempt_delay, cfg.garp_master_refresh, cfg.vip_lifetime, self.addresses,
+            self.tracking.inherited if self.tracking is not None else 0,
         )  # fmt: skip
         self._timers.clear(self.timer)
         self._timers.clear(self.delay_timer)
@@ -259,6 +264,9 @@ class VirtualRouter:
 
     def take(self, estate: Estate, now: float) -> list[Action]:
         """From INIT: be what another process was, then apply what our configuration and our link differ in."""
+        if self.tracking is not None and estate.priority:
+            self.tracking.inherited = estate.priority
+            self.judge(now)
         faults, self.faults = self.faults, dict(estate.faults)
         self.state, self.leaving = State[estate.state], estate.leaving
         self.heard = Heard(*estate.heard) if estate.heard else None
@@ -283,14 +291,8 @@ class VirtualRouter:
         """A reload changed something, but not what we are: apply the difference, go on (no priority 0)."""
         cfg = self.cfg
         if self.state is BACKUP:
-            heard, keeps = self.heard, not cfg.preempt and self.priority != OWNER
-            if self.outbids and heard and (heard.priority >= self.priority or keeps or cfg.preempt_delay):
-                self.outbids = False  # what we heard is our master's from now on
-                self._timers.set(self.timer, heard.at + self.master_down_interval)
-            elif self.timer.deadline > now and not self.resigned and self.master_down_interval != estate.down_interval:
-                # keepalived shifts the running timer. One that is overdue stays so: how late is still to be judged.
-                shifted = self.timer.deadline + self.master_down_interval - estate.down_interval
-                self._timers.set(self.timer, max(now, shifted))
+            if not self._follow_after_all() and not self.resigned:
+                self._shift(estate.down_interval, self.master_down_interval, now)
             if (cfg.preempt, cfg.preempt_delay) != (estate.preempt, estate.preempt_delay):
                 self._timers.clear(self.delay_timer)
             return []
@@ -319,6 +321,20 @@ class VirtualRouter:
         self.duties.set_extra(now)
         return actions
 
+    def _follow_after_all(self) -> bool:
+        """BACKUP: what we heard and did not accept is our master's from now on, as we are configured or weigh now."""
+        cfg, heard, keeps = self.cfg, self.heard, not self.cfg.preempt and self.priority != OWNER
+        if not self.outbids or heard is None or not (heard.priority >= self.priority or keeps or cfg.preempt_delay):
+            return False
+        self.outbids = False
+        self._timers.set(self.timer, heard.at + self.master_down_interval)
+        return True
+
+    def _shift(self, former: float, new: float, now: float) -> None:
+        """BACKUP: the running timer, as keepalived does. One that is overdue stays so: how late is yet to be judged."""
+        if former != new and self.timer.deadline > now:
+            self._timers.set(self.timer, max(now, self.timer.deadline + new - former))
+
     def _recognized(self, held: Sequence[Holding]) -> tuple[VirtualAddress, ...]:
         """What lies in the kernel, as our configuration says it."""
         known = {(entry.address, entry.prefixlen): entry for entry in self.addresses}
@@ -332,6 +348,12 @@ class VirtualRouter:
         """From INIT, or from FAULT when its last cause is gone. RFC 9568 6.4.1."""
         if self.faults:
             return [self._enter(FAULT, self._fault_text(), now)]
+        if self.tracking is not None and (awaited := self.tracking.awaited()):
+            if self.state is FAULT:
+                self.faults = dict.fromkeys(awaited, TRACK)
+            else:
+                self.tracking.held = True
+            return ()
         # keepalived: an owner is MASTER at once only when `state MASTER` says so too.
         if self.priority == OWNER and self.cfg.state == "MASTER":
             return self._become_master("address owner (priority 255)", now)
@@ -341,6 +363,37 @@ class VirtualRouter:
         """All that `source` (LINK, ...) has against this router from now on, as sentences; none: it is content."""
         others = {fault: by for fault, by in self.faults.items() if by != source}
         return self._set_faults({**others, **dict.fromkeys(faults, source)}, now)
+
+    def judge(self, now: float, reason: str = "") -> Sequence[Action]:
+        """What it tracks says something new, `reason`: priority and faults follow, and a start that waited for it."""
+        tracking = self.tracking
+        assert tracking is not None
+        actions = [] if self.cfg.priority == OWNER else self._weigh(tracking.priority(self.cfg.priority), now, reason)
+        faults, awaited = tracking.faults(), tracking.awaited()
+        if self.state is FAULT:
+            faults.update(awaited)
+        actions += self.find(TRACK, faults, now)
+        if tracking.held and not awaited:
+            tracking.held = False
+            actions += self.start(now)
+        return actions
+
+    def _weigh(self, priority: int, now: float, reason: str) -> list[Action]:
+        """Another effective priority: in the next advert of a MASTER; the running timer of a BACKUP is shifted."""
+        former = self.priority
+        if priority == former:
+            return []
+        self.priority = priority
+        self._datagrams.pop(former, None)
+        self._frames.pop(former, None)
+        self._steady = (SendAdvert(self, priority),)
+        skew_time = self.skew_time
+        self._recompute()
+        if self.state is INIT:
+            return []
+        if self.state is BACKUP and not self._follow_after_all():
+            self._shift(skew_time, self.skew_time, now)
+        return [PriorityChange(self, former, priority, reason)]
 
     def _set_faults(self, faults: dict[str, str], now: float) -> Sequence[Action]:
         if faults == self.faults:
@@ -385,6 +438,7 @@ class VirtualRouter:
 
     def stop(self, now: float) -> Sequence[Action]:
         """The daemon ends in the planned way; done when the state is INIT."""
+        self._hold_no_start()
         if self.state is INIT:
             return ()
         if self.state is not MASTER:
@@ -396,6 +450,7 @@ class VirtualRouter:
 
     def delete(self, now: float) -> Sequence[Action]:
         """Gone from the configuration."""
+        self._hold_no_start()
         if self.state is INIT:
             return ()
         actions: list[Action] = []
@@ -405,6 +460,10 @@ class VirtualRouter:
             actions += self._let_go()
         actions.append(self._enter(INIT, "removed from the configuration", now, "DELETED"))
         return actions
+
+    def _hold_no_start(self) -> None:
+        if self.tracking is not None:
+            self.tracking.held = False
 
     def _let_go(self) -> list[Action]:
         """The addresses at once, and then the word to the peers beside the segment."""
