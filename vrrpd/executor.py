@@ -46,7 +46,7 @@ class Executor:
         self._links, self._requests, self._epoch = links, requests, epoch
         self._guard, self._helper = guard, helper
         self._senders: dict[tuple[int, int], Sender] = {}  # by interface index and family
-        self._frames: dict[int, Frames] = {}
+        self._frames = Frames()
         self.seq = 0  # of what is told to the helper
         # What is queued in one turn, and whose addresses lie where.
         self._batch: list[tuple[VirtualRouter, VirtualAddress, Place, bool]] = []  # true: add
@@ -93,8 +93,6 @@ class Executor:
         """The interface is gone, its sockets with it."""
         for key in [key for key in self._senders if key[0] == ifindex]:
             self._senders.pop(key).close()
-        if ifindex in self._frames:
-            self._frames.pop(ifindex).close()
 
     def run(self, todo: Sequence[actions.Action]) -> None:
         """Adverts at once, then addresses in one batch; what is to be announced and told waits for `work`."""
@@ -153,18 +151,9 @@ class Executor:
 
     def _send_frames(self, router: VirtualRouter, priority: int) -> None:
         """From the virtual MAC address: through the interface itself, which carries whatever source it is given."""
-        out = self._packets(router.ifindex)
-        if out is not None:
-            for frame in router.frames(priority):
-                out.send(frame)
-
-    def _packets(self, ifindex: int) -> Frames | None:
-        """Opened when first needed; none where there is no interface (any more)."""
-        out = self._frames.get(ifindex)
-        if out is None and ifindex in self._links:
-            with contextlib.suppress(OSError):
-                out = self._frames[ifindex] = Frames(ifindex)
-        return out
+        interface = self._links.hardware(router.ifindex)[0]
+        for frame in router.frames(priority):
+            self._frames.send(interface, frame)
 
     def _sender(self, router: VirtualRouter) -> Sender | None:
         """Opened at the first advert; none where there is no interface (any more)."""
@@ -186,8 +175,6 @@ class Executor:
         """Ahead of its first advert."""
         if (router.ifindex, router.cfg.family) not in self._senders:
             self._sender(router)
-        if router.virtual_mac:
-            self._packets(router.ifindex)
 
     def _inherit(self, action: actions.Inherit) -> None:
         held = self._held.setdefault(action.router, {})
@@ -317,21 +304,18 @@ class Executor:
             place = self._place(router, address)
             frame = self._frame(place, _on_device(router, address)) if place else None
             if frame is not None:
-                out, data = frame
-                out.send(data)
+                self._frames.send(*frame)
         if rounds > 1:
             self._announce.append((router, announced, rounds - 1))
 
-    def _frame(self, place: Place, virtual: bool) -> tuple[Frames, bytes] | None:
+    def _frame(self, place: Place, virtual: bool) -> tuple[str, bytes] | None:
+        """The interface to announce an address on, and the frame; none where nobody listens to such."""
         name, mac, arp = self._links.hardware(place[0])
         if not arp or len(mac) != 6:
             return None
-        out = self._packets(place[0])
-        if out is None:
-            return None
         if len(place[1]) == 4:
-            return out, frames.gratuitous_arp(mac, place[1], virtual)
-        return out, frames.unsolicited_na(mac, place[1], _forwards(name))
+            return name, frames.gratuitous_arp(mac, place[1], virtual)
+        return name, frames.unsolicited_na(mac, place[1], _forwards(name))
 
     def settle(self, routers: Iterable[VirtualRouter]) -> None:
         """Add what belongs on an interface of its own (`dev`) that was not there, or is another one by now."""

@@ -62,7 +62,7 @@ done["added"] = netlink.Requests().run([addresses.add(index, address, 24)])
 for family, group in ((AF_INET, "224.0.0.18"), (AF_INET6, "ff02::12")):
     Receiver(index, family).listen([socket.inet_pton(family, group)], [51])
     Sender(index, family)
-done["frame"] = Frames(index).send(bytes.fromhex("ffffffffffff") + bytes(54))
+done["frame"] = Frames().send("eth0", bytes.fromhex("ffffffffffff") + bytes(54))
 done["locked"], done["realtime"] = process.lock_memory(), process.schedule_realtime()
 def refused(action):
     try:
