@@ -60,7 +60,9 @@ class Bridge:
         for record in self._records:
             first.setdefault(record.stem, record)
             held.setdefault(record.stem, []).extend(
-                Holding(*here) for here in record.addresses if links.holds(here.ifindex, here.address, here.prefixlen)
+                Holding(*here[:4], peer=here.peer)
+                for here in record.addresses
+                if links.holds(here.ifindex, here.address, here.prefixlen)
             )
         return [
             adopted(record.identity, record.name, held[stem], now, self._due_of(record, now), record.priority)

@@ -15,7 +15,7 @@ from typing import Any
 
 from vrrpd.model.load import Loaded, load
 from vrrpd.model.vrrp import AF_INET, VirtualAddress, VrrpInstance
-from vrrpd.net.links import Links
+from vrrpd.net.links import Interface, Links
 
 VALID, CANNOT_RUN, ERRORS, INSECURE = 0, 4, 5, 6
 
@@ -32,7 +32,14 @@ def exit_status(loaded: Loaded) -> int:
 def main(args: argparse.Namespace) -> int:
     """Check `args.file`; `args.config_id`, `args.lenient` and `args.json` as on the command line."""
     path = args.file
-    loaded = load(path, config_id=args.config_id, lenient=args.lenient, interfaces=_interfaces())
+    links = present()
+    loaded = load(
+        path,
+        config_id=args.config_id,
+        lenient=args.lenient,
+        interfaces=None if links is None else {link.name: [a[:2] for a in link.addresses] for link in links},
+        mtus={link.name: link.mtu for link in links or ()},
+    )
     status = exit_status(loaded)
     if args.json:
         print(json.dumps(report(loaded, status), indent=1))
@@ -97,11 +104,11 @@ def _address(item: VirtualAddress) -> str:
     return f"{_text(item.address)}/{item.prefixlen}" + (f" dev {item.dev}" if item.dev else "")
 
 
-def _interfaces() -> dict[str, list[tuple[bytes, int]]] | None:
+def present() -> list[Interface] | None:
     """This machine's interfaces; None where netlink is out of reach, then they are not judged."""
     links = Links()
     try:
         links.load()
     except OSError:
         return None
-    return {link.name: [(a.address, a.prefixlen) for a in link.addresses] for link in links}
+    return list(links)

@@ -115,11 +115,12 @@ def load_into(
     result: int, model: int, config: str, config_id: str | None, lenient: bool, former: int = -1, **more: Any
 ) -> int:
     """Read and check the configuration; leave a JSON object in `result` and the compiled model in `model`."""
-    from vrrpd.check_config import exit_status
+    from vrrpd.check_config import exit_status, present
     from vrrpd.model.compiled import encode
     from vrrpd.model.load import load
 
-    loaded = load(config, config_id=config_id, lenient=lenient)
+    mtus = {link.name: link.mtu for link in present() or ()}
+    loaded = load(config, config_id=config_id, lenient=lenient, mtus=mtus)
     text = "".join(diagnostic.render() for diagnostic in loaded.diagnostics)
     intervals = [1.0]
     devices: list[list[str]] = []

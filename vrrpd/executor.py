@@ -37,6 +37,7 @@ WILL_BYTES = 32768  # in one message
 MASTER = State.MASTER
 
 Place = tuple[int, bytes, int]  # interface index, address, prefix length
+_NOWHERE = None, "", b""
 
 
 class Executor:
@@ -57,7 +58,7 @@ class Executor:
         self._notices: deque[ipc.Message] = deque()
         self._letting_go: dict[VirtualRouter, None] = {}
         self.let_go: Callable[[Sequence[VirtualRouter]], None] = lambda routers: None  # tells the second path
-        self._held: dict[VirtualRouter, dict[tuple[bytes, int], tuple[Place, str]]] = {}
+        self._held: dict[VirtualRouter, dict[tuple[bytes, int], tuple[Place, str, bytes]]] = {}  # with name and peer
         self._places: dict[Place, VirtualRouter] = {}
         self._fresh: set[Place] = set()  # what nobody held before this batch
         self._foreign: set[Place] = set()  # an owner's address that was on the interface before us
@@ -180,7 +181,7 @@ class Executor:
         held = self._held.setdefault(action.router, {})
         for here in action.held:
             place = here.ifindex, here.address, here.prefixlen
-            held[place[1:]] = place, here.ifname
+            held[place[1:]] = place, here.ifname, here.peer
             self._places[place] = action.router
             if here.foreign:
                 self._foreign.add(place)
@@ -189,8 +190,8 @@ class Executor:
     def holdings(self, router: VirtualRouter) -> tuple[Holding, ...]:
         """What a successor inherits."""
         return tuple(
-            Holding(place[1], place[2], place[0], name, place in self._foreign)
-            for place, name in self._held.get(router, {}).values()
+            Holding(place[1], place[2], place[0], name, place in self._foreign, peer)
+            for place, name, peer in self._held.get(router, {}).values()
         )
 
     def disown(self, places: Iterable[Place]) -> None:
@@ -206,7 +207,7 @@ class Executor:
             if place is None:
                 self.tell("error", f"{router.name}: no interface {address.dev} for {_show(address)}")
                 continue
-            held[place[1:]] = place, address.dev or router.cfg.interface
+            held[place[1:]] = place, address.dev or router.cfg.interface, address.peer or b""
             self._batch.append((router, address, place, True))
 
     def _del_addresses(self, action: actions.DelAddresses) -> None:
@@ -214,7 +215,7 @@ class Executor:
         held = self._held.get(router, {})
         for address in action.addresses:
             # Where we put it, should the interface have another name by now.
-            place, _ = held.pop((address.address, address.prefixlen), (None, ""))
+            place = held.pop((address.address, address.prefixlen), _NOWHERE)[0]
             if place is not None or (place := self._stale(router, address)) is not None:
                 self._batch.append((router, address, place, False))
         self._declarations[router] = None
@@ -222,7 +223,7 @@ class Executor:
     def _renew_addresses(self, action: actions.RenewAddresses) -> None:
         held = self._held.get(action.router, {})
         for address in action.addresses:
-            place, _ = held.get((address.address, address.prefixlen), (None, ""))
+            place = held.get((address.address, address.prefixlen), _NOWHERE)[0]
             if place is not None:
                 self._renewals.append((action.router, address, place))
 
@@ -236,7 +237,7 @@ class Executor:
                 self.tell("error", f"{router.name}: cannot renew {_show(address)}: {os.strerror(code)}")
 
     def _let_go(self, action: actions.LetGo) -> None:
-        if not any(place in self._foreign for place, _ in self._held.get(action.router, {}).values()):
+        if not any(here[0] in self._foreign for here in self._held.get(action.router, {}).values()):
             self._letting_go[action.router] = None
 
     def _flush_batch(self) -> None:
@@ -329,7 +330,7 @@ class Executor:
                 for address in router.addresses
                 if address.dev
                 and (place := self._place(router, address)) is not None
-                and place != held.get(place[1:], (None, ""))[0]
+                and place != held.get(place[1:], _NOWHERE)[0]
             )
             if missing:
                 todo += [
@@ -428,7 +429,7 @@ class Executor:
         held = self._held.get(router, {}).values()
         if not held and router.state is not MASTER:
             return []
-        own = [will.Held(place[1], place[2], place[0], name) for place, name in held if place not in self._foreign]
+        own = [will.Held(*at[1:], at[0], name, peer) for at, name, peer in held if at not in self._foreign]
         if router in self._keys:
             stem = self._keys[router][0].rpartition("/")[0]
         else:
@@ -474,10 +475,18 @@ def _request(
     router: VirtualRouter, address: VirtualAddress, place: Place, adding: bool, renew: bool = False
 ) -> addresses.Request:
     if not adding:
-        return addresses.delete(*place)
-    lifetime = router.cfg.vip_lifetime
+        return addresses.delete(*place, address.peer)
     return addresses.add(
-        *place, address.broadcast, address.scope, address.label, address.dad, lifetime=lifetime, renew=renew
+        *place,
+        address.broadcast,
+        address.scope,
+        address.label,
+        address.dad,
+        router.cfg.vip_lifetime,
+        renew,
+        address.peer,
+        address.flags,
+        address.preferred,
     )
 
 

@@ -38,6 +38,7 @@ class Held(NamedTuple):
     prefixlen: int
     ifindex: int
     ifname: str
+    peer: bytes = b""
 
 
 class Record(NamedTuple):
@@ -81,7 +82,13 @@ def encode(record: Record) -> dict[str, Any]:
         "ifindex": record.ifindex,
         "ifname": record.ifname,
         "addresses": [
-            [socket.inet_ntop(_family(held.address), held.address), held.prefixlen, held.ifindex, held.ifname]
+            [
+                _written(held.address),
+                held.prefixlen,
+                held.ifindex,
+                held.ifname,
+                *([_written(held.peer)] if held.peer else ()),
+            ]
             for held in record.addresses
         ],
         "advert": advert,
@@ -98,8 +105,14 @@ def decode(data: object) -> Record:
     try:
         advert = packet.AdvertSpec(**{name: _typed(name, value) for name, value in data["advert"].items()})
         held = tuple(
-            Held(_packed(_text(address)), _integer(length), _integer(ifindex), _text(ifname))
-            for address, length, ifindex, ifname in data["addresses"]
+            Held(
+                _packed(_text(address)),
+                _integer(length),
+                _integer(ifindex),
+                _text(ifname),
+                *(_packed(_text(each)) for each in peer[:1]),
+            )
+            for address, length, ifindex, ifname, *peer in data["addresses"]
         )
         where = _integer(data["ifindex"]), _text(data["ifname"])
         peers = tuple(bytes.fromhex(_text(peer)) for peer in data["peers"])
@@ -273,7 +286,9 @@ def remove(wanted: Sequence[Held], log: Log) -> set[Held]:
         return set()
     requests = netlink.Requests()
     try:
-        results = requests.run([addresses.delete(held.ifindex, held.address, held.prefixlen) for held in wanted])
+        results = requests.run(
+            [addresses.delete(held.ifindex, held.address, held.prefixlen, held.peer) for held in wanted]
+        )
     finally:
         requests.close()
     stuck = {held: code for held, code in zip(wanted, results) if code and code not in addresses.ABSENT}
@@ -324,7 +339,11 @@ def _silence(held: Iterable[Held], links: Links, virtual: Collection[str]) -> No
 
 
 def _show(held: Held) -> str:
-    return f"{socket.inet_ntop(_family(held.address), held.address)}/{held.prefixlen} on {held.ifname}"
+    return f"{_written(held.address)}/{held.prefixlen} on {held.ifname}"
+
+
+def _written(address: bytes) -> str:
+    return socket.inet_ntop(_family(address), address)
 
 
 def _life() -> dict[str, object]:

@@ -199,3 +199,20 @@ def test_every_keyword_is_documented(block: Block) -> None:
     assert block.doc
     if block.name in ("", "global_defs", "vrrp_instance", "authentication"):
         assert [row.name for row in block.keywords.values() if not row.doc] == []
+
+
+def test_an_advert_fits_into_a_frame_of_its_interface() -> None:
+    addresses = "\n".join(f"10.0.{number >> 8}.{number & 255}" for number in range(1, 257))
+    text = f"vrrp_instance A {{\ninterface eth0\nvirtual_router_id 1\nvirtual_ipaddress {{\n{addresses}\n}}\n}}\n"
+    found = {}
+    for mtu in (0, 9000, 576):
+        loaded = load("-", text=text, lenient=True, mtus={"eth0": mtu} if mtu else None)
+        assert loaded.model is not None
+        (instance,) = loaded.model.vrrp_instances
+        found[mtu] = len(instance.virtual_ipaddress), loaded.diagnostics[0].message
+        assert len(instance.virtual_ipaddress + instance.virtual_ipaddress_excluded) == 256
+    assert found == {
+        0: (255, "virtual_ipaddress: 256 addresses, an advert holds 255"),
+        9000: (255, "virtual_ipaddress: 256 addresses, an advert holds 255"),
+        576: (129, "virtual_ipaddress: 256 addresses, an advert holds 129 on eth0 (mtu 576)"),
+    }

@@ -221,10 +221,18 @@ def test_after_a_crash_of_a_backup_it_listens_first() -> None:
 
 ESTATE = Estate(
     "eth0", AF_INET, 51, None, (packed("10.0.0.2"),), "VI_1", "MASTER",
-    heard=(packed("10.0.0.9"), 100, 1.5), held=(Holding(packed("10.0.0.100"), 24, 2, "eth0"),),
+    heard=(packed("10.0.0.9"), 100, 1.5),
+    held=(
+        Holding(packed("10.0.0.100"), 24, 2, "eth0"),
+        Holding(packed("10.0.0.1"), 32, 2, "eth0", True, packed("10.0.0.9")),
+    ),
     last_transition=("BACKUP", "MASTER", "MASTER", "why", 3.25), pending={"refresh": 7.0},
     faults={"a": "link", "b": "maintenance"},
-    addresses=(VirtualAddress(packed("10.0.0.100"), 24, "eth1", packed("10.0.0.255"), 253, "label", True, True),),
+    addresses=(
+        VirtualAddress(packed("10.0.0.1"), 24, "eth1", packed("10.0.0.255"), 253, "label", True, True, False,
+                       packed("10.0.0.9"), 0x200, 60),
+        VirtualAddress(packed("10.0.0.100"), 24),
+    ),
 )  # fmt: skip
 
 

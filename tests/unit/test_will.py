@@ -20,7 +20,7 @@ V4 = will.Record(
     "VI_1#1",
     2,
     "eth0",
-    (will.Held(VIP, 24, 2, "eth0"), will.Held(bytes([10, 1, 0, 1]), 32, 3, "eth1")),
+    (will.Held(VIP, 24, 2, "eth0"), will.Held(bytes([10, 1, 0, 1]), 32, 3, "eth1", bytes([10, 1, 0, 2]))),
     AdvertSpec(2, 2, 51, 1.0, (VIP,), SOURCE, (GROUP,), 255, 1, b"secret\0\0"),
 )
 V6 = will.Record(
@@ -57,6 +57,7 @@ def broken_advert(**changes: Any) -> dict[str, Any]:
         broken(addresses=None),
         broken(addresses=[["10.0.0.100", 24]]),
         broken(addresses=[["10.0.0.300", 24, 2, "eth0"]]),
+        broken(addresses=[["10.0.0.100", 24, 2, "eth0", "10"]]),
         broken(advert=None),
         broken_advert(source="zz"),
         broken_advert(destinations=[1]),

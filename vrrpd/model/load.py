@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from vrrpd.conf.expand import MAX_LINES, Line, Reader
@@ -37,12 +37,13 @@ def load(
     text: str | None = None,
     node_name: str | None = None,
     interfaces: validate.Interfaces | None = None,
+    mtus: Mapping[str, int] | None = None,
     max_lines: int = MAX_LINES,
 ) -> Loaded:
     """Read and resolve a configuration. `text` stands for the contents of `path`.
 
     `config_id` is what @conditions compare with, by default the first label of the node's name. With `interfaces`
-    (name -> addresses with prefix lengths) what this machine lacks is a warning.
+    (name -> addresses with prefix lengths) what this machine lacks is a warning. `mtus` bound the length of an advert.
     """
     name = os.uname().nodename if node_name is None else node_name
     problems = Problems(lenient)
@@ -58,7 +59,7 @@ def load(
     binder = Binder(BLOCKS, problems)
     with _uncollected():
         file.block = parse(lines, problems)
-        defs, found = validate.resolve(binder, binder.bind(BLOCKS[TOP], file), name, interfaces)
+        defs, found = validate.resolve(binder, binder.bind(BLOCKS[TOP], file), name, interfaces, mtus or {})
     diagnostics = problems.diagnostics()
     model = None if problems.refused else Model(defs, found, path, reader.sha256)
     return Loaded(model, diagnostics, problems.fatal, reader.sha256)

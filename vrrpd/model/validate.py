@@ -29,7 +29,8 @@ INHERITED = {
 KEY_HINT = "the same key on both nodes: openssl rand -hex 32"
 DEFAULT_USER = "keepalived_script"  # keepalived.conf(5) "SCRIPTS": if there is such a user, else root
 UNICAST = ("unicast_peer", "unicast_src_ip", "unicast_ttl", "check_unicast_src")
-MOST_IPV6 = (1500 - 40 - 8) // 16  # RFC 9568 5.2.5 counts to 255, but an advert must fit into one frame
+USUAL_MTU = 1500
+OVERHEAD = {AF_INET: 20 + 24 + 8 + 8, AF_INET6: 40 + 8}  # of IP header, AH, VRRP header, authentication data
 MAX_ADVERT_V3 = 40.95  # RFC 9568 5.2.7: 12 bits of centiseconds
 
 
@@ -60,8 +61,9 @@ def _first(value: Any, otherwise: Any) -> Any:
 class Instance:
     """Resolves one vrrp_instance. Every rule is a method that may change `values` and report."""
 
-    def __init__(self, bound: Bound, defs: GlobalDefs, problems: Problems) -> None:
+    def __init__(self, bound: Bound, defs: GlobalDefs, problems: Problems, mtus: Mapping[str, int]) -> None:
         self.bound = bound
+        self.mtus = mtus
         self.defs = defs
         self.problems = problems
         self.values: dict[str, Any] = {"name": bound.name, **bound.values}
@@ -130,11 +132,15 @@ class Instance:
     def _too_many(self) -> None:
         """What does not fit into an advert goes to the excluded addresses, as keepalived does."""
         addresses = self.values["virtual_ipaddress"]
-        most = 255 if self.values["family"] == AF_INET else MOST_IPV6
+        family, interface = self.values["family"], self.values.get("interface", "")
+        mtu = self.mtus.get(interface, USUAL_MTU)
+        fit = (mtu - OVERHEAD[family]) // (4 if family == AF_INET else 16)
+        most = max(1, min(255, fit))  # RFC 9568 5.2.5 counts to 255, but an advert must fit into one frame
         if len(addresses) <= most:
             return
         statements = self.bound.items["virtual_ipaddress"]
-        message = f"virtual_ipaddress: {len(addresses)} addresses, an advert holds {most}"
+        where = f" on {interface} (mtu {mtu})" if fit < 255 and mtu != USUAL_MTU else ""
+        message = f"virtual_ipaddress: {len(addresses)} addresses, an advert holds {most}{where}"
         self.problems.survivable(statements[most].place(), message, "move the rest to virtual_ipaddress_excluded")
         self.values["virtual_ipaddress"] = addresses[:most]
         self.values["virtual_ipaddress_excluded"] = addresses[most:] + self.values["virtual_ipaddress_excluded"]
@@ -304,7 +310,7 @@ def _ipv(family: int) -> str:
     return "an IPv4 address" if family == AF_INET else "an IPv6 address"
 
 
-def instances(blocks: list[Bound], defs: GlobalDefs, problems: Problems) -> list[VrrpInstance]:
+def instances(blocks: list[Bound], defs: GlobalDefs, problems: Problems, mtus: Mapping[str, int]) -> list[VrrpInstance]:
     """All instances, resolved; clashes between them reported."""
     found: list[VrrpInstance] = []
     names: dict[str, Bound] = {}
@@ -315,7 +321,7 @@ def instances(blocks: list[Bound], defs: GlobalDefs, problems: Problems) -> list
             problems.survivable(bound.statement.place(1), message, "this block would be skipped")
             continue
         names[bound.name] = bound
-        found.append(Instance(bound, defs, problems).resolved())
+        found.append(Instance(bound, defs, problems, mtus).resolved())
     found = vmac.assign(found, names, defs, problems)
     _clashes(found, names, problems)
     _shared_addresses(found, names, problems)
@@ -464,13 +470,13 @@ def _within(address: bytes, addresses: Iterable[tuple[bytes, int]], ours: set[by
 
 
 def resolve(
-    binder: Binder, top: Bound, node_name: str, interfaces: Interfaces | None
+    binder: Binder, top: Bound, node_name: str, interfaces: Interfaces | None, mtus: Mapping[str, int]
 ) -> tuple[GlobalDefs, tuple[VrrpInstance, ...]]:
     """Everything of a file."""
     problems = binder.problems
     defs = global_defs(top.values.get("global_defs", []), node_name)
     blocks = top.values.get("vrrp_instance", [])
-    found = instances(blocks, defs, problems)
+    found = instances(blocks, defs, problems, mtus)
     scripts(blocks, defs, problems)
     if interfaces is not None:
         machine(blocks, found, interfaces, problems)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 MACVLAN, IPVLAN = "macvlan", "ipvlan"
 INTERFACE, SCRIPT, FILE, PROCESS = "interface", "script", "file", "process"  # what is tracked
+FOREVER = 0xFFFFFFFF  # a lifetime in seconds
 
 
 class VirtualAddress(NamedTuple):
@@ -20,6 +21,9 @@ class VirtualAddress(NamedTuple):
     dad: bool = False  # IPv6: run duplicate address detection (keyword -nodad; the default is to add with NODAD)
     no_track: bool = False  # its removal by somebody else is left alone
     use_vmac: bool = False  # on a virtual interface of its own, which `dev` names once resolved
+    peer: bytes | None = None  # the other end; the prefix length is that of the peer
+    flags: int = 0  # IFA_F_* of home, mngtmpaddr, noprefixroute, autojoin
+    preferred: int | None = None  # seconds until it is deprecated; None: 0 for an IPv6 /128, else for ever
 
 
 class Device(NamedTuple):

@@ -18,14 +18,13 @@ from vrrpd.conf.types import (
     ListOf,
     Nested,
     Seconds,
-    address,
     boolean,
     host,
     integer,
-    interface_name,
 )
 from vrrpd.families import AF_INET, AF_INET6
 
+from .addresses import address_line
 from .globals import LONGEST, REFRESH, lifetime
 from .scripts import Script, optional_command, script_type
 from .values import Device, Track, VirtualAddress
@@ -33,90 +32,9 @@ from .vmac import extra_if, use_ipvlan, use_vmac
 
 __all__ = ["AF_INET", "AF_INET6", "Authentication", "Script", "UnicastPeer", "VirtualAddress", "VrrpInstance"]
 
-# linux/rtnetlink.h RT_SCOPE_*, under the names of ip-address(8)
-SCOPES = {"global": 0, "site": 200, "link": 253, "host": 254, "nowhere": 255}
-UNSUPPORTED_OPTIONS = (
-    "peer",
-    "home",
-    "mngtmpaddr",
-    "noprefixroute",
-    "autojoin",
-    "preferred_lft",
-    "track_group",
-)
-
 
 def virtual_address(statement: Statement) -> VirtualAddress:
-    """`IP[/len] [brd IP|+|-] [dev IF] [scope S] [label L] [-nodad] [no_track] [use_vmac]`, keywords in any order."""
-    words = statement.words
-    text, _, length = words[0].partition("/")
-    packed = address(text, 0)
-    bits = len(packed) * 8
-    prefixlen = integer(length, index=0) if length else bits
-    if not 0 <= prefixlen <= bits:
-        raise Invalid(f"/{length} is outside /0../{bits}", 0, fallback=VirtualAddress(packed, bits))
-    if len(words) == 1:
-        return VirtualAddress(packed, prefixlen)
-    return _with_options(statement, packed, prefixlen)
-
-
-def _with_options(statement: Statement, packed: bytes, prefixlen: int) -> VirtualAddress:
-    words = statement.words
-    dev = label = ""
-    broadcast: bytes | None = None
-    scope, dad, no_track, vmac = 0, False, False, False
-    index = 1
-    while index < len(words):
-        word = words[index]
-        argument = words[index + 1] if index + 1 < len(words) else None
-        if word in ("brd", "broadcast", "dev", "scope", "label"):
-            if argument is None:
-                raise Invalid(f"'{word}' needs a value", index)
-            if word == "dev":
-                dev = interface_name(argument, index + 1)
-            elif word == "label":
-                if len(argument) > 15:  # linux/if.h IFNAMSIZ
-                    raise Invalid(f"the label '{argument}' is longer than 15 characters", index + 1)
-                label = argument
-            elif word == "scope":
-                scope = _scope(argument, index + 1)
-            else:
-                broadcast = _broadcast(argument, packed, prefixlen, index + 1)
-            index += 2
-        elif word == "-nodad":
-            dad, index = True, index + 1
-        elif word == "no_track":
-            no_track, index = True, index + 1
-        elif word == "use_vmac":
-            vmac, index = True, index + 1
-        elif word in UNSUPPORTED_OPTIONS:
-            raise Invalid(f"'{word}' is not supported yet", index, "the address cannot be added as it is meant")
-        else:
-            hint = "one address a line" if word[:1].isdigit() else ""
-            raise Invalid(f"'{word}' is no option of an address", index, hint, VirtualAddress(packed, prefixlen, dev))
-    if len(packed) == 16:
-        label = ""  # labels belong to IPv4 (linux/if_addr.h IFA_LABEL)
-    return VirtualAddress(packed, prefixlen, dev, broadcast, scope, label, dad, no_track, vmac)
-
-
-def _scope(word: str, index: int) -> int:
-    if word in SCOPES:
-        return SCOPES[word]
-    if word.isdigit() and word.isascii() and int(word[:4]) < 256:
-        return int(word)
-    raise Invalid(f"'{word}' is no scope", index, f"one of {', '.join(SCOPES)} or 0..255")
-
-
-def _broadcast(word: str, packed: bytes, prefixlen: int, index: int) -> bytes | None:
-    if len(packed) == 16:
-        raise Invalid("IPv6 has no broadcast address", index)
-    if word not in ("+", "-"):
-        return address(word, index)
-    if prefixlen > 30:
-        raise Invalid(f"a /{prefixlen} has no broadcast address", index)
-    bits = (1 << (32 - prefixlen)) - 1
-    value = int.from_bytes(packed, "big")
-    return (value | bits if word == "+" else value & ~bits).to_bytes(4, "big")
+    return address_line(statement.words)[0]
 
 
 @dataclass(frozen=True)

@@ -18,13 +18,14 @@ from vrrpd.net.netlink import (
     attribute,
 )
 
-IFA_ADDRESS, IFA_LOCAL, IFA_LABEL, IFA_BROADCAST, IFA_CACHEINFO = 1, 2, 3, 4, 6
+IFA_ADDRESS, IFA_LOCAL, IFA_LABEL, IFA_BROADCAST, IFA_CACHEINFO, IFA_FLAGS = 1, 2, 3, 4, 6, 8
 IFA_F_NODAD, IFA_F_DADFAILED, IFA_F_TENTATIVE, IFA_F_PERMANENT = 0x02, 0x08, 0x40, 0x80
 
 AF_INET, AF_INET6 = 2, 10
-_FOREVER = 0xFFFFFFFF
+FOREVER = 0xFFFFFFFF
 _HEADER = struct.Struct("=BBBBI")  # ifaddrmsg: family, prefix length, flags, scope, interface index
 _CACHEINFO = struct.Struct("=IIII")  # preferred, valid, created, changed
+_U32 = struct.Struct("=I")
 
 Request = tuple[int, int, bytes]
 
@@ -43,36 +44,39 @@ def add(
     dad: bool = False,
     lifetime: int = 0,
     renew: bool = False,
+    peer: bytes | None = None,
+    flags: int = 0,
+    preferred: int | None = None,
 ) -> Request:
     """RTM_NEWADDR that fails with EEXIST rather than changing an address that is there.
 
     `lifetime` in seconds, 0 for ever. With `renew` an address that is there gets this lifetime from now on.
+    `preferred`: seconds until it is no source of new connections any more, not longer than its lifetime.
     """
+    parts = [attribute(IFA_LOCAL, address), attribute(IFA_ADDRESS, peer or address)]
     if len(address) == 4:
-        parts = [attribute(IFA_LOCAL, address), attribute(IFA_ADDRESS, address)]
         if broadcast is not None:
             parts.append(attribute(IFA_BROADCAST, broadcast))
         if label:
             parts.append(attribute(IFA_LABEL, label.encode() + b"\0"))
-        if lifetime or renew:
-            parts.append(_cacheinfo(lifetime or _FOREVER, lifetime or _FOREVER))
         head = _HEADER.pack(AF_INET, prefixlen, 0, scope, ifindex)
     else:
-        parts = [attribute(IFA_LOCAL, address), attribute(IFA_ADDRESS, address)]
-        if prefixlen == 128:
+        flags |= 0 if dad else IFA_F_NODAD
+        if preferred is None and prefixlen == 128:
             # As keepalived: an address without a subnet is never preferred as source of outgoing traffic.
-            parts.append(_cacheinfo(0, lifetime or _FOREVER))
-        elif lifetime or renew:
-            parts.append(_cacheinfo(lifetime or _FOREVER, lifetime or _FOREVER))
-        head = _HEADER.pack(AF_INET6, prefixlen, 0 if dad else IFA_F_NODAD, 0, ifindex)
+            preferred = 0
+        head = _HEADER.pack(AF_INET6, prefixlen, flags & 0xFF, 0, ifindex)
+    if flags > 0xFF or (flags and len(address) == 4):
+        parts.append(attribute(IFA_FLAGS, _U32.pack(flags)))
+    if lifetime or renew or preferred is not None:
+        valid = lifetime or FOREVER
+        preferred = valid if preferred is None else min(preferred, valid)
+        parts.append(attribute(IFA_CACHEINFO, _CACHEINFO.pack(preferred, valid, 0, 0)))
     return RTM_NEWADDR, NLM_F_CREATE | (NLM_F_REPLACE if renew else NLM_F_EXCL), head + b"".join(parts)
 
 
-def _cacheinfo(preferred: int, valid: int) -> bytes:
-    return attribute(IFA_CACHEINFO, _CACHEINFO.pack(preferred, valid, 0, 0))
-
-
-def delete(ifindex: int, address: bytes, prefixlen: int) -> Request:
+def delete(ifindex: int, address: bytes, prefixlen: int, peer: bytes | None = None) -> Request:
+    """The kernel compares the peer of an IPv4 address too."""
     family = AF_INET if len(address) == 4 else AF_INET6
     head = _HEADER.pack(family, prefixlen, 0, 0, ifindex)
-    return RTM_DELADDR, 0, head + attribute(IFA_LOCAL, address) + attribute(IFA_ADDRESS, address)
+    return RTM_DELADDR, 0, head + attribute(IFA_LOCAL, address) + attribute(IFA_ADDRESS, peer or address)

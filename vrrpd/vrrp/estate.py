@@ -33,6 +33,7 @@ class Holding(NamedTuple):
     ifindex: int
     ifname: str
     foreign: bool = False
+    peer: bytes = b""  # the other end, where it has one
 
 
 class Estate(NamedTuple):
@@ -125,19 +126,34 @@ def _decode(data: dict[str, Any]) -> Estate:
     return Estate(**{name: _DECODERS[name](value) if name in _DECODERS else value for name, value in data.items()})
 
 
+def _encode_holding(here: Holding) -> tuple[object, ...]:
+    return (here.address.hex(), *here[1:5], here.peer.hex()) if here.peer else (here.address.hex(), *here[1:5])
+
+
+def _decode_holding(data: list[Any]) -> Holding:
+    address, *rest = data
+    return Holding(bytes.fromhex(address), *rest[:4], *map(bytes.fromhex, rest[4:5]))
+
+
 def _encode_address(entry: VirtualAddress) -> list[object]:
-    broadcast = None if entry.broadcast is None else entry.broadcast.hex()
-    address = entry.address.hex()
-    return [address, entry.prefixlen, entry.dev, broadcast, entry.scope, entry.label, entry.dad, entry.no_track]
+    """What stands at its default at the end goes without saying."""
+    broadcast, peer = (None if other is None else other.hex() for other in (entry.broadcast, entry.peer))
+    values: list[object] = list(entry)
+    values[_ADDRESS], values[_BROADCAST], values[_PEER] = entry.address.hex(), broadcast, peer
+    while len(values) > 2 and values[-1] == _PLAIN[len(values) - 3]:
+        values.pop()
+    return values
 
 
 def _decode_address(data: list[Any]) -> VirtualAddress:
-    address, prefixlen, dev, broadcast, *rest = data
-    return VirtualAddress(
-        bytes.fromhex(address), prefixlen, dev, None if broadcast is None else bytes.fromhex(broadcast), *rest
-    )
+    for index in (_ADDRESS, _BROADCAST, _PEER):
+        if index < len(data) and data[index] is not None:
+            data[index] = bytes.fromhex(data[index])
+    return VirtualAddress(*data)
 
 
+_PLAIN = tuple(VirtualAddress._field_defaults.values())
+_ADDRESS, _BROADCAST, _PEER = map(VirtualAddress._fields.index, ("address", "broadcast", "peer"))
 _FIELDS, _DEFAULTS, _NOTHING = Estate._fields, Estate._field_defaults, object()
 
 # The fields that JSON does not bring back as they were.
@@ -146,7 +162,7 @@ _ENCODERS: dict[str, Callable[[Any], Any]] = {
     "peers": lambda peers: [peer.hex() for peer in peers],
     "announcing": lambda waiting: [address.hex() for address in waiting],
     "heard": lambda heard: (heard[0].hex(), *heard[1:]),
-    "held": lambda held: [(here.address.hex(), *here[1:]) for here in held],
+    "held": lambda held: [_encode_holding(here) for here in held],
     "addresses": lambda entries: [_encode_address(entry) for entry in entries],
 }
 _DECODERS: dict[str, Callable[[Any], Any]] = {
@@ -154,7 +170,7 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
     "peers": lambda texts: tuple(map(bytes.fromhex, texts)),
     "announcing": lambda texts: tuple(map(bytes.fromhex, texts)),
     "heard": lambda heard: (bytes.fromhex(heard[0]), *heard[1:]),
-    "held": lambda held: tuple(Holding(bytes.fromhex(address), *rest) for address, *rest in held),
+    "held": lambda held: tuple(map(_decode_holding, held)),
     "addresses": lambda entries: tuple(map(_decode_address, entries)),
     "paces": tuple,
     "last_transition": tuple,

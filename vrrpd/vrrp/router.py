@@ -339,7 +339,10 @@ class VirtualRouter:
         """What lies in the kernel, as our configuration says it."""
         known = {(entry.address, entry.prefixlen): entry for entry in self.addresses}
         return tuple(
-            known.get((here.address, here.prefixlen), VirtualAddress(here.address, here.prefixlen)) for here in held
+            known.get(
+                (here.address, here.prefixlen), VirtualAddress(here.address, here.prefixlen, peer=here.peer or None)
+            )
+            for here in held
         )
 
     # ---- start, faults, leaving ------------------------------------------------------------------------------
