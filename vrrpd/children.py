@@ -110,6 +110,25 @@ class Loaded(NamedTuple):
     changed: list[str]  # instances that are new, gone or others than in the former configuration
     devices: Sequence[Sequence[str]] = ()  # virtual interfaces, as vmacs.py encodes them
 
+    @property
+    def first_error(self) -> str:
+        for diagnostic in self.diagnostics:
+            if diagnostic.get("severity") == "error":
+                return f"{diagnostic.get('file')}:{diagnostic.get('line')}: {diagnostic.get('message')}"
+        return (self.text.splitlines() or ["unknown"])[0]
+
+
+def plain(loaded: Loaded) -> dict[str, Any]:
+    """For an exec (resume.py)."""
+    facts = loaded._asdict()
+    return {"model_fd": facts.pop("model"), **facts}
+
+
+def plainly(facts: dict[str, Any]) -> Loaded:
+    """The way back; what this code does not know is left out."""
+    known = {name: value for name, value in facts.items() if name in Loaded._fields}
+    return Loaded(model=facts["model_fd"], **known)
+
 
 def load_into(
     result: int, model: int, config: str, config_id: str | None, lenient: bool, former: int = -1, **more: Any

@@ -2,7 +2,8 @@
 
 It never reads a configuration itself: a short-lived loader child does, and leaves diagnostics (JSON) and the
 compiled model (a memfd that is only passed on, never read here). Who is the vrrp process, and what follows a
-dead one, is succession.py's; a helper is followed by a new helper. Root, standard library, small, no protocol.
+dead one, is succession.py's, reload and upgrade are renewal.py's; a helper is followed by a new helper. Root, standard
+library, small, no protocol.
 
     SIGHUP reload | SIGTERM, SIGINT planned stop | SIGUSR1, SIGUSR2 status as text in the run directory
 """
@@ -19,8 +20,19 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from vrrpd import control, helper, ipc, process, resume, succession, vmacs, vrrp_daemon, will
-from vrrpd.children import EXIT_CANNOT_RUN, Backoff, Child, Loaded, Loader, fork, process_facts, process_from
+from vrrpd import control, helper, ipc, process, renewal, resume, succession, vmacs, vrrp_daemon, will
+from vrrpd.children import (
+    EXIT_CANNOT_RUN,
+    Backoff,
+    Child,
+    Loaded,
+    Loader,
+    fork,
+    plain,
+    plainly,
+    process_facts,
+    process_from,
+)  # fmt: skip
 from vrrpd.log import open_log
 from vrrpd.loop import INFINITY, Loop
 from vrrpd.pidfile import EXIT_RUNNING, PREDECESSOR_WAIT, Running, lock_pid_file, outlive, write_pid
@@ -32,7 +44,6 @@ HELPER_PATIENCE = 12.0  # it may block, on a disk for instance; the vrrp process
 HELPER_GRACE = 5.0
 LAST_WORDS = 32  # helpings of messages that are read from a dead helper at most
 RETRY = 1.0  # when there is no process or no memory to be had
-HANDLED = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Setting(NamedTuple):
@@ -58,7 +69,7 @@ class Guard:
         self.setting = setting
         self.log = open_log(setting.to_stderr, setting.detailed)
         self.loop = Loop()
-        self.signals = process.SignalPipe(HANDLED)
+        self.signals = process.SignalPipe(renewal.HANDLED)
         self.folder = os.path.join(setting.run_dir, will.FOLDER)
         self.devices = vmacs.Devices(self.folder, self.tell)
         self._refused: dict[str, str] = {}  # virtual interfaces that cannot be made, and why
@@ -80,15 +91,7 @@ class Guard:
         self._helper_pulse: Pulse | None = None
         self._helper_watch: Watch | None = None
         self._ready = False
-        # The reload under way, who wants to know, and whether another one was asked for meanwhile.
-        self._loader: Loader | None = None
-        self._asked: list[int] = []
-        self._again: list[int] | None = None
-        self._applying = False
-        # The upgrade under way: the release on trial, and who asked.
-        self._trial: resume.Trial | None = None
-        self._upgrade_asked: list[int] = []
-        self._upgrades: list[tuple[int, str | None]] = []  # that wait for the end of a reload
+        self.renewal = renewal.Renewal(self)
         # A planned stop: first the vrrp process has until _stop_by, then the helper until _helper_by.
         self.stopping = False
         self._stop_by = INFINITY
@@ -236,9 +239,7 @@ class Guard:
         vrrp_wants = self.vrrp.turn(now)
         if now >= self._helper_start:
             self._helper_start = self._attempt(self._start_helper, now)
-        for loader in (self._loader, self._trial):
-            if loader is not None and now >= loader.deadline:
-                loader.kill()
+        self.renewal.turn(now)
         if now >= self._stop_by:
             self._stop_by = INFINITY
             if self.vrrp.current is not None:
@@ -263,8 +264,7 @@ class Guard:
             vrrp_wants,
             self._helper_start,
             watch.next_look if watch is not None else INFINITY,
-            self._loader.deadline if self._loader else INFINITY,
-            self._trial.deadline if self._trial else INFINITY,
+            self.renewal.deadline,
             self._stop_by,
             self._helper_by,
             self._next_watchdog,
@@ -288,14 +288,17 @@ class Guard:
 
     # ------------------------------------------------------------------ signals
     def _on_signals(self, now: float) -> None:
-        self._handle_signals(self.signals.read(), now)
+        self.handle_signals(self.pending_signals(), now)
 
-    def _handle_signals(self, numbers: Iterable[int], now: float) -> None:
+    def pending_signals(self) -> list[int]:
+        return self.signals.read()
+
+    def handle_signals(self, numbers: Iterable[int], now: float) -> None:
         for number in numbers:
             if number in (signal.SIGTERM, signal.SIGINT):
                 self._stop(now)
             elif number == signal.SIGHUP:
-                self._reload(0)
+                self.renewal.reload(0)
             elif number in (signal.SIGUSR1, signal.SIGUSR2):
                 self._dump = []
                 self.vrrp.send({"t": "status"})
@@ -355,9 +358,9 @@ class Guard:
                 continue
             number = message.get("id")
             if message.get("cmd") == "reload" and isinstance(number, int):
-                self._reload(number)
+                self.renewal.reload(number)
             elif message.get("cmd") == "upgrade" and isinstance(number, int):
-                self._upgrade(number, message.get("release"))
+                self.renewal.upgrade(number, message.get("release"))
             else:
                 channel.send({"t": "reply", "id": number, "data": {"ok": False, "error": "unknown command"}})
         if channel.closed:
@@ -390,146 +393,16 @@ class Guard:
         self._helper_start = now + delay
         again = f"again in {delay:g} s" if delay else "again now"
         self.tell("error", f"the helper process has ended ({ended}); started {again}")
-        self._asked = [number for number in self._asked if number == 0]  # its clients are gone with it
+        self.renewal.clients_gone()
 
-    # ------------------------------------------------------------------- reload
-    def _reload(self, number: int) -> None:
-        """Asked by a signal (0) or by a request of the helper. One at a time; what comes meanwhile joins the next."""
-        if self.stopping:
-            self._answer([number], {"ok": False, "error": "the daemon is stopping"})
-        elif self._busy:
-            self._again = [*(self._again or ()), number]
-        else:
-            try:
-                setting, former = self.setting, self.vrrp.loaded.model
-                self._loader = Loader(setting.config, setting.config_id, setting.lenient, former)
-            except OSError as error:
-                self.tell("error", f"cannot start a process to read the configuration: {error}")
-                self._answer([number], {"ok": False, "error": f"cannot start a process: {error}"})
-                return
-            self._asked = [number]
-            self.loop.watch(self._loader.child.fd, self._loader_ended)
-
-    @property
-    def _busy(self) -> bool:
-        """A reload or an upgrade is under way."""
-        return self._loader is not None or self._applying or self._trial is not None
-
-    def _next_reload(self) -> None:
-        again, self._again = self._again, None
-        if again:
-            self._reload(again[0])
-            self._asked += again[1:]
-        elif self._upgrades:
-            self._upgrade(*self._upgrades.pop(0))
-
-    def _loader_ended(self, now: float) -> None:
-        loader, self._loader = self._loader, None
-        assert loader is not None
-        self.loop.forget(loader.child.fd)
-        loaded = loader.finish()
-        asked, self._asked = self._asked, []
-        if loaded.exit_code:
-            error = f"{self.setting.config} was not loaded, everything goes on as before"
-            self.tell("error", error)
-            for line in loaded.text.splitlines():
-                self.tell("error", line)
-            process.notify(f"STATUS=running, last reload failed: {first_error(loaded)}")
-            self._answer(asked, {"ok": False, "error": error, "diagnostics": loaded.diagnostics, "changed": []})
-            self._next_reload()
-            return
-        for line in loaded.text.splitlines():
-            self.tell("warning", line)
-        self._applying = True
-        self.vrrp.hand_over(loaded, lambda error: self._reloaded(asked, loaded, error))
-
-    def _reloaded(self, asked: list[int], loaded: Loaded, error: str) -> None:
-        """The hand-over is over."""
-        self._applying = False
-        if error:
-            self.tell("error", f"{self.setting.config} was not loaded: {error}")
-            process.notify(f"STATUS=running, last reload failed: {error}")
-            self._answer(asked, {"ok": False, "error": error, "diagnostics": loaded.diagnostics, "changed": []})
-        else:
-            what = f"changed: {', '.join(loaded.changed)}" if loaded.changed else "nothing changed"
-            self.tell("info", f"reloaded {self.setting.config}, {what}")
-            process.notify(f"STATUS=running, reloaded at {time.strftime('%H:%M:%S')}, {what}")
-            answer = {"ok": True, "diagnostics": loaded.diagnostics, "changed": loaded.changed}
-            self._answer(asked, answer)
-        self._next_reload()
-
-    # ------------------------------------------------------------------ upgrade
-    def _upgrade(self, number: int, wanted: str | None) -> None:
-        """Try the code of another release; `wanted` is its folder, else the one that `current` leads to."""
-        if self.stopping:
-            self._answer([number], {"ok": False, "error": "the daemon is stopping"})
-            return
-        if self._busy:
-            self._upgrades.append((number, wanted))
-            return
-        try:
-            self._trial = resume.Trial(resume.target(wanted), self.setting, self.bequeath(self.vrrp.loaded))
-        except (OSError, resume.Refused) as error:
-            self._refuse([number], f"not upgraded: {error}")
-            return
-        self._upgrade_asked = [number]
-        self.loop.watch(self._trial.child.fd, self._trial_ended)
-
-    def _trial_ended(self, now: float) -> None:
-        trial, self._trial = self._trial, None
-        asked, self._upgrade_asked = self._upgrade_asked, []
-        assert trial is not None
-        self.loop.forget(trial.child.fd)
-        try:
-            report = trial.report()
-        except resume.Refused as error:
-            self._refuse(asked, f"not upgraded: {error}", restart=error.restart, output=error.output)
-            return
-        loaded = report.loaded
-        if loaded.exit_code:
-            where = resume.name_of(trial.code)
-            why = f"not upgraded: {where} does not load {self.setting.config}: {first_error(loaded)}"
-            self._refuse(asked, why, diagnostics=loaded.diagnostics)
-            return
-        for line in loaded.text.splitlines():
-            self.tell("warning", line)
-        self._become(trial.code, loaded, asked)
-
-    def _refuse(self, asked: list[int], error: str, **more: Any) -> None:
-        """Nothing has changed; the log gets the reason, the client all of it."""
-        self.tell("error", error)
-        process.notify(f"STATUS=running, {error}")
-        self._answer(asked, {"ok": False, "error": error, "diagnostics": [], **more})
-        self._next_reload()
-
-    def _become(self, code: str, loaded: Loaded, asked: list[int]) -> None:
-        """Go on as the code of that release. All that is ours goes with it; what may come meanwhile waits."""
-        self.tell("info", f"going on as {resume.name_of(code)}")
-        self.vrrp.settle(time.monotonic())
-        # A machine that is busy may take longer to start Python than the unit's WatchdogSec= allows.
-        process.notify(f"WATCHDOG_USEC={resume.PATIENCE_USEC}\nWATCHDOG=1" if self._watchdog < INFINITY else "")
-        process.block_signals(HANDLED)
-        state = {**self.bequeath(loaded), "asked": asked, "signals": self.signals.read()}
-        try:
-            resume.become(code, state)
-        except OSError as error:
-            process.admit_signals(HANDLED)
-            self._former_watchdog()
-            os.close(loaded.model)
-            self._refuse(asked, f"not upgraded: {code}: {error.strerror}")
-            self._handle_signals(state["signals"], time.monotonic())
-
-    def _former_watchdog(self) -> None:
-        if self._watchdog < INFINITY:
-            process.notify(f"WATCHDOG_USEC={int(2e6 * self._watchdog)}\nWATCHDOG=1")
-
+    # ------------------------------------------------------------------ upgrade (renewal.Owner)
     def bequeath(self, loaded: Loaded) -> resume.State:
         """All that a guard of other code needs in order to go on, and to hand over to `loaded`."""
         return {
             "version": resume.VERSION,
             "setting": self.setting._asdict(),
-            "loaded": _plain(loaded),
-            "former": {"code": resume.own_code(), "loaded": _plain(self.vrrp.loaded)},
+            "loaded": plain(loaded),
+            "former": {"code": resume.own_code(), "loaded": plain(self.vrrp.loaded)},
             "vrrp": self.vrrp.bequeath(),
             "path": self.last_words.encode(),
             "helper": process_facts(self.helper, self.helper_channel),
@@ -539,9 +412,8 @@ class Guard:
             "helper_start": self._helper_start,
             "ready": self._ready,
             "asked": [],
-            "again": self._again,
-            "upgrades": self._upgrades,
             "signals": [],
+            **self.renewal.bequeath(),
         }
 
     @staticmethod
@@ -550,7 +422,7 @@ class Guard:
         known = {name: value for name, value in state["setting"].items() if name in Setting._fields}
         setting = Setting(**known)._replace(release=resume.release_of(resume.own_code()))
         succession.Succession.understand(state["vrrp"])
-        return setting, _loaded(state["former"]["loaded"]), _loaded(state["loaded"])
+        return setting, plainly(state["former"]["loaded"]), plainly(state["loaded"])
 
     @classmethod
     def inherit(cls, state: resume.State) -> Guard:
@@ -565,8 +437,7 @@ class Guard:
         guard.helper, guard.helper_channel = process_from(state["helper"])
         guard._helper_backoff = Backoff(state["helper_deaths"])
         guard._helper_start = state["helper_start"]
-        guard._ready, guard._again = state["ready"], state["again"]
-        guard._upgrades = [(number, wanted) for number, wanted in state["upgrades"]]
+        guard._ready = state["ready"]
         guard._inherited = state
         return guard
 
@@ -585,68 +456,18 @@ class Guard:
             self.loop.watch(self.helper.fd, self._helper_ended)
         if self.helper_channel is not None:
             self.loop.watch(self.helper_channel.fileno(), self._from_helper)
-        process.admit_signals(HANDLED)
-        self._former_watchdog()
-        if "refused" in state:
-            os.close(state["loaded"]["model_fd"])
-            self._refuse(state["asked"], f"not upgraded: {state['refused']}")
-        else:
-            self._applying = True
-            self.vrrp.hand_over(_loaded(state["loaded"]), lambda error: self._upgraded(state, error))
-        self._handle_signals(state["signals"], time.monotonic())
+        self.renewal.go_on(state)
+        self.handle_signals(state["signals"], time.monotonic())
         return self._live()
 
-    def _upgraded(self, state: dict[str, Any], error: str) -> None:
-        """A vrrp process of this code has taken over; where it cannot, the former code is the whole daemon again."""
-        self._applying = False
-        if error:
-            self._go_back(state, error)
-            return
-        names = [resume.name_of(state["former"]["code"]), resume.name_of(resume.own_code())]
-        self.tell("info", f"upgraded from {names[0]} to {names[1]}")
-        process.notify(f"MAINPID={os.getpid()}\nSTATUS=running, upgraded at {time.strftime('%H:%M:%S')} to {names[1]}")
-        diagnostics = self.vrrp.loaded.diagnostics
-        answer = {"ok": True, "from": names[0], "to": names[1], "diagnostics": diagnostics, "changed": []}
-        self._retire_helper()
-        self._answer(state["asked"], answer)
-        self._next_reload()
-
-    def _go_back(self, state: dict[str, Any], error: str) -> None:
-        former = state["former"]["code"]
-        if self.stopping:
-            self._refuse(state["asked"], f"not upgraded: {error}")
-            return
-        self.vrrp.settle(time.monotonic())
-        process.block_signals(HANDLED)
-        refused = f"{resume.name_of(resume.own_code())} cannot take over ({error})"
-        back = {
-            **self.bequeath(self.vrrp.loaded),
-            "former": {"code": former, "loaded": _plain(self.vrrp.loaded)},
-            "loaded": {**_plain(self.vrrp.loaded), "model_fd": os.dup(self.vrrp.loaded.model)},
-            "asked": state["asked"],
-            "signals": self.signals.read(),
-            "refused": refused,
-        }
-        try:
-            resume.become(former, back)
-        except OSError as problem:
-            process.admit_signals(HANDLED)
-            os.close(back["loaded"]["model_fd"])
-            self._refuse(state["asked"], f"not upgraded: {refused}; {former}: {problem.strerror}")
-            self._handle_signals(back["signals"], time.monotonic())
-
-    def _retire_helper(self) -> None:
+    def retire_helper(self) -> None:
         """The helper is of the former code still. It takes no more clients and goes when those it has are answered."""
         if self.helper_channel is not None:
             self._retiring = self.helper_channel.send({"t": "retire"})
 
-    def _answer(self, asked: list[int], data: dict[str, Any]) -> None:
-        for number in asked:
-            if number and self.helper_channel is not None:
-                message = {"t": "reply", "id": number, "data": data}
-                if not self.helper_channel.send(message):  # more diagnostics than a message holds
-                    data = {**data, "diagnostics": data.get("diagnostics", [])[:20]}
-                    self.helper_channel.send({**message, "data": data})
+    def answer(self, number: int, data: dict[str, Any]) -> bool:
+        channel = self.helper_channel
+        return channel is None or channel.send({"t": "reply", "id": number, "data": data})
 
 
 _FROM_VRRP: dict[str, Callable[[Guard, ipc.Message], None]] = {
@@ -656,23 +477,6 @@ _FROM_VRRP: dict[str, Callable[[Guard, ipc.Message], None]] = {
 }
 
 
-def _plain(loaded: Loaded) -> dict[str, Any]:
-    facts = loaded._asdict()
-    return {"model_fd": facts.pop("model"), **facts}
-
-
-def _loaded(facts: dict[str, Any]) -> Loaded:
-    known = {name: value for name, value in facts.items() if name in Loaded._fields}
-    return Loaded(model=facts["model_fd"], **known)
-
-
-def first_error(loaded: Loaded) -> str:
-    for diagnostic in loaded.diagnostics:
-        if diagnostic.get("severity") == "error":
-            return f"{diagnostic.get('file')}:{diagnostic.get('line')}: {diagnostic.get('message')}"
-    return (loaded.text.splitlines() or ["unknown"])[0]
-
-
 def main(setting: Setting, foreground: bool) -> int:
     """Load, then run; returns the exit status. Nothing is started when the configuration has errors."""
     loaded = Loader(setting.config, setting.config_id, setting.lenient).finish()
@@ -680,7 +484,7 @@ def main(setting: Setting, foreground: bool) -> int:
         print(loaded.text.rstrip("\n"), file=sys.stderr, flush=True)
     if loaded.exit_code:
         log = open_log(setting.to_stderr, setting.detailed)
-        log.error(f"{setting.config} has errors, not started: {first_error(loaded)}")
+        log.error(f"{setting.config} has errors, not started: {loaded.first_error}")
         return loaded.exit_code
     started = None if foreground else _detach(setting.to_stderr)
     guard = Guard(setting, loaded)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from vrrpd.guard import Setting
 
 # Of the state, and of what guard, vrrp process and helper say to each other: for a moment they are of two releases.
-VERSION = 1
+VERSION = 2
 
 EXIT_USAGE = 2
 PATIENCE_USEC = 30_000_000  # of the service manager's watchdog, from before the exec until the new code has taken over
