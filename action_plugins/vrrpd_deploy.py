@@ -26,7 +26,7 @@ from ansible.plugins.action import ActionBase
 ROOT = Path(__file__).resolve().parent.parent
 # Ansible puts a project's module_utils into what it sends to a node, but not on its own import path.
 ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
-from ansible.module_utils.vrrpd_planning import secrets_of  # noqa: E402
+from ansible.module_utils.vrrpd_lines import secrets_of  # noqa: E402
 
 DEPENDENCIES = ("tabulate",)  # importable single files that travel beside the package
 SUFFIXES = (".py", ".service")
@@ -76,9 +76,8 @@ class ActionModule(ActionBase):
     def _secrets(self, given: Any, task_vars: dict[str, Any]) -> str:
         """Encoded: what Ansible masks is then this text, and never a word that a report happens to contain."""
         if given is None:
-            found = (
-                self._templar.template(task_vars.get(name) or {}) for name in ("vrrpd_instances", "vrrpd_overrides")
-            )
+            variables = ("vrrpd_instances", "vrrpd_overrides", "vrrpd_blocks")
+            found = (self._templar.template(task_vars.get(name) or {}) for name in variables)
             given = secrets_of(*found)
         if not isinstance(given, dict):
             raise AnsibleActionFail("secrets: write a dictionary, placeholder -> value")

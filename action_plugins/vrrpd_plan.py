@@ -3,19 +3,21 @@
 
 It runs inside the controller and not as a module because only the controller has every host's variables, secrets
 among them, which then travel nowhere; and because a module call would cost 0.4 s. The rules themselves are in
-module_utils/vrrpd_planning.py.
+module_utils/vrrpd_planning.py. When those find nothing, the daemon's own reader, which lies beside us, judges the file
+of every host: what it refuses is a finding too, at the variable behind the line.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import ansible.module_utils
+import jinja2
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
@@ -23,6 +25,8 @@ from ansible.utils.display import Display
 ROOT = Path(__file__).resolve().parent.parent  # the checkout: the daemon's package and the role lie beside us
 # Ansible puts a project's module_utils into what it sends to a node, but not on its own import path.
 ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
+from ansible.module_utils.vrrpd_lines import places, secrets_of  # noqa: E402
+from ansible.module_utils.vrrpd_mask import filled  # noqa: E402
 from ansible.module_utils.vrrpd_planning import DEFAULT_CLUSTER, Plan, message, new_record, plan  # noqa: E402
 
 display = Display()
@@ -50,6 +54,8 @@ class ActionModule(ActionBase):
         record_path = arguments["record"] or default_record(task_vars)
         record = read_record(record_path)
         made = plan(nodes, plain(task_vars["groups"]), keyword_table(), specs, defaults, record)
+        if not made.errors:
+            made.errors.extend(refused(made, nodes))
         if arguments["show"]:
             display.display(shown(made))
         for line in made.warnings:
@@ -107,18 +113,60 @@ def plain(value: Any) -> Any:
     return "".join(str(value))
 
 
+def daemon() -> None:
+    """Make the package of this checkout, the one that will be deployed, importable under its name."""
+    if "vrrpd" in sys.modules:
+        return
+    folder = ROOT / "vrrpd"
+    spec = importlib.util.spec_from_file_location(
+        "vrrpd", folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    if spec is None or spec.loader is None:
+        raise AnsibleActionFail(f"{folder}: the daemon's package is not there")
+    package = importlib.util.module_from_spec(spec)
+    sys.modules["vrrpd"] = package
+    spec.loader.exec_module(package)
+
+
 def keyword_table() -> dict[str, Any]:
-    """The daemon's keywords, from the daemon that this checkout will deploy."""
-    command = [sys.executable, "-m", "vrrpd", "keywords", "--json"]
-    try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, check=True, timeout=60)
-        table: dict[str, Any] = json.loads(done.stdout)
-    except subprocess.CalledProcessError as error:
-        tail = error.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        raise AnsibleActionFail(f"{' '.join(command)}: exit status {error.returncode}: {' '.join(tail)}") from None
-    except (OSError, ValueError, subprocess.TimeoutExpired) as error:
-        raise AnsibleActionFail(f"{' '.join(command)}: {error}") from None
-    return table
+    """The daemon's keywords, as `vrrpd keywords --json` prints them."""
+    daemon()
+    from vrrpd.keywords import table
+
+    return table()
+
+
+def refused(made: Plan, nodes: dict[str, dict[str, Any]]) -> list[str]:
+    """What the daemon would not run, with the hosts and the variable behind the line; in its own words."""
+    daemon()
+    from vrrpd.model.load import load
+
+    found: dict[tuple[str, str], list[str]] = {}
+    for host, mine in made.hosts.items():
+        variables = [nodes[host].get(name) or {} for name in ("vrrpd_instances", "vrrpd_overrides", "vrrpd_blocks")]
+        behind = [""]  # the first line is a comment
+        for block in mine["blocks"]:
+            behind += ["", *places([block])]
+        for said in load(
+            host, text=filled(text_of(mine["blocks"]), secrets_of(*variables)), node_name=host
+        ).diagnostics:
+            if said.severity != "error":  # what else there is depends on the node, and is said there
+                continue
+            place = behind[said.line - 1] if said.file == host and 0 < said.line <= len(behind) else ""
+            words = said.message.removeprefix(f"{place.rpartition('.')[2]}: ")
+            found.setdefault((place, f"{words}{f' ({said.hint})' if said.hint else ''}"), []).append(host)
+    return [": ".join(filter(None, (", ".join(hosts), place, words))) for (place, words), hosts in found.items()]
+
+
+def text_of(blocks: list[dict[str, Any]]) -> str:
+    """The file that the role's template makes of them."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(ROOT / "roles" / "vrrpd" / "templates"),
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    mine = {"hosts": {"": {"blocks": blocks}}}
+    return environment.get_template("vrrpd.conf.j2").render(__vrrpd_plan=mine, inventory_hostname="")
 
 
 def default_record(task_vars: dict[str, Any]) -> str:

@@ -26,13 +26,13 @@ options:
     default: present
   config:
     description:
-      - The text of the configuration, with a placeholder like C(@@VI_1.auth_pass@@) for each secret.
+      - The text of the configuration, with a placeholder like C(@@VI_1.authentication.auth_pass@@) for each secret.
       - Required with O(state=present).
     type: str
   secrets:
     description:
       - The value of each placeholder in O(config), as a dictionary.
-      - Without it the values are taken from the variables C(vrrpd_instances) and C(vrrpd_overrides) of the host.
+      - Without it the values are taken from the host's C(vrrpd_instances), C(vrrpd_blocks) and C(vrrpd_overrides).
       - Travels encoded, so that masking it never garbles what the module reports.
     type: raw
   wires:

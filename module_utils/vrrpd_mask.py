@@ -13,7 +13,11 @@ import re
 from typing import Any
 
 MASK = "********"
-_SECRET_LINE = re.compile(r"(?m)\b(auth_pass|peer_path_key|password)([ \t]+)(\"(?:[^\"\\\n]|\\.)*\"|[^\s{}]+)")
+# Keywords whose value is a secret, as `vrrpd keywords` has them (a test compares), and how many words stand before it.
+SECRETS = {"auth_pass": 0, "peer_path_key": 0, "key": 1}
+_SECRET_LINE = re.compile(
+    r"(?m)\b(auth_pass|peer_path_key|password|key(?:[ \t]+[0-9]+)?)([ \t]+)(\"(?:[^\"\\\n]|\\.)*\"|[^\s{}]+)"
+)
 _PLACEHOLDER = re.compile(r"@@[^@\s]+@@")
 
 

@@ -12,22 +12,38 @@ A finding names the host, the variable, the value and what to set. A password is
 from __future__ import annotations
 
 import contextlib
-import difflib
 import ipaddress
 import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple, Union
 
+from ansible.module_utils.vrrpd_groups import check_groups, check_tracking, groups_of, members_here
+from ansible.module_utils.vrrpd_lines import (
+    GLOBAL,
+    GROUP,
+    INSTANCE,
+    TOP,
+    VARIABLE,
+    Findings,
+    Lines,
+    as_list,
+    as_number,
+    blocks_of,
+    check_holdable,
+    hint,
+    is_bool,
+    is_true,
+    keywords_of,
+    kind_of,
+    lines_of,
+    placeholder,
+    shown,
+)
+from ansible.module_utils.vrrpd_mask import SECRETS
+from ansible.module_utils.vrrpd_router import Host, Router, by_instance
+
 DEFAULT_CLUSTER = "vrrp"
-SECRETS = frozenset({"auth_pass", "peer_path_key"})
 TOOLKIT_KEYS = frozenset({"hosts"})  # of an instance: what the toolkit reads and the daemon never sees
-GLOBAL = "global_defs"
-
-# What would end or change a word of the configuration file (comment, quote, escape, brace, definition).
-_UNHOLDABLE = frozenset("\"'#!\\{}$")
-
-Host = dict[str, Any]
-Lines = list[dict[str, Any]]
 Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 
@@ -39,57 +55,6 @@ class Plan(NamedTuple):
     table: list[dict[str, Any]]
     errors: list[str]
     warnings: list[str]
-
-
-class Router(NamedTuple):
-    """One instance on one host, resolved."""
-
-    host: str
-    cluster: str
-    name: str
-    keywords: dict[str, Any]
-    priority: int
-    origin: str  # where the priority comes from, for the reader
-    family: int
-    version: int
-    addresses: tuple[str, ...]
-
-
-class _Findings:
-    def __init__(self) -> None:
-        self.errors: list[str] = []
-        self.warnings: list[str] = []
-
-    def error(self, where: str, what: str) -> None:
-        line = f"{where}: {what}"
-        if line not in self.errors:
-            self.errors.append(line)
-
-    def warning(self, where: str, what: str) -> None:
-        line = f"{where}: {what}"
-        if line not in self.warnings:
-            self.warnings.append(line)
-
-
-def placeholder(instance: str, keyword: str) -> str:
-    """What stands in the text for a secret until the node fills it in."""
-    return f"@@{instance}.{keyword}@@"
-
-
-def secrets_of(instances: dict[str, Any], overrides: dict[str, Any]) -> dict[str, str]:
-    """Placeholder -> value, for one host."""
-    found: dict[str, str] = {}
-    for name, keywords in instances.items():
-        _collect(name, {**(keywords or {}), **(overrides.get(name) or {})}, found)
-    return found
-
-
-def _collect(instance: str, keywords: dict[str, Any], found: dict[str, str]) -> None:
-    for keyword, value in keywords.items():
-        if isinstance(value, dict):
-            _collect(instance, value, found)
-        elif keyword in SECRETS:
-            found[placeholder(instance, keyword)] = str(value)
 
 
 def derived_priority(rank: int, size: int) -> int:
@@ -109,7 +74,7 @@ def plan(
 
     `specs` are the role's variables (type, choices), `record` is what the last run wrote down.
     """
-    findings = _Findings()
+    findings = Findings()
     nodes = {name: {**(defaults or {}), **variables} for name, variables in nodes.items()}
     for name, variables in nodes.items():
         _check_variables(name, variables, specs, findings)
@@ -130,7 +95,7 @@ def plan(
 
     routers: list[Router] = []
     for cluster, members in clusters.items():
-        if len(members) == 1 and not _true(nodes[members[0]].get("vrrpd_allow_single")):
+        if len(members) == 1 and not is_true(nodes[members[0]].get("vrrpd_allow_single")):
             findings.error(
                 f"{members[0]}: vrrpd_cluster",
                 f"group '{cluster}' has one host, so nothing survives its loss: add a second host,"
@@ -140,6 +105,8 @@ def plan(
     _check_agreement(routers, findings)
     _check_priorities(routers, findings)
     _check_segments(routers, nodes, findings)
+    check_groups(routers, nodes, findings)
+    check_tracking(routers, nodes, findings)
     peers = _unicast(routers, nodes, findings)
     paths = _paths(routers, nodes, findings)
     states = _states(routers)
@@ -151,31 +118,32 @@ def plan(
         left = _left(cluster, members, nodes, record, findings)
         summary[cluster] = {"hosts": members, "left": left, "instances": []}
         for name in members:
-            blocks = [_global_block(name, nodes[name], table, findings)]
+            mine = [router for router in routers if router.host == name]
+            blocks = _other_blocks(
+                name, nodes[name], mine, [each for each in routers if each.cluster == cluster], table, findings
+            )
             wires: dict[str, str] = {}
-            for router in routers:
-                if router.host != name:
-                    continue
+            for router in mine:
                 keywords = dict(router.keywords)
                 keywords.update(peers.get((name, router.name), {}))
                 keywords.update(paths.get((name, router.name), {}))
                 keywords.setdefault("state", states[(name, router.name)])
                 keywords["priority"] = router.priority
                 where = f"{name}: vrrpd_instances.{router.name}"
-                items = _lines("vrrp_instance", keywords, table, where, findings, router.name)
-                blocks.append({"keyword": "vrrp_instance", "name": router.name, "form": "block", "items": items})
-                wires[router.name] = _wire(router, keywords, _true(nodes[name].get("vrrpd_keepalived_peers")))
+                items = lines_of(INSTANCE, keywords, table, where, findings, (router.name,))
+                blocks.append({"keyword": INSTANCE, "name": router.name, "form": "block", "items": items})
+                wires[router.name] = _wire(router, keywords, is_true(nodes[name].get("vrrpd_keepalived_peers")))
                 rows.append(_row(router, keywords["state"], record))
                 if router.name not in summary[cluster]["instances"]:
                     summary[cluster]["instances"].append(router.name)
-            if len(blocks) == 1:
+            if not mine:
                 findings.error(
                     f"{name}: vrrpd_instances",
                     "no instance for this host: describe one (name -> interface, virtual_router_id, virtual_ipaddress)",
                 )
             hosts[name] = {
                 "cluster": cluster,
-                "blocks": [block for block in blocks if block["items"]],
+                "blocks": blocks,
                 "wires": wires,
                 "members": members,
                 "left": left,
@@ -210,58 +178,60 @@ def _cluster_of(variables: Host) -> str:
     return _text(variables.get("vrrpd_cluster")) or DEFAULT_CLUSTER
 
 
-def _check_variables(host: str, variables: Host, specs: dict[str, Any], findings: _Findings) -> None:
+def _check_variables(host: str, variables: Host, specs: dict[str, Any], findings: Findings) -> None:
     for variable in sorted(variables):
         if not variable.startswith("vrrpd_"):
             continue
         if variable not in specs:
-            hint = _hint(variable, specs, "vrrpd_")
-            findings.error(f"{host}: {variable}", f"nothing reads this variable{hint}")
+            findings.error(f"{host}: {variable}", f"nothing reads this variable{hint(variable, specs, 'vrrpd_')}")
             continue
         value, spec = variables[variable], specs[variable]
         if value is None:
             continue
         choices = spec.get("choices")
-        if spec["type"] == "bool" and not _is_bool(value):
-            findings.error(f"{host}: {variable}", f"{_shown(value)} is neither true nor false")
-        elif spec["type"] == "int" and variable != "vrrpd_priority" and not _is_whole(value):
-            findings.error(f"{host}: {variable}", f"{_shown(value)} is not a whole number")
+        if spec["type"] == "bool" and not is_bool(value):
+            findings.error(f"{host}: {variable}", f"{shown(value)} is neither true nor false")
+        elif spec["type"] == "int" and variable != "vrrpd_priority" and not is_whole(value):
+            findings.error(f"{host}: {variable}", f"{shown(value)} is not a whole number")
         elif choices and str(value) not in [str(choice) for choice in choices]:
-            findings.error(f"{host}: {variable}", f"{_shown(value)} is none of {', '.join(map(str, choices))}")
-    for variable in ("vrrpd_instances", "vrrpd_global_defs", "vrrpd_overrides"):
+            findings.error(f"{host}: {variable}", f"{shown(value)} is none of {', '.join(map(str, choices))}")
+    for variable in ("vrrpd_instances", "vrrpd_global_defs", "vrrpd_blocks", "vrrpd_overrides"):
         if not isinstance(variables.get(variable, {}), dict):
-            findings.error(f"{host}: {variable}", f"is a {_kind(variables[variable])}: write a dictionary")
+            findings.error(f"{host}: {variable}", f"is a {kind_of(variables[variable])}: write a dictionary")
             variables[variable] = {}
-    for instances in (variables.get("vrrpd_instances", {}), variables.get("vrrpd_overrides", {})):
+    known = variables.get("vrrpd_instances", {})
+    for variable in ("vrrpd_instances", "vrrpd_overrides"):
+        instances = variables.get(variable, {})
         for name in [name for name, keywords in instances.items() if not isinstance(keywords, dict)]:
-            if not (name in variables.get("vrrpd_instances", {}) and instances[name] is None):
-                findings.error(
-                    f"{host}: vrrpd_instances.{name}", f"is a {_kind(instances[name])}: write keyword: value"
-                )
+            if variable == "vrrpd_overrides" and name not in known and name != GLOBAL:
+                continue  # of vrrpd_blocks, or of nothing: looked at there
+            if not (name in known and instances[name] is None):
+                findings.error(f"{host}: {variable}.{name}", f"is a {kind_of(instances[name])}: write keyword: value")
             instances[name] = {}
     priority = variables.get("vrrpd_priority")
-    if priority is not None and not _is_priority(priority):
+    if priority is not None and not is_priority(priority):
         findings.error(
-            f"{host}: vrrpd_priority", f"{_shown(priority)} is not a whole number in 1..255: set one, or leave it out"
+            f"{host}: vrrpd_priority", f"{shown(priority)} is not a whole number in 1..255: set one, or leave it out"
         )
         variables["vrrpd_priority"] = None
 
 
 def _routers(
-    cluster: str, members: list[str], nodes: dict[str, Host], table: dict[str, Any], findings: _Findings
+    cluster: str, members: list[str], nodes: dict[str, Host], table: dict[str, Any], findings: Findings
 ) -> list[Router]:
     names: list[str] = []
     for host in members:
         names += [name for name in nodes[host].get("vrrpd_instances", {}) if name not in names]
     for host in members:
         for name in nodes[host].get("vrrpd_overrides", {}):
-            if name not in names and name != GLOBAL:
+            if name not in names and name not in keywords_of(TOP, table):
                 findings.error(
                     f"{host}: vrrpd_overrides.{name}",
-                    f"no such instance{_hint(name, names)}; instances: {', '.join(names)}",
+                    f"no such instance{hint(name, names)}; instances: {', '.join(names)}",
                 )
+    turns = _turns(names, [group for host in members for group in groups_of(nodes[host]).values()])
     result: list[Router] = []
-    for index, name in enumerate(names):
+    for name in names:
         chosen = [host for host in members if name in nodes[host].get("vrrpd_instances", {})]
         subsets = {host: nodes[host]["vrrpd_instances"][name].get("hosts") for host in chosen}
         users: list[str] = []
@@ -274,11 +244,11 @@ def _routers(
             for unknown in [other for other in subset if other not in members]:
                 findings.error(
                     f"{host}: vrrpd_instances.{name}.hosts",
-                    f"'{unknown}' is not in group '{cluster}'{_hint(str(unknown), members)}",
+                    f"'{unknown}' is not in group '{cluster}'{hint(str(unknown), members)}",
                 )
             if host in subset:
                 users.append(host)
-        if len(users) == 1 and len(members) > 1 and not _true(nodes[users[0]].get("vrrpd_allow_single")):
+        if len(users) == 1 and len(members) > 1 and not is_true(nodes[users[0]].get("vrrpd_allow_single")):
             findings.error(
                 f"{users[0]}: vrrpd_instances.{name}.hosts",
                 "one host alone carries this instance, so its address does not survive: name a second host,"
@@ -288,14 +258,23 @@ def _routers(
             variables = nodes[host]
             keywords = {**variables["vrrpd_instances"][name], **variables.get("vrrpd_overrides", {}).get(name, {})}
             keywords = {key: value for key, value in keywords.items() if value is not None and key not in TOOLKIT_KEYS}
-            if _true(variables.get("vrrpd_rotate")):
+            if is_true(variables.get("vrrpd_rotate")):
                 size = len(users)
-                rank = (users.index(host) - index) % size
+                rank = (users.index(host) - turns[name]) % size
             else:
                 size = len(members)
                 rank = members.index(host)
             result.append(_router(cluster, host, name, keywords, variables, rank, size, table, findings))
     return result
+
+
+def _turns(names: list[str], groups: list[list[str]]) -> dict[str, int]:
+    """Whose turn it is under vrrpd_rotate: one after the other, the members of a sync group together."""
+    turns: dict[str, int] = {}
+    for name in names:
+        together = [turns[member] for group in groups if name in group for member in group if member in turns]
+        turns[name] = together[0] if together else len(set(turns.values()))
+    return turns
 
 
 def _router(
@@ -307,17 +286,17 @@ def _router(
     rank: int,
     size: int,
     table: dict[str, Any],
-    findings: _Findings,
+    findings: Findings,
 ) -> Router:
     where = f"{host}: vrrpd_instances.{name}"
     priority, origin = derived_priority(rank, size), "derived"
     if variables.get("vrrpd_priority") is not None:
         priority, origin = int(variables["vrrpd_priority"]), "vrrpd_priority"
     if "priority" in keywords:
-        if _is_priority(keywords["priority"]):
+        if is_priority(keywords["priority"]):
             priority, origin = int(keywords["priority"]), "priority"
         else:
-            findings.error(f"{where}.priority", f"{_shown(keywords['priority'])} is not a whole number in 1..255")
+            findings.error(f"{where}.priority", f"{shown(keywords['priority'])} is not a whole number in 1..255")
     if priority < 1:
         findings.error(
             f"{where}.priority", f"rank {rank} of {size} hosts leaves no priority: set vrrpd_priority yourself"
@@ -327,14 +306,14 @@ def _router(
         ("virtual_router_id", "a number in 1..255 that no other cluster of the segment uses", "51"),
         ("virtual_ipaddress", "the addresses to share", "[192.0.2.100/24]"),
     ):
-        if keyword not in keywords and keyword in _keywords("vrrp_instance", table):
+        if keyword not in keywords and keyword in keywords_of("vrrp_instance", table):
             findings.error(f"{where}.{keyword}", f"missing: set {what}, e.g. {keyword}: {example}")
     interface = keywords.get("interface")
     if interface is not None and not 1 <= len(str(interface)) <= 15:
         findings.error(f"{where}.interface", f"'{interface}' is no interface name (1 to 15 characters)")
     addresses: list[str] = []
     families: list[int] = []
-    for line in _listed(keywords.get("virtual_ipaddress", [])):
+    for line in as_list(keywords.get("virtual_ipaddress", [])):
         word = str(line).split()[0] if str(line).split() else ""
         try:
             address = ipaddress.ip_interface(word)
@@ -361,7 +340,7 @@ def _router(
     version = keywords.get("version", variables.get("vrrpd_global_defs", {}).get("vrrp_version", 2))
     version = 3 if family == 6 else version
     if version not in (2, 3):
-        findings.error(f"{where}.version", f"{_shown(version)} is neither 2 nor 3")
+        findings.error(f"{where}.version", f"{shown(version)} is neither 2 nor 3")
         version = 2
     _check_authentication(where, keywords, version, family, findings)
     _check_interval(where, keywords, version, findings)
@@ -369,7 +348,7 @@ def _router(
     return Router(host, cluster, name, keywords, priority, origin, family, version, tuple(addresses))
 
 
-def _check_authentication(where: str, keywords: dict[str, Any], version: int, family: int, findings: _Findings) -> None:
+def _check_authentication(where: str, keywords: dict[str, Any], version: int, family: int, findings: Findings) -> None:
     if "authentication" not in keywords:
         return
     authentication = keywords["authentication"]
@@ -388,41 +367,32 @@ def _check_authentication(where: str, keywords: dict[str, Any], version: int, fa
         findings.error(where, "missing: set 1 to 8 characters, from a vault")
         return
     if not isinstance(password, (str, int)) or isinstance(password, bool):
-        findings.error(where, f"is a {_kind(password)}: write a string in quotes")
+        findings.error(where, f"is a {kind_of(password)}: write a string in quotes")
         return
     password = str(password)
     if not 1 <= len(password.encode()) <= 8:
         findings.error(where, f"has {len(password.encode())} characters, VRRPv2 carries 1 to 8: set a shorter one")
-    _check_holdable(where, password, findings)
+    check_holdable(where, password, findings)
 
 
-def _check_path_key(where: str, keywords: dict[str, Any], findings: _Findings) -> None:
+def _check_path_key(where: str, keywords: dict[str, Any], findings: Findings) -> None:
     key, where = keywords.get("peer_path_key"), f"{where}.peer_path_key"
     if key is None:
         if keywords.get("peer_path"):
             findings.error(where, "missing: set the same 16 to 64 characters on every host, from a vault")
     elif not isinstance(key, str):
-        findings.error(where, f"is a {_kind(key)}: write a string in quotes")
+        findings.error(where, f"is a {kind_of(key)}: write a string in quotes")
     else:
         if not 16 <= len(key.encode()) <= 64:
             findings.error(where, f"has {len(key.encode())} characters, 16 to 64 are needed: openssl rand -hex 32")
-        _check_holdable(where, key, findings)
+        check_holdable(where, key, findings)
 
 
-def _check_holdable(where: str, secret: str, findings: _Findings) -> None:
-    if not all(" " < character < "\x7f" for character in secret) or _UNHOLDABLE & set(secret):
-        findings.error(
-            where,
-            "has characters that the file cannot hold: use printable ASCII without blanks and without"
-            f" {' '.join(sorted(_UNHOLDABLE))}",
-        )
-
-
-def _check_interval(where: str, keywords: dict[str, Any], version: int, findings: _Findings) -> None:
+def _check_interval(where: str, keywords: dict[str, Any], version: int, findings: Findings) -> None:
     try:
         interval = float(keywords.get("advert_int", 1))
     except (TypeError, ValueError):
-        findings.error(f"{where}.advert_int", f"{_shown(keywords['advert_int'])} is not a number of seconds")
+        findings.error(f"{where}.advert_int", f"{shown(keywords['advert_int'])} is not a number of seconds")
         return
     if version == 2 and interval != int(interval):
         findings.error(
@@ -437,14 +407,7 @@ def _check_interval(where: str, keywords: dict[str, Any], version: int, findings
 # --- the cluster as one ----------------------------------------------------------------------------------------------
 
 
-def _by_instance(routers: list[Router]) -> dict[tuple[str, str], list[Router]]:
-    result: dict[tuple[str, str], list[Router]] = {}
-    for router in routers:
-        result.setdefault((router.cluster, router.name), []).append(router)
-    return result
-
-
-def _check_agreement(routers: list[Router], findings: _Findings) -> None:
+def _check_agreement(routers: list[Router], findings: Findings) -> None:
     """What the adverts carry must be the same on every node, or they are dropped and there are two owners."""
 
     def differ(group: list[Router], keyword: str, values: dict[str, str], show: bool = True) -> None:
@@ -461,10 +424,10 @@ def _check_agreement(routers: list[Router], findings: _Findings) -> None:
             + ": set it once, in the group's vrrpd_instances",
         )
 
-    for group in _by_instance(routers).values():
+    for group in by_instance(routers).values():
         differ(group, "virtual_router_id", {r.host: str(r.keywords.get("virtual_router_id")) for r in group})
         differ(group, "version", {r.host: str(r.version) for r in group})
-        differ(group, "advert_int", {r.host: _number(r.keywords.get("advert_int", 1)) for r in group})
+        differ(group, "advert_int", {r.host: as_number(r.keywords.get("advert_int", 1)) for r in group})
         differ(
             group, "authentication", {r.host: _canonical(r.keywords.get("authentication")) for r in group}, show=False
         )
@@ -477,8 +440,8 @@ def _check_agreement(routers: list[Router], findings: _Findings) -> None:
             )
 
 
-def _check_priorities(routers: list[Router], findings: _Findings) -> None:
-    for group in _by_instance(routers).values():
+def _check_priorities(routers: list[Router], findings: Findings) -> None:
+    for group in by_instance(routers).values():
         owners = [router.host for router in group if router.priority == 255]
         if len(owners) > 1:
             findings.error(
@@ -504,7 +467,7 @@ def _check_priorities(routers: list[Router], findings: _Findings) -> None:
             )
 
 
-def _check_segments(routers: list[Router], nodes: dict[str, Host], findings: _Findings) -> None:
+def _check_segments(routers: list[Router], nodes: dict[str, Host], findings: Findings) -> None:
     """VRIDs are unique per segment and family; an address has one instance."""
     seen: dict[tuple[str, str, str, int], Router] = {}
     for router in routers:
@@ -516,7 +479,7 @@ def _check_segments(routers: list[Router], nodes: dict[str, Host], findings: _Fi
                 f"{router.host}: vrrpd_instances.{router.name}.virtual_router_id",
                 f"{vrid} is {other.name}'s on {key[1]} too: every instance of a segment needs its own",
             )
-    groups = _by_instance(routers)
+    groups = by_instance(routers)
     firsts = [group[0] for group in groups.values()]
     for index, router in enumerate(firsts):
         for other in firsts[:index]:
@@ -557,21 +520,21 @@ def _states(routers: list[Router]) -> dict[tuple[str, str], str]:
     keepalived ignores nopreempt and preempt_delay beside state MASTER (keepalived.conf(5)), and vrrpd refuses the pair.
     """
     states: dict[tuple[str, str], str] = {}
-    for group in _by_instance(routers).values():
+    for group in by_instance(routers).values():
         highest = max(group, key=lambda router: router.priority)
-        waits = any(_true(router.keywords.get("nopreempt")) or "preempt_delay" in router.keywords for router in group)
+        waits = any(is_true(router.keywords.get("nopreempt")) or "preempt_delay" in router.keywords for router in group)
         for router in group:
             states[(router.host, router.name)] = "MASTER" if router is highest and not waits else "BACKUP"
     return states
 
 
 def _unicast(
-    routers: list[Router], nodes: dict[str, Host], findings: _Findings
+    routers: list[Router], nodes: dict[str, Host], findings: Findings
 ) -> dict[tuple[str, str], dict[str, Any]]:
     """Peers are everybody else's source address; nobody types them."""
     result: dict[tuple[str, str], dict[str, Any]] = {}
-    for group in _by_instance(routers).values():
-        wanted = [router for router in group if _true(nodes[router.host].get("vrrpd_unicast"))]
+    for group in by_instance(routers).values():
+        wanted = [router for router in group if is_true(nodes[router.host].get("vrrpd_unicast"))]
         if not wanted:
             continue
         if len(wanted) != len(group):
@@ -600,10 +563,10 @@ def _unicast(
     return result
 
 
-def _paths(routers: list[Router], nodes: dict[str, Host], findings: _Findings) -> dict[tuple[str, str], dict[str, Any]]:
+def _paths(routers: list[Router], nodes: dict[str, Host], findings: Findings) -> dict[tuple[str, str], dict[str, Any]]:
     """An instance with a peer_path_key: every other host's address on the second path, the best one first."""
     result: dict[tuple[str, str], dict[str, Any]] = {}
-    for group in _by_instance(routers).values():
+    for group in by_instance(routers).values():
         wanted = [router for router in group if "peer_path_key" in router.keywords]
         ends = {router.host: _text(nodes[router.host].get("vrrpd_path_address")) for router in wanted}
         for router in wanted:
@@ -621,11 +584,11 @@ def _paths(routers: list[Router], nodes: dict[str, Host], findings: _Findings) -
 
 
 def _left(
-    cluster: str, members: list[str], nodes: dict[str, Host], record: dict[str, Any] | None, findings: _Findings
+    cluster: str, members: list[str], nodes: dict[str, Host], record: dict[str, Any] | None, findings: Findings
 ) -> list[str]:
     """Hosts of the last runs that are not in the inventory any more: their daemon may still run."""
     former = (record or {}).get(cluster, {})
-    retired = {str(name) for host in members for name in _listed(nodes[host].get("vrrpd_retired") or [])}
+    retired = {str(name) for host in members for name in as_list(nodes[host].get("vrrpd_retired") or [])}
     known: dict[str, Any] = {**former.get("left", {}), **former.get("hosts", {})}
     left = [name for name in known if name not in members and name not in retired]
     for name in left:
@@ -641,120 +604,35 @@ def _left(
 # --- lines of the configuration --------------------------------------------------------------------------------------
 
 
-def _keywords(block: str, table: dict[str, Any]) -> dict[str, Any]:
-    keywords: dict[str, Any] = table.get("blocks", {}).get(block, {}).get("keywords", {})
-    return keywords
-
-
-def _global_block(host: str, variables: Host, table: dict[str, Any], findings: _Findings) -> dict[str, Any]:
-    keywords = {**variables.get("vrrpd_global_defs", {}), **variables.get("vrrpd_overrides", {}).get(GLOBAL, {})}
-    keywords = {key: value for key, value in keywords.items() if value is not None}
-    items = _lines(GLOBAL, keywords, table, f"{host}: vrrpd_global_defs", findings, GLOBAL)
-    return {"keyword": GLOBAL, "name": "", "form": "block", "items": items}
-
-
-def _lines(
-    block: str,
-    keywords: dict[str, Any],
+def _other_blocks(
+    host: str,
+    variables: Host,
+    mine: list[Router],
+    routers: list[Router],
     table: dict[str, Any],
-    where: str,
-    findings: _Findings,
-    instance: str,
+    findings: Findings,
 ) -> Lines:
-    """The lines of one block in the table's own order, so that a file never changes by a reordered inventory."""
-    known = _keywords(block, table)
-    for keyword in sorted(set(keywords) - set(known)):
-        findings.error(f"{where}.{keyword}", f"unknown keyword{_hint(keyword, known)}")
-    lines: Lines = []
-    for keyword, row in known.items():
-        if keyword not in keywords:
-            continue
-        value, place = keywords[keyword], f"{where}.{keyword}"
-        if row.get("status") == "unsupported":
-            told = findings.warning if row.get("verdict") == "warning" else findings.error
-            told(place, "keepalived knows this keyword, vrrpd does not yet: remove it")
-            continue
-        form = row.get("form", "value")
-        if form == "block":
-            if not isinstance(value, dict):
-                findings.error(place, f"is a {_kind(value)}: write keyword: value")
-                continue
-            inner = _lines(row.get("block", keyword), value, table, place, findings, instance)
-            lines.append({"keyword": keyword, "name": "", "form": "block", "items": inner})
-        elif keyword in SECRETS:
-            lines.append({"keyword": keyword, "form": "value", "words": placeholder(instance, keyword)})
-        elif form == "list":
-            listed = [_line(item, row) for item in _listed(value)]
-            if any(line is None for line in listed):
-                findings.error(place, "write one line of text per entry")
-            elif listed:
-                lines.append({"keyword": keyword, "form": "list", "lines": listed})
-        elif form in ("flag", "bool"):
-            if not _is_bool(value):
-                findings.error(place, f"{_shown(value)} is neither true nor false")
-            elif form == "bool":
-                lines.append({"keyword": keyword, "form": "value", "words": "on" if _true(value) else "off"})
-            elif _true(value):
-                lines.append({"keyword": keyword, "form": "flag"})
-        elif isinstance(value, bool) and row.get("type") != "boolean":
-            if value:  # its argument is optional (dynamic_interfaces [allow_if_changes]); if not, the checker says so
-                lines.append({"keyword": keyword, "form": "flag"})
-        else:
-            words = _line(value, row)
-            if words is None:
-                findings.error(place, f"is a {_kind(value)}: write a value")
-                continue
-            if _in_range(value, row, place, findings):
-                lines.append({"keyword": keyword, "form": "value", "words": words})
-    return lines
-
-
-def _line(value: Any, row: dict[str, Any]) -> str | None:
-    """One value as the words of a line; None when it has no such form."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    if isinstance(value, (int, float)):
-        return _number(value)
-    if isinstance(value, (list, tuple)):
-        words = [_line(item, row) for item in value]
-        return None if any(word is None for word in words) else " ".join(str(word) for word in words)
-    if not isinstance(value, str) or not value.strip() or any(ord(character) < 32 for character in value):
-        return None
-    if row.get("type") in ("script", "string"):
-        return _quoted(value)
-    return value if not set(value) & set('"#!\\{}') else _quoted(value)
-
-
-def _quoted(text: str) -> str:
-    """Text as one word of the file: in quotes when it holds a blank, a comment sign, a brace or a quote."""
-    if text[0] == text[-1] == '"' and len(text) > 1:
-        return text
-    if not any(character.isspace() or character in "\"'#!\\{}" for character in text):
-        return text
-    # \042 and not \": the file is cut at quotes, braces and comment signs before escapes are read
-    return '"' + text.replace("\\", "\\\\").replace('"', "\\042") + '"'
-
-
-def _in_range(value: Any, row: dict[str, Any], where: str, findings: _Findings) -> bool:
-    choices = row.get("choices")
-    if choices and str(value) not in {str(choice) for choice in choices}:
-        findings.error(where, f"{_shown(value)} is none of {', '.join(str(choice) for choice in choices)}")
-        return False
-    if row.get("type") not in ("integer", "seconds"):
-        return True
-    try:
-        number = int(value) if row["type"] == "integer" else float(value)
-    except (TypeError, ValueError):
-        wanted = "a whole number" if row["type"] == "integer" else "a number of seconds"
-        findings.error(where, f"{_shown(value)} is not {wanted}")
-        return False
-    low, high = row.get("min"), row.get("max")
-    if (low is not None and number < low) or (high is not None and number > high):
-        findings.error(
-            where, f"{_shown(value)} is outside {'' if low is None else low}..{'' if high is None else high}"
-        )
-        return False
-    return True
+    """What stands before the instances: keepalived, too, can read a file whose checks come before their users."""
+    overrides = variables.get("vrrpd_overrides", {})
+    defs = {**variables.get("vrrpd_global_defs", {}), **overrides.get(GLOBAL, {})}
+    defs = {key: value for key, value in defs.items() if value is not None}
+    items = lines_of(GLOBAL, defs, table, f"{host}: vrrpd_global_defs", findings, (GLOBAL,))
+    blocks = [{"keyword": GLOBAL, "name": "", "form": "block", "items": items}] if items else []
+    wanted = blocks_of(variables.get("vrrpd_blocks", {}), overrides, [router.name for router in routers])
+    for keyword in set(wanted) - set(variables.get("vrrpd_blocks", {})) - set(keywords_of(TOP, table)):
+        wanted.pop(keyword)  # the override of nothing, named already
+    for keyword in [keyword for keyword in wanted if keyword in VARIABLE]:
+        findings.error(f"{host}: vrrpd_blocks.{keyword}", f"has a variable of its own: {VARIABLE[keyword]}")
+        wanted.pop(keyword)
+    here = [router.name for router in mine]
+    groups = members_here(groups_of(variables), here, {router.name for router in routers})
+    if isinstance(wanted.get(GROUP), dict):
+        wanted[GROUP] = {
+            name: {**keywords, "group": groups[name]} if name in groups else keywords
+            for name, keywords in wanted[GROUP].items()
+            if groups.get(name) != []
+        }
+    return blocks + lines_of(TOP, wanted, table, f"{host}: vrrpd_blocks", findings, ())
 
 
 def _wire(router: Router, keywords: dict[str, Any], strict_peers: bool) -> str:
@@ -767,10 +645,10 @@ def _wire(router: Router, keywords: dict[str, Any], strict_peers: bool) -> str:
         "virtual_router_id": keywords.get("virtual_router_id"),
         "family": router.family,
         "version": router.version,
-        "advert_int": _number(keywords.get("advert_int", 1)) if router.version == 2 else None,
+        "advert_int": as_number(keywords.get("advert_int", 1)) if router.version == 2 else None,
         "authentication": _canonical(
             {
-                key: placeholder(router.name, key) if key in SECRETS else value
+                key: placeholder(router.name, "authentication", key) if key in SECRETS else value
                 for key, value in (keywords.get("authentication") or {}).items()
             }
             if isinstance(keywords.get("authentication"), dict)
@@ -805,37 +683,12 @@ def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _kind(value: Any) -> str:
-    names = {bool: "truth value", int: "number", float: "number", str: "string", list: "list", dict: "dictionary"}
-    return "missing value" if value is None else names.get(type(value), type(value).__name__)
-
-
-def _shown(value: Any) -> str:
-    return f"'{value}'" if isinstance(value, str) else _kind(value) if isinstance(value, (list, dict)) else str(value)
-
-
-def _true(value: Any) -> bool:
-    return value is True or (isinstance(value, str) and value.lower() in ("yes", "true", "on", "1"))
-
-
-def _is_bool(value: Any) -> bool:
-    return isinstance(value, bool) or str(value).lower() in ("yes", "no", "true", "false", "on", "off")
-
-
-def _is_whole(value: Any) -> bool:
+def is_whole(value: Any) -> bool:
     return not isinstance(value, (bool, float)) and str(value).lstrip("-").isdecimal()
 
 
-def _is_priority(value: Any) -> bool:
+def is_priority(value: Any) -> bool:
     return not isinstance(value, (bool, float)) and str(value).isdecimal() and 1 <= int(value) <= 255
-
-
-def _listed(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) else [value]
-
-
-def _number(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _canonical(value: Any) -> str:
@@ -865,13 +718,7 @@ def _is_edge(address: Any) -> bool:
 
 def _host_addresses(variables: Host) -> list[Address]:
     found: list[Address] = []
-    for value in [*_listed(variables.get("vrrpd_address") or []), variables.get("ansible_host")]:
+    for value in [*as_list(variables.get("vrrpd_address") or []), variables.get("ansible_host")]:
         with contextlib.suppress(ValueError):
             found.append(ipaddress.ip_address(str(value)))
     return found
-
-
-def _hint(word: str, known: Iterable[str], prefix: str = "") -> str:
-    """What was probably meant; a prefix that all words share makes none of them similar."""
-    close = difflib.get_close_matches(word[len(prefix) :], [name[len(prefix) :] for name in known], n=1)
-    return f", did you mean '{prefix}{close[0]}'?" if close else ""

@@ -7,7 +7,8 @@ import json
 from typing import Any, Callable
 
 import pytest
-from ansible.module_utils.vrrpd_planning import Plan, derived_priority, message, new_record, plan, secrets_of
+from ansible.module_utils.vrrpd_lines import secrets_of
+from ansible.module_utils.vrrpd_planning import Plan, derived_priority, message, new_record, plan
 
 VI_1 = {
     "interface": "eth0",
@@ -150,7 +151,7 @@ def test_the_peers_of_the_second_path_are_the_others_the_best_first(planned: Pla
     assert words(made, "lb2", "peer_path") == ["10.9.9.1"], "said wins"
     assert words(made, "lb3", "peer_path") == ["10.9.0.1", "10.9.0.2"]
     assert words(made, "lb1", "peer_path_key") == "@@VI_1.peer_path_key@@"
-    assert secrets_of(keyed, {})["@@VI_1.peer_path_key@@"] == "0123456789abcdef"
+    assert secrets_of(keyed, {}, {})["@@VI_1.peer_path_key@@"] == "0123456789abcdef"
     assert words(planned(cluster("lb1", "lb2")), "lb1", "peer_path") is None, "not unless asked"
 
 
@@ -168,10 +169,10 @@ def test_several_clusters_are_planned_apart(planned: Planner) -> None:
 def test_no_secret_leaves_the_plan(planned: Planner) -> None:
     made = planned(cluster("lb1", "lb2"))
     assert "s3cret" not in json.dumps(made)
-    assert "@@VI_1.auth_pass@@" in json.dumps(made.hosts["lb1"])
-    assert secrets_of({"VI_1": VI_1}, {}) == {"@@VI_1.auth_pass@@": "s3cret"}
+    assert "@@VI_1.authentication.auth_pass@@" in json.dumps(made.hosts["lb1"])
+    assert secrets_of({"VI_1": VI_1}, {}, {}) == {"@@VI_1.authentication.auth_pass@@": "s3cret"}
     override = {"VI_1": {"authentication": {"auth_pass": "other"}}}
-    assert secrets_of({"VI_1": VI_1}, override) == {"@@VI_1.auth_pass@@": "other"}
+    assert secrets_of({"VI_1": VI_1}, override, {}) == {"@@VI_1.authentication.auth_pass@@": "other"}
 
 
 def test_what_the_wire_shows_changes_the_wire_and_nothing_else_does(planned: Planner) -> None:
@@ -379,10 +380,6 @@ FINDINGS: dict[str, tuple[Change, list[str]]] = {
             " virtual_ipaddress)",
         ],
     ),
-    "keyword that vrrpd does not know yet": (
-        override("lb1", vrf="red"),
-        [f"lb1: {VI}.vrf: keepalived knows this keyword, vrrpd does not yet: remove it"],
-    ),
     "override of no instance": (
         host("lb2", vrrpd_overrides={"VI_2": {"interface": "eth1"}}),
         ["lb2: vrrpd_overrides.VI_2: no such instance, did you mean 'VI_1'?; instances: VI_1"],
@@ -479,6 +476,21 @@ def test_finding(name: str, planned: Planner) -> None:
     made = planned(nodes)
     assert made.errors == expected
     assert not any(secret in message(made.errors) for secret in ("s3cret", "hunter2", "ninechars", "a b#"))
+
+
+def test_a_keyword_that_is_not_supported_gets_the_daemon_s_verdict(
+    planned: Planner, keywords: dict[str, Any], specs: dict[str, Any], defaults: dict[str, Any]
+) -> None:
+    table = copy.deepcopy(keywords)
+    for keyword, verdict in (("frobnicate", "error"), ("decorate", "warning")):
+        row = {"form": "value", "type": "words", "doc": "it would not", "status": "unsupported", "verdict": verdict}
+        table["blocks"]["vrrp_instance"]["keywords"][keyword] = row
+    nodes = cluster("lb1", "lb2")
+    override("lb1", frobnicate=1, decorate=2)(nodes)
+    made = plan(nodes, {"vrrp": list(nodes)}, table, specs, defaults)
+    assert made.errors == [f"lb1: {VI}.frobnicate: vrrpd does not support it yet: it would not"]
+    assert made.warnings == [f"lb1: {VI}.decorate: left out, vrrpd does not support it yet: it would not"]
+    assert words(made, "lb1", "decorate") is None
 
 
 def test_a_group_of_one_is_a_finding_unless_it_is_meant(planned: Planner) -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pytest
+from ansible.module_utils.vrrpd_lines import Findings, lines_of, places, secrets_of
 from ansible.module_utils.vrrpd_mask import filled
-from ansible.module_utils.vrrpd_planning import Plan, plan, secrets_of
+from ansible.module_utils.vrrpd_planning import Plan, plan
 
+from vrrpd.conf.expand import Reader
+from vrrpd.conf.schema import EACH, FIRST, Block
+from vrrpd.conf.source import Problems
+from vrrpd.conf.tree import Statement, parse
+from vrrpd.model.blocks import BLOCKS, TOP
 from vrrpd.model.load import load
 
 from .conftest import ROOT
@@ -22,35 +29,6 @@ VI_1 = {
     "virtual_ipaddress": ["192.0.2.100/24 dev render0 label render0:1", "192.0.2.101"],
     "notify_master": "systemctl restart iscsitarget",
 }
-SAMPLES: dict[str, Any] = {
-    "interface": "render0",
-    "integer": 2,
-    "seconds": 3,
-    "string": "a word or two",
-    "script": "/bin/sh -c 'true #1'",
-    "boolean": True,
-    "flag": True,
-    "address": "192.0.2.50",
-    "addresses": ["192.0.2.110/24", "192.0.2.111"],
-    "peers": ["192.0.2.12"],
-}
-VALUES: dict[str, Any] = {
-    "virtual_router_id": 51,
-    "mcast_dst_ip": "224.0.0.50",
-    "vrrp_mcast_group4": "224.0.0.50",
-    "vrrp_mcast_group6": "ff02::50",
-    "include_check": "readable match",
-    "dynamic_interfaces": True,
-    "peer_path_key": "0123456789abcdef",
-    "use_ipvlan": "ipvl.51 192.0.2.51",
-    "garp_extra_if": "all 10",
-    "vmac_garp_intvl": "all 10",
-    "vrrp_garp_extra_if": "all 10",
-    "vrrp_vmac_garp_intvl": "all 10",
-}
-# Adverts to the peers only: these want to know them.
-UNICAST = {"unicast_src_ip": "192.0.2.11", "unicast_peer": ["192.0.2.12"]}
-PATH = {"peer_path": ["10.9.0.12"], "peer_path_key": "0123456789abcdef"}
 
 
 def render(made: Plan, host: str) -> str:
@@ -99,7 +77,7 @@ vrrp_instance VI_1 {
     }
     authentication {
         auth_type PASS
-        auth_pass @@VI_1.auth_pass@@
+        auth_pass @@VI_1.authentication.auth_pass@@
     }
     notify_master "systemctl restart iscsitarget"
 }
@@ -132,7 +110,7 @@ def test_a_script_arrives_as_it_was_written(
     made = planned(keywords, specs, defaults, vrrpd_instances={"VI_1": {**VI_1, "notify_master": command}})
     assert made.errors == []
     path = tmp_path / "vrrpd.conf"
-    path.write_text(filled(render(made, "lb1"), secrets_of({"VI_1": VI_1}, {})))
+    path.write_text(filled(render(made, "lb1"), secrets_of({"VI_1": VI_1}, {}, {})))
     loaded = load(str(path))
     assert loaded.model is not None, [diagnostic.message for diagnostic in loaded.diagnostics]
     script = loaded.model.vrrp_instances[0].notify_master
@@ -140,45 +118,68 @@ def test_a_script_arrives_as_it_was_written(
     assert list(script.argv) == shlex.split(command)
 
 
-def supported(block: str) -> list[tuple[str, str]]:
-    from vrrpd.keywords import table
+def inventory_of(block: Block, statements: list[Statement]) -> dict[str, Any]:
+    """A file's statements as a user would write them in an inventory."""
+    found: dict[str, Any] = {}
+    for statement in statements:
+        keyword, *words = statement.words
+        row = block.keywords[keyword]
+        if row.type.type == "script":
+            words = statement.quoted(1)
+        words = words[: row.type.most if row.type.form == "value" else None]  # the rest is ignored with a warning
+        inner = statement.block or []
+        value: Any = inline(words) if words else True
+        if row.type.form == "block":
+            value = inventory_of(BLOCKS[row.type.block], inner)
+        elif row.type.form == "list":
+            value = [inline(item.words) for item in inner] or [inline(words)]
+        if row.type.named:
+            found.setdefault(keyword, {})[" ".join(words)] = value
+        elif row.type.form == "list" or row.repeated == EACH:
+            found.setdefault(keyword, []).extend(value if isinstance(value, list) else [value])
+        elif row.repeated != FIRST or keyword not in found:
+            found[keyword] = value
+    return found
 
-    rows = table()["blocks"][block]["keywords"]
-    return [(block, name) for name, row in rows.items() if row["status"] == "supported" and row["form"] != "block"]
+
+def inline(words: list[str]) -> str | list[str]:
+    return words if len(words) > 1 else words[0]
 
 
-@pytest.mark.parametrize(("block", "keyword"), [*supported("vrrp_instance"), *supported("global_defs")])
-def test_every_supported_keyword_is_written_so_that_the_reader_takes_it(
-    block: str,
-    keyword: str,
-    keywords: dict[str, Any],
-    specs: dict[str, Any],
-    defaults: dict[str, Any],
-    tmp_path: Path,
+FIXTURES = sorted((ROOT / "tests/conf/ok").glob("*.conf"))
+
+
+@pytest.mark.parametrize("path", FIXTURES, ids=lambda path: path.stem)
+def test_every_fixture_of_the_reader_can_be_written_as_an_inventory(
+    path: Path, keywords: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    row = keywords["blocks"][block]["keywords"][keyword]
-    choice = row["choices"][0] if row.get("choices") else "word"
-    value = VALUES.get(keyword, SAMPLES.get(row["type"], choice))
-    value = [value] if row["form"] == "list" and not isinstance(value, list) else value
-    instances: dict[str, Any] = {"VI_1": {**VI_1, "version": 3, "authentication": None}}
-    global_defs: dict[str, Any] = {}
-    if block == "vrrp_instance":
-        if "unicast" in keyword:
-            instances["VI_1"].update(UNICAST)
-        if "peer_path" in keyword:
-            instances["VI_1"].update(PATH)
-        instances["VI_1"][keyword] = value
-    else:
-        global_defs[keyword] = value
-    made = planned(keywords, specs, defaults, vrrpd_instances=instances, vrrpd_global_defs=global_defs)
-    assert [line for line in made.errors if "priority" not in line] == []  # one priority for all is meant here
-    text = render(made, "lb1")
-    assert any(line.split()[:1] == [keyword] for line in text.splitlines()), text
-    path = tmp_path / "vrrpd.conf"
-    path.write_text(text)
-    said = [
-        diagnostic.message
-        for diagnostic in load(str(path)).diagnostics
-        if diagnostic.severity == "error" and "does not exist" not in diagnostic.message
-    ]
-    assert said == [], text
+    """Every supported keyword stands in one of them (tests/conf/test_keywords.py)."""
+    monkeypatch.chdir(path.parent)
+    wanted = load(path.name, node_name="node1").model
+    assert wanted is not None
+    problems = Problems()
+    written = inventory_of(BLOCKS[TOP], parse(Reader("node1", problems).read_file(path.name), problems))
+    written = {keyword: value for keyword, value in written.items() if BLOCKS[TOP].keywords[keyword].supported}
+    findings = Findings()
+    blocks = lines_of("top", written, keywords, "", findings, ())
+    assert [line for line in findings.errors if "cannot hold" not in line] == []
+    secrets = {mark: f'"{secret}"' for mark, secret in secrets_of({}, {}, written).items()}
+    made = Plan({"": {"blocks": blocks}}, {}, [], [], [])
+    text = filled(render(made, ""), secrets)
+    found = load(path.name, text=text, node_name="node1")
+    assert found.model is not None, "".join(each.render() for each in found.diagnostics) + text
+    assert dataclasses.replace(found.model, sha256=wanted.sha256) == wanted, text
+
+
+def test_a_line_knows_the_variable_behind_it(
+    keywords: dict[str, Any], specs: dict[str, Any], defaults: dict[str, Any]
+) -> None:
+    made = planned(keywords, specs, defaults, vrrpd_global_defs={"notification_email": ["a@b.example"]})
+    blocks = made.hosts["lb1"]["blocks"]
+    behind = [place for block in blocks for place in ("", *places([block]))]
+    shown = dict(zip(render(made, "lb1").splitlines()[1:], behind, strict=True))
+    assert shown["        a@b.example"] == "vrrpd_global_defs.notification_email"
+    assert shown["vrrp_instance VI_1 {"] == "vrrpd_instances.VI_1"
+    assert shown["    interface render0"] == "vrrpd_instances.VI_1.interface"
+    assert shown["        auth_type PASS"] == "vrrpd_instances.VI_1.authentication.auth_type"
+    assert shown["        192.0.2.101"] == "vrrpd_instances.VI_1.virtual_ipaddress"
