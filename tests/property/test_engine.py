@@ -60,6 +60,8 @@ def configurations(draw: st.DrawFn, family: int, name: str = "VI_1", vrid: int =
         gna_interval=draw(st.sampled_from([0.0, 0.05])),
         lower_prio_no_advert=draw(st.booleans()),
         down_timer_adverts=draw(st.sampled_from([1, 3])),
+        owner_ignore_adverts=draw(st.booleans()),
+        timer_expired_backup=draw(st.sampled_from([0, 254])),
         authentication=draw(st.sampled_from([None, Authentication("PASS", b"abc")])) if version == 2 else None,
         **draw(st.sampled_from(TRACKS)),
     )

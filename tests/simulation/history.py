@@ -29,7 +29,7 @@ start. Events are (at, kind, arguments...):
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from random import Random
 from typing import Any
 
@@ -57,6 +57,8 @@ class Router:
     preempt: list[bool]
     preempt_delay: list[float]
     master: list[bool]  # state MASTER
+    ignoring: list[bool] = field(default_factory=list)  # owner_ignore_adverts; nothing: nowhere
+    expired: list[int] = field(default_factory=list)  # timer_expired_backup
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,7 @@ def draw(seed: int) -> History:
     delay = min(min(router.interval) for router in routers) * dice.choice((0.003, 0.02, 0.05))
     boot = [0.0 if dice.random() < 0.3 else dice.random() * 4 * interval for _ in range(count)]
     drift = [dice.uniform(-0.01, 0.01) for _ in range(count)]
+    routers = [_options(Random(f"{seed} {number}"), router) for number, router in enumerate(routers)]
     path = dice.random() < 0.3
     for _ in range(4 if path and not calm else 0):  # what it is for
         at = 5 * interval + dice.random() * span
@@ -157,6 +160,15 @@ def _router(dice: Random, count: int, version2: bool, interval: float) -> Router
             round(dice.random() * 6 * interval, 3) if delayed and dice.random() < 0.6 else 0.0 for _ in priority
         ],
         master=[dice.random() < 0.5 for _ in range(count)],
+    )
+
+
+def _options(dice: Random, router: Router) -> Router:
+    """What came later, from dice of its own: the histories are what they were."""
+    return replace(
+        router,
+        ignoring=[dice.random() < 0.4 for _ in router.priority],
+        expired=[dice.choice((0, 0, 100, 254)) for _ in router.priority],
     )
 
 

@@ -12,6 +12,7 @@ advert_int that the router's hosts have at that moment or had before, all of it 
    from the better one to the other was lost, late, or refused since their configurations did not agree; one of them
    was started, stalled, cut off or configured anew. That bound is both directions of a healed partition: whether the
    better or the lesser one speaks first, the better one's next advert ends it.
+   - Two with priority 255: what owner_ignore_adverts adds, PATIENCE for each step that keeps them (router.py).
    - A lame duck (it has resigned and still answers): any advert of the other one ends it, so that the same bound
      holds; and without one it ends skew + 1.5 I after it resigned, at priority 1 nearly 2.5 I (in v2 the skew is
      at most one second).
@@ -53,7 +54,7 @@ from vrrpd.model.vrrp import VrrpInstance
 from vrrpd.vrrp.actions import Transition
 from vrrpd.vrrp.duties import ANSWER, LOWER
 from vrrpd.vrrp.path import FRESH, HELLO_GAP
-from vrrpd.vrrp.router import BACKUP, FAULT, INIT, MASTER, VirtualRouter
+from vrrpd.vrrp.router import BACKUP, FAULT, INIT, MASTER, PATIENCE, VirtualRouter
 
 if TYPE_CHECKING:
     from world import Host, Wire, World
@@ -83,6 +84,7 @@ class Rules:
         self._of: dict[bytes, int] = {}  # address -> router
         self._sent: dict[tuple[int, int], float] = {}  # (host, router): its last advert
         self._masters: set[tuple[int, int]] = set()  # (host, router), until its addresses are dealt with
+        self._since: dict[tuple[int, int], float] = {}  # (host, router): when it became MASTER
         self._left: dict[tuple[int, int], float] = {}  # (host, router): when it resigned
         self._successors: dict[tuple[int, int], set[int]] = {}  # and who could follow it then
         self._heard: dict[tuple[int, int], tuple[float, int, float]] = {}  # when, priority, interval; 0: resigned
@@ -176,7 +178,16 @@ class Rules:
 
     def settling(self) -> float:
         """From the moment when all is whole until it must have settled."""
-        return max(self.longest_down(), self._calls_back - self.world.now + self.longest_interval)
+        patience = max(
+            self._patience(low, high, number) * interval
+            for number, interval in enumerate(self.intervals)
+            for low in self.hosts
+            for high in self.hosts
+        )
+        return max(
+            self.longest_down() + patience * (1 + DRIFT),
+            self._calls_back - self.world.now + self.longest_interval,
+        )
 
     # ---- two owners ------------------------------------------------------------------------------------------
 
@@ -243,7 +254,17 @@ class Rules:
         winner, loser = (a, b) if self._rank(a, number) > self._rank(b, number) else (b, a)
         since = max(since, self._unheard[winner.number][loser.number], self._left.get((loser.number, number), since))
         since = max(since, self._excused[winner.number], self._excused[loser.number])
-        return since + self.intervals[number] * (1 + DRIFT) + self.delay
+        patience = self._patience(a, b, number)
+        if patience:
+            since = max(since, self._unheard[loser.number][winner.number])
+        return since + (1 + patience) * self.intervals[number] * (1 + DRIFT) + self.delay
+
+    def _patience(self, low: Host, high: Host, number: int) -> float:
+        """In intervals: of two owners, how long the one who yields ignores the other (router.py); told at adverts."""
+        one, other = low.config[number], high.config[number]
+        if one.priority != 255 or other.priority != 255 or not one.owner_ignore_adverts:
+            return 0.0
+        return PATIENCE * (2 if other.owner_ignore_adverts else 1) + 1
 
     def _rank(self, host: Host, number: int) -> tuple[bool, int, int]:
         return (host.number, number) not in self._left, host.config[number].priority, host.number
@@ -327,6 +348,7 @@ class Rules:
         number = int(router.name[3:])
         if transition.new is MASTER:
             self._masters.add((host.number, number))
+            self._since[host.number, number] = self.world.now
             self._takes_over(host, router, number, transition)
         else:
             for candidates in self._successors.values():
@@ -371,7 +393,11 @@ class Rules:
             self.fail(f"{host.name} yields VI_{number} to nobody")
             return
         priority = cause[4][2]
-        if (priority, cause[1]) <= (router.priority, router.spec.source):
+        if priority == router.priority == 255 and host.config[number].priority == 255:
+            beside = self.world.now - self._since.get((host.number, number), self.world.now)
+            if beside < PATIENCE * router.cfg.advert_int * (1 - DRIFT) and cause[1] < router.spec.source:
+                self.fail(f"{host.name} yields VI_{number} to another owner after {beside:.6f} s")
+        elif (priority, cause[1]) <= (router.priority, router.spec.source):
             self.fail(f"{host.name} yields VI_{number} to priority {priority} from {text(cause[1])}")
         self._heard[host.number, number] = (self.world.now, priority, 0.0)
 

@@ -201,7 +201,19 @@ def an_adoption_is_a_start(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("world.adopted", lambda *about: estate.adopted(*about)._replace(state="BACKUP", timer=about[-1] + 9))
 
 
+def owners_that_ignore_each_other_never_yield(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("vrrpd.vrrp.router.PATIENCE", inf)
+
+
+def who_slept_steps_down_too_early(patch: pytest.MonkeyPatch) -> None:
+    """And silently: nobody has taken over, nobody is told."""
+    patch.setattr(VirtualRouter, "_deposed", lambda self, now, due, interval: self.cfg.timer_expired_backup > 0)
+    patch.setattr(VirtualRouter, "_resign", lambda self: [])
+
+
 BUGS: list[Patch] = [
+    owners_that_ignore_each_other_never_yield,
+    who_slept_steps_down_too_early,
     a_reload_applies_no_difference,
     an_adoption_is_a_start,
     tie_break_reversed,

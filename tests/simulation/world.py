@@ -66,6 +66,8 @@ def configuration(history: History, number: int, host: int) -> VrrpInstance:
         virtual_ipaddress=addresses(router.ipv6, number, router.vips),
         preempt=router.preempt[host] or router.priority[host] == 255,
         preempt_delay=router.preempt_delay[host] if router.preempt[host] else 0.0,
+        owner_ignore_adverts=bool(router.ignoring) and router.ignoring[host],
+        timer_expired_backup=router.expired[host] if router.expired and not router.preempt[host] else 0,
         authentication=Authentication("PASS", b"secret") if router.password else None,
         unicast_peer=tuple(source(family, peer) for peer in hosts if peer != host) if router.unicast else (),
         unicast_src_ip=own if router.unicast else None,
@@ -770,6 +772,8 @@ class World:
             cfg = replace(host.config[router], **{what: value})
             if cfg.priority == 255 or cfg.preempt_delay:
                 cfg = replace(cfg, preempt=True)
+            if cfg.preempt:
+                cfg = replace(cfg, timer_expired_backup=0)
             self._configure(host, router, cfg)
         else:
             host.learn(host.reload)

@@ -121,6 +121,7 @@ class GlobalDefs:
     vmac_addr_prefix: str = kw(InterfaceName(), "", "the same for use_vmac_addr (default: vmac_prefix)")
     vrrp_min_garp: bool = kw(Boolean(), False, "one gratuitous ARP instead of two blocks of five")
     vrrp_down_timer_adverts: int = kw(Integer(1, 100), 3, "missed adverts before a takeover")
+    vrrp_owner_ignore_adverts: bool = kw(Boolean(), False, "an owner that is MASTER ignores adverts")
     vrrp_lower_prio_no_advert: bool = kw(Boolean(), False, "do not answer a lower advert with one of ours")
     vrrp_higher_prio_send_advert: bool = kw(
         Boolean(), False, "accepted: a last advert before yielding is sent in any case"

@@ -219,6 +219,10 @@ class Instance:
             reason = "state MASTER" if master else "nopreempt"
             self.problems.survivable(self.at("preempt_delay"), f"preempt_delay does not work with {reason}")
             values["preempt_delay"] = 0.0
+        if values.get("timer_expired_backup") and values.get("preempt", True):
+            message = "timer_expired_backup works with nopreempt only"
+            self.problems.survivable(self.at("timer_expired_backup"), message, "say 'nopreempt' too, on every node")
+            values["timer_expired_backup"] = 0
 
     def _authentication(self) -> None:
         blocks: list[Bound] = self.values.pop("authentication", [])

@@ -94,6 +94,14 @@ def password(statement: Statement) -> bytes:
     return value
 
 
+def timer_expired_backup(statement: Statement) -> int:
+    """The highest priority of the others; 254 is the one that takes over first."""
+    value = integer(statement.words[1]) if len(statement.words) > 1 else 254
+    if not 1 <= value <= 254:
+        raise Invalid(f"{value} is outside 1..254")
+    return value
+
+
 def skip_check(statement: Statement) -> bool:
     """keepalived sets it even with `no` (vrrp_parser.c), against its man page: so do we."""
     for word in statement.words[1:2]:
@@ -144,6 +152,18 @@ class VrrpInstance:
         Flag(False), True, "a lower master keeps its role", name="nopreempt", also={"preempt": Flag(True)}
     )
     preempt_delay: float = kw(Seconds(0, 1000), 0.0, "wait before taking over from a lower master", unit="s")
+    timer_expired_backup: int = kw(
+        Custom(timer_expired_backup, "integer", 0, 1),
+        0,
+        "a MASTER that slept until one of this priority (1..254, by default 254) took over becomes BACKUP",
+        also={"thread_timer_expired": Custom(timer_expired_backup, "integer", 0, 1)},
+    )
+    owner_ignore_adverts: bool = kw(
+        Boolean(),
+        False,
+        "an owner that is MASTER ignores adverts, also another owner's for a while",
+        inherits="vrrp_owner_ignore_adverts",
+    )
     down_timer_adverts: int = kw(
         Integer(1, 100), 3, "missed adverts before a takeover", inherits="vrrp_down_timer_adverts"
     )

@@ -177,7 +177,8 @@ class Duties:
             self.pending.pop(LOWER, None)  # this is the second set: the other one has spoken again, now is its time
         elif again > now and LOWER not in self.pending and self.pending.get(REPEAT, now) <= now + ANSWER_GAP_MAX:
             self._later(LOWER, again)  # unless the second block of becoming MASTER is still to come
-        advert = () if cfg.lower_prio_no_advert else self._router.advertise()
+        silent = cfg.lower_prio_no_advert or (cfg.owner_ignore_adverts and cfg.priority == 255)
+        advert = () if silent else self._router.advertise()
         return [*advert, *self._announce(self._router.addresses, cfg.garp_lower_prio_repeat, now)]
 
     def restore(self, address: VirtualAddress, now: float) -> Sequence[Action]:

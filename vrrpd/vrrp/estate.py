@@ -55,6 +55,7 @@ class Estate(NamedTuple):
     outbids: bool = False
     resigned: bool = False
     yielding_until: float = 0.0
+    rival: tuple[float, float] | None = None  # another owner: heard since, heard last
     pending: Mapping[str, float] = {}  # duties.py: what, when
     paces: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)  # duties.py: answers, restorations, rivals
     announcing: tuple[bytes, ...] = ()  # announce.py: frames that wait for their turn
@@ -173,5 +174,6 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
     "held": lambda held: tuple(map(_decode_holding, held)),
     "addresses": lambda entries: tuple(map(_decode_address, entries)),
     "paces": tuple,
+    "rival": tuple,
     "last_transition": tuple,
 }

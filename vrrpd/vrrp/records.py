@@ -14,7 +14,7 @@ COUNTERS = (  # keepalived's names where its JSON has one; the errors in the ord
     "advert_rcvd", "advert_sent", "become_master", "release_master", "pri_zero_rcvd", "pri_zero_sent",
     "packet_len_err", "ip_ttl_err", "version_err", "invalid_type_rcvd", "checksum_err", "destination_err",
     "source_err", "invalid_authtype", "authtype_mismatch", "auth_failure", "advert_interval_err",
-    "addr_list_err", "own_advert", "lower_priority_rcvd", "master_changes",
+    "addr_list_err", "own_advert", "ignored", "lower_priority_rcvd", "master_changes",
 )  # fmt: skip
 
 REASONS = {

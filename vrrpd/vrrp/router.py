@@ -17,7 +17,7 @@ renamed some of them; everywhere else in the code it is the left column:
     INIT     MASTER  start of an address owner
     INIT     FAULT   start with a fault
     BACKUP   MASTER  no advert heard, or preempt_delay is over
-    MASTER   BACKUP  outbid, or handed over
+    MASTER   BACKUP  outbid, handed over, or it slept for too long (timer_expired_backup)
     BACKUP   FAULT   a fault
     MASTER   FAULT   a fault
     FAULT    BACKUP  the last fault is cleared: as a start
@@ -84,6 +84,7 @@ LEGAL: dict[State, frozenset[State]] = {
     FAULT: frozenset({BACKUP, MASTER, INIT}),
 }
 
+PATIENCE = 3.2  # intervals that an owner gives another one to yield: keepalived's two adverts and 1.2 of them
 LINK, TRACK, MAINTENANCE = "link", "track", "maintenance"  # who finds a fault; of the last also the sentence
 
 
@@ -112,8 +113,8 @@ class VirtualRouter:
         "_announcer", "_datagrams", "_frames", "_steady", "_timers",
         "addresses", "advert_rcvd", "advert_sent", "advertised", "cfg", "counters", "delay_timer", "duties", "faults",
         "heard", "last_transition", "leaving", "link", "master_adver_int", "master_down_interval", "memo", "name",
-        "outbids", "peer_pseudo_header", "priority", "records", "resigned", "siblings", "skew_time", "spec", "state",
-        "timer", "tracking", "virtual_mac", "yielding_until",
+        "outbids", "peer_pseudo_header", "priority", "records", "resigned", "rival", "siblings", "skew_time", "spec",
+        "state", "timer", "tracking", "virtual_mac", "yielding_until",
     )  # fmt: skip
 
     def __init__(self, cfg: VrrpInstance, timers: Timers, announcer: Announcer, verdicts: Verdicts) -> None:
@@ -135,6 +136,7 @@ class VirtualRouter:
         self.outbids = False  # BACKUP: the last advert was a lower one that we do not accept
         self.resigned = False  # BACKUP: the timer runs for Skew_Time after priority 0
         self.yielding_until = 0.0  # BACKUP after a handover: no preemption before
+        self.rival: tuple[float, float] | None = None  # MASTER: another owner is heard (since, last)
         self.peer_pseudo_header: bool | None = None  # v3 IPv4: which checksum the peer makes
         self.memo: Memo | None = None  # the engine's
         self.siblings: tuple[VirtualRouter, ...] = ()  # others with our VRID on our interface (unicast)
@@ -237,7 +239,7 @@ class VirtualRouter:
             *identity(cfg), cfg.unicast_peer, cfg.name,
             self.state.name, self.leaving, self.faults,
             self.timer.deadline, self.delay_timer.deadline,
-            self.heard, self.outbids, self.resigned, self.yielding_until,
+            self.heard, self.outbids, self.resigned, self.yielding_until, self.rival,
             pending, paces, announcing, announce_at, self.peer_pseudo_header,
             None if last is None else (last.old.name, last.new.name, *last[2:]),
             {name: count for name, count in self.counts().items() if count}, self.records.give(), (),
@@ -271,6 +273,7 @@ class VirtualRouter:
         self.state, self.leaving = State[estate.state], estate.leaving
         self.heard = Heard(*estate.heard) if estate.heard else None
         self.outbids, self.resigned, self.yielding_until = estate.outbids, estate.resigned, estate.yielding_until
+        self.rival = estate.rival
         self.peer_pseudo_header = estate.pseudo_header
         if estate.last_transition is not None:
             old, new, event, reason, at = estate.last_transition
@@ -304,9 +307,12 @@ class VirtualRouter:
         new = tuple(entry for entry in self.addresses if entry not in former)
         if self.leaving:
             return [DelAddresses(self, gone)] if gone else []
+        due, interval = self.timer.deadline, estate.advert_int or cfg.advert_int
+        if self._deposed(now, due, interval):
+            return [*([DelAddresses(self, gone)] if gone else []), *self._step_down(now, due)]
         if self._checksum() != estate.advert or cfg.advert_int != estate.advert_int:
             actions += self.advertise()
-            if self._overslept(now, self.timer.deadline, estate.advert_int or cfg.advert_int):
+            if self._overslept(now, due, interval):
                 actions += self.duties.wake(now)
             self._timers.set(self.timer, now + cfg.advert_int)
         if gone:
@@ -624,6 +630,9 @@ class VirtualRouter:
             self.yielding_until = 0.0
             successor = Heard(source, advert.priority, now)
             return self._finish_leaving(now, f"{text(source)} took over", successor, advert.adver_int)
+        if self._deposed(now, self.timer.deadline, self.cfg.advert_int):  # what was read first says who it is
+            followed = Heard(source, advert.priority, now) if advert.priority else None
+            return self._step_down(now, self.timer.deadline, followed, advert.adver_int)
         if advert.priority == 0:
             self.counters["pri_zero_rcvd"] += 1
             announced = self.duties.rival_resigned(now)
@@ -631,13 +640,46 @@ class VirtualRouter:
                 return announced
             self._timers.set(self.timer, now + self.cfg.advert_int)
             return [*self.advertise(), *announced]
+        if self.priority == OWNER and (advert.priority == OWNER or self.cfg.owner_ignore_adverts):
+            return self._heard_as_owner(advert, source, now)
         if advert.priority > self.priority or (advert.priority == self.priority and source > self.spec.source):
             return self._outbid(advert, source, now)
         return self._lower_heard(advert, source, now)
 
+    def _heard_as_owner(self, advert: Advert, source: bytes, now: float) -> Sequence[Action]:
+        """MASTER and owner. Of two owners one gives in, whatever the other one is (RFC 9568 erratum 8298).
+
+        The lower address does at once. The higher one when the other is still there after PATIENCE: it may be deaf to
+        us. owner_ignore_adverts takes two more of these: whoever can yield has done so by then, and an address with
+        two owners for good would be worse than one that is ignored no longer.
+        """
+        ignoring, higher = self.cfg.owner_ignore_adverts, source > self.spec.source
+        if advert.priority == OWNER:
+            interval = max(self.cfg.advert_int, advert.adver_int)
+            since, last = self.rival or (now, now)
+            if now - last > 3 * interval:
+                since = now  # it was gone meanwhile
+            self.rival = since, now
+            if now - since >= PATIENCE * interval * (2 * ignoring + (not higher)):
+                return self._outbid(advert, source, now)
+        if not ignoring:
+            return self._lower_heard(advert, source, now)
+        self.counters["ignored"] += 1
+        announced = self.duties.answer(now) or ()  # the other one may have misled the neighbours
+        if self.records.hushed("ignored", now):
+            return announced
+        level = "error" if advert.priority == OWNER else "info"
+        message = f"ignored priority {advert.priority} from {text(source)} (owner_ignore_adverts)"
+        return [*announced, *self.records.line(level, "ignored", message)]
+
     def _outbid(self, advert: Advert, source: bytes, now: float) -> Sequence[Action]:
+        last_priority = self.priority
         if advert.priority > self.priority:
             reason = f"heard priority {advert.priority} from {text(source)}, ours is {self.priority}"
+        elif self.priority == OWNER and (source < self.spec.source or self.cfg.owner_ignore_adverts):
+            since = self.rival[0] if self.rival else now
+            reason = f"another owner, {text(source)}, has not yielded for {duration(now - since)}"
+            last_priority -= 1  # or the other one might yield to this
         else:
             reason = (
                 f"heard equal priority {advert.priority} from {text(source)}, "
@@ -646,7 +688,7 @@ class VirtualRouter:
         # keepalived only with higher_prio_send_advert. Always here: after a healed partition the winner may
         # never have heard of us, while the neighbours' caches point at us; our last advert makes it announce.
         self.advert_sent += 1
-        actions: list[Action] = [SendAdvert(self, self.priority, True), DelAddresses(self, self.addresses)]
+        actions: list[Action] = [SendAdvert(self, last_priority, True), DelAddresses(self, self.addresses)]
         if advert.priority == self.priority == OWNER and not self.records.hushed("owner", now):
             actions += self.records.line("error", "owner", f"{text(source)} claims priority 255 as we do")
         actions += self._become_backup(reason, now, Heard(source, advert.priority, now), advert.adver_int)
@@ -676,6 +718,8 @@ class VirtualRouter:
             following = due + self.cfg.advert_int  # from the deadline: no drift; after a stall: no burst
             self._timers.set(self.timer, following if following > now else now + self.cfg.advert_int)
             if self._overslept(now, due, self.cfg.advert_int):
+                if self._deposed(now, due, self.cfg.advert_int):
+                    return self._step_down(now, due)
                 return [*self.advertise(), *self.duties.wake(now)]
             return self.advertise()
         if self.state is BACKUP:
@@ -685,6 +729,22 @@ class VirtualRouter:
     def _overslept(self, now: float, due: float, interval: float) -> bool:
         """So late that another may have been MASTER meanwhile, and may be gone again: its announcements stand."""
         return now - due > (self.cfg.down_timer_adverts - 1) * interval
+
+    def _deposed(self, now: float, due: float, interval: float) -> bool:
+        """timer_expired_backup: so late that one of that priority has taken over, if there is one.
+
+        It waits for down_timer_adverts intervals and its skew time from our last advert, an interval before `due`.
+        """
+        highest = self.cfg.timer_expired_backup
+        skew_time = (256 - highest) * (interval if self.cfg.version == 3 else 1.0) / 256
+        return highest > 0 and now - due > (self.cfg.down_timer_adverts - 1) * interval + skew_time
+
+    def _step_down(
+        self, now: float, due: float, heard: Heard | None = None, adver_int: float = 0.0
+    ) -> Sequence[Action]:
+        """Priority 0 all the same: a new master answers it and announces again, else one comes sooner."""
+        reason = f"woke up {duration(now - due)} late: another has taken over by now (timer_expired_backup)"
+        return [*self._resign(), *self._let_go(), *self._become_backup(reason, now, heard, adver_int)]
 
     def _master_down(self, now: float, due: float) -> Sequence[Action]:
         if now - due > self.master_adver_int:
@@ -765,6 +825,7 @@ class VirtualRouter:
         self.leaving = ""
         self.heard = None
         self.outbids = self.resigned = False
+        self.rival = None
         self.master_adver_int = self.cfg.advert_int  # what was learned from the former master is its own
         self._recompute()
         self.state = new
