@@ -368,6 +368,7 @@ class Executor:
                 "instance": action.router.name,
                 "source": _text(action.source),
                 "priority": action.priority,
+                "own": action.router.priority,
                 "at": time.time(),
             }
         )
@@ -380,6 +381,7 @@ class Executor:
                 "state": action.router.state.name,
                 "former": action.former,
                 "priority": action.priority,
+                "piped": action.router.cfg.notify_priority_changes,
                 "reason": action.reason,
                 "at": time.time(),
             }

@@ -33,6 +33,7 @@ from vrrpd.children import (
     process_facts,
     process_from,
 )  # fmt: skip
+from vrrpd.fifo import Kept
 from vrrpd.log import open_log
 from vrrpd.loop import INFINITY, Loop
 from vrrpd.pidfile import EXIT_RUNNING, PREDECESSOR_WAIT, Running, lock_pid_file, outlive, write_pid
@@ -83,6 +84,7 @@ class Guard:
         self.helper: Child | None = None
         self.helper_channel: ipc.Channel | None = None
         self._listener: socket.socket | None = None  # the control socket: clients wait while there is no helper
+        self._pipes: dict[str, Kept] = {}  # named pipes that the helper writes to
         self._legacy: list[ipc.Message] = []  # what a retired helper has left for the next one
         self._retiring = False  # the helper has been asked to make room for one of other code
         self._pid_files: list[int] = []
@@ -207,9 +209,10 @@ class Guard:
             self.setting.release,
         )
         listener = self._listen()
-        keep = {end.fileno(), theirs.fileno(), *([listener.fileno()] if listener else [])}
+        pipes = list(self._pipes.values())
+        keep = {end.fileno(), theirs.fileno(), *([listener.fileno()] if listener else []), *(pipe.fd for pipe in pipes)}
         pulse = Pulse()
-        child = fork(keep, lambda: helper.run(end, theirs, setting, pulse, listener))
+        child = fork(keep, lambda: helper.run(end, theirs, setting, pulse, listener, pipes))
         theirs.close()
         self.helper, self.helper_channel = child, ipc.Channel(ours, limit=8192)  # thousands of lines, then `finish`
         self._helper_pulse, self._helper_watch = pulse, Watch(pulse, HELPER_PATIENCE, time.monotonic())
@@ -351,6 +354,9 @@ class Guard:
         if channel is None:
             return
         for message, fds in channel.receive():
+            if message.get("t") == "pipe":
+                self._keep_pipe(str(message.get("path")), bool(message.get("made")), fds)
+                continue
             ipc.close_all(fds)
             if message.get("t") in ("mail", "mailed"):
                 self._legacy.append(message)
@@ -365,6 +371,14 @@ class Guard:
                 channel.send({"t": "reply", "id": number, "data": {"ok": False, "error": "unknown command"}})
         if channel.closed:
             self.loop.forget(channel.fileno())
+
+    def _keep_pipe(self, path: str, made: bool, fds: list[int]) -> None:
+        """What is in it and not read yet is there as long as somebody has it open."""
+        former = self._pipes.pop(path, None)
+        if former is not None:
+            os.close(former.fd)
+        if fds:
+            self._pipes[path] = Kept(path, fds[0], made)
 
     def _helper_ended(self, now: float) -> None:
         child = self.helper
@@ -408,6 +422,7 @@ class Guard:
             "helper": process_facts(self.helper, self.helper_channel),
             "listener_fd": self._listener.fileno() if self._listener else -1,
             "pid_file_fd": self._pid_files[0],
+            "pipes": [pipe._asdict() for pipe in self._pipes.values()],
             "helper_deaths": self._helper_backoff.deaths,
             "helper_start": self._helper_start,
             "ready": self._ready,
@@ -459,6 +474,10 @@ class Guard:
         self.renewal.go_on(state)
         self.handle_signals(state["signals"], time.monotonic())
         return self._live()
+
+    def reloaded(self) -> None:
+        if self.helper_channel is not None:
+            self.helper_channel.send({"t": "reloaded"})
 
     def retire_helper(self) -> None:
         """The helper is of the former code still. It takes no more clients and goes when those it has are answered."""

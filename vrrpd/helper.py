@@ -14,10 +14,12 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from vrrpd import __version__, ipc, notify, process
 from vrrpd.control import Control, Peer
+from vrrpd.fifo import Fifos, Kept
 from vrrpd.journal import Journal
 from vrrpd.log import Log, open_log
 from vrrpd.loop import Loop
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 SOCKET = "control.sock"  # in the run directory
 MAINTENANCE = "maintenance"  # in the state directory: present means on; a new vrrp process is told by the guard
 JOURNAL = "guard/scripts"  # in the run directory, in the folder that only root may enter
+READERS = "guard/readers"  # there too
 BEAT = 5.0  # between two signs of life at most
 VRRP_TIMEOUT = 2.0
 GUARD_TIMEOUT = 60.0  # a reload reads and checks a configuration of any size
@@ -130,6 +133,7 @@ class Helper:
         log: Log,
         pulse: Pulse,
         listener: socket.socket | None = None,
+        pipes: Sequence[Kept] = (),
     ) -> None:
         self.setting = setting
         self._pulse = pulse
@@ -141,13 +145,16 @@ class Helper:
         self.vrrp = _Peer("vrrp", vrrp_sock, self.timers, VRRP_TIMEOUT)
         self.runner = Runner(self.loop, self.timers, log)
         self.mail = MailQueue(self.loop, self.timers, log)
-        self.runner.on_idle = self.mail.on_idle = self._idle
+        readers = os.path.join(setting.run_dir, READERS)
+        self.fifos = Fifos(self.loop, self.timers, log, readers, self._keep_pipe, pipes)
+        self.runner.on_idle = self.mail.on_idle = self.fifos.on_idle = self._idle
         self._retiring = False
         self.control: Control | None = None
         self.started = time.time()
         self.config: dict[str, Any] = {}
         self.lost = 0  # transitions that the vrrp process could not tell us
         self._router_id = ""
+        self._states_on_reload = False
         self._no_email_faults = False
         self._instances: dict[str, VrrpInstance] = {}  # those that somebody wants to be told of
         self._mailed: dict[str, str] = {}  # last mailed event by instance
@@ -166,6 +173,8 @@ class Helper:
         if self._maintenance_on():
             self.log.warning(f"maintenance is on ({self._maintenance_path()}); end it with: vrrpctl maintenance off")
         self.loop.run(self._turn)
+        if self._finishing:
+            self.fifos.close()
         return 0
 
     def _turn(self, now: float) -> float:
@@ -189,6 +198,7 @@ class Helper:
             self.control = None
         self._from_vrrp()  # its last transitions
         self.mail.finish()
+        self.fifos.finish()
         self.timers.later(max(0.0, grace - KILL_RESERVE), lambda: self.runner.end("the daemon is ending"))
         self.timers.later(grace, self._leave)
         self.timers.later(0, self._idle)
@@ -222,7 +232,7 @@ class Helper:
         self.loop.running = False
 
     def _idle(self) -> None:
-        if self._finishing and not self.runner.busy and not self.mail.busy:
+        if self._finishing and not (self.runner.busy or self.mail.busy or self.fifos.busy):
             self.loop.running = False
 
     def _leave(self) -> None:
@@ -259,6 +269,8 @@ class Helper:
         self.runner.script_user = defs.script_user or ""
         self.runner.script_group = defs.script_group or ""
         self.mail.settings = mail_settings(defs)
+        self.fifos.configure(defs)
+        self._states_on_reload = bool(defs.fifo_write_vrrp_states_on_reload)
         self._router_id = defs.router_id or socket.gethostname()
         self._no_email_faults = bool(defs.no_email_faults)
         if not self._loaded:
@@ -273,6 +285,20 @@ class Helper:
             self.runner.resume(Journal(path))
         except (OSError, ValueError) as error:
             self.log.error(f"{path}: {error}; scripts that wait do not survive this process")
+
+    def _keep_pipe(self, path: str, made: bool, fds: Sequence[int]) -> None:
+        """The guard has it for as long as it is in use, whatever becomes of us."""
+        self.guard.channel.send({"t": "pipe", "path": path, "made": made}, fds)
+
+    def _reloaded(self, message: dict[str, Any], fds: list[int]) -> None:
+        """A new configuration runs: keepalived's fifo_write_vrrp_states_on_reload."""
+
+        def done(answer: dict[str, Any]) -> None:
+            for entry in answer.get("instances", ()):
+                self.fifos.write(notify.fifo_line(entry["name"], entry["state"], entry["priority"]))
+
+        if self._states_on_reload:
+            self.vrrp.request({"cmd": "status"}, done)
 
     def _vrrp(self, message: dict[str, Any], fds: list[int]) -> None:
         """A new vrrp process, at the other end of this descriptor."""
@@ -324,6 +350,7 @@ class Helper:
             "info", f"{name}: {message['old']} -> {new} ({message['reason']}), priority {priority}", message["at"]
         )
         instance = self._instances.get(name)
+        self.fifos.write(notify.fifo_line(name, notify.told(instance, event), priority))
         if instance is None:
             return
         for job in notify.transition_jobs(instance, event, priority):
@@ -344,9 +371,15 @@ class Helper:
     def _priority(self, message: dict[str, Any]) -> None:
         former, priority, reason = message["former"], message["priority"], message["reason"]
         self.log.write("info", f"{message['instance']}: priority {former} -> {priority} ({reason})", message["at"])
+        if message.get("piped"):
+            event = "MASTER_PRIORITY" if message.get("state") == "MASTER" else "BACKUP_PRIORITY"
+            self.fifos.write(notify.fifo_line(str(message["instance"]), event, int(priority)))
 
     def _rx_lower_pri(self, message: dict[str, Any]) -> None:
-        instance = self._instances.get(str(message.get("instance")))
+        name, own = str(message.get("instance")), message.get("own")
+        if isinstance(own, int):
+            self.fifos.write(notify.fifo_line(name, "MASTER_RX_LOWER_PRI", own))
+        instance = self._instances.get(name)
         if instance is not None:
             for job in notify.rx_lower_pri_jobs(instance):
                 self.runner.submit(job)
@@ -390,6 +423,7 @@ class Helper:
                 "dropped": self.mail.dropped,
                 "last_error": self.mail.last_error,
             },
+            "fifos": self.fifos.status(),
             "transitions_lost": self.lost,
         }
 
@@ -470,6 +504,7 @@ _FROM_GUARD: dict[str, Callable[[Helper, dict[str, Any], list[int]], None]] = {
     "mail": lambda helper, message, fds: helper.mail.submit(notify.Mail(*message["mail"])),
     "mailed": lambda helper, message, fds: helper._mailed.update({message["instance"]: message["event"]}),
     "retire": lambda helper, message, fds: helper.retire(),
+    "reloaded": Helper._reloaded,
     "finish": Helper._finish,  # grace
 }
 
@@ -525,6 +560,7 @@ def run(
     setting: Setting,
     pulse: Pulse,
     listener: socket.socket | None = None,
+    pipes: Sequence[Kept] = (),
 ) -> int:
     """The life of the forked helper process; returns its exit status."""
     process.default_signals()
@@ -535,4 +571,4 @@ def run(
     process.set_name("vrrpd-helper")
     process.ordinary_priority()
     log = open_log(setting.to_stderr, setting.detailed)
-    return Helper(vrrp_sock, guard_sock, setting, log, pulse, listener).run()
+    return Helper(vrrp_sock, guard_sock, setting, log, pulse, listener, pipes).run()

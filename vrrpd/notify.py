@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from vrrpd.log import escape
+
 if TYPE_CHECKING:
     from vrrpd.model.vrrp import Script, VrrpInstance
 
@@ -42,9 +44,9 @@ MAIL_TEXT = {
 }
 
 
-def _told(instance: VrrpInstance, event: str) -> str:
-    """The state that scripts and mail are told: a removed instance is FAULT to them, unless notify_deleted is set."""
-    return "FAULT" if event == "DELETED" and instance.notify_deleted is None else event
+def told(instance: VrrpInstance | None, event: str) -> str:
+    """The state that others are told: a removed instance is FAULT to them, unless notify_deleted is set."""
+    return "FAULT" if event == "DELETED" and (instance is None or instance.notify_deleted is None) else event
 
 
 def transition_jobs(instance: VrrpInstance, event: str, priority: int) -> tuple[Job, ...]:
@@ -56,11 +58,16 @@ def transition_jobs(instance: VrrpInstance, event: str, priority: int) -> tuple[
         "STOP": instance.notify_stop,
         "DELETED": instance.notify_deleted,  # and never notify_fault: keepalived 2.2.7, seen
     }
-    extra = ("INSTANCE", instance.name, _told(instance, event), str(priority))
+    extra = ("INSTANCE", instance.name, told(instance, event), str(priority))
     return (
         *_job(instance, f"notify_{event.lower()}", by_event.get(event)),
         *_job(instance, "notify", instance.notify, extra),
     )
+
+
+def fifo_line(name: str, event: str, priority: int, kind: str = "INSTANCE") -> str:
+    """What a named pipe gets; `event` is a state, STOP, DELETED, MASTER_RX_LOWER_PRI or <state>_PRIORITY."""
+    return f'{kind} "{escape(name)}" {event} {priority}\n'
 
 
 def rx_lower_pri_jobs(instance: VrrpInstance) -> tuple[Job, ...]:
@@ -79,7 +86,7 @@ def transition_mail(
     instance: VrrpInstance, event: str, router_id: str, at: float, last: str = "", no_email_faults: bool = False
 ) -> Mail | None:
     """The mail of one transition, or None: smtp_alert is off, or `last` (the last mailed event) says the same."""
-    event = _told(instance, event)
+    event = told(instance, event)
     if not instance.smtp_alert or event == last or event not in MAIL_TEXT:
         return None
     if event == "FAULT" and no_email_faults:

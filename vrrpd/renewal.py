@@ -43,6 +43,9 @@ class Owner(Protocol):
 
     def handle_signals(self, numbers: Iterable[int], now: float) -> None: ...
 
+    def reloaded(self) -> None:
+        """The new configuration runs."""
+
     def retire_helper(self) -> None:
         """It is of the former code."""
 
@@ -140,6 +143,7 @@ class Renewal:
             self._owner.tell("info", f"reloaded {config}, {what}")
             process.notify(f"STATUS=running, reloaded at {time.strftime('%H:%M:%S')}, {what}")
             self._answer(asked, {"ok": True, "diagnostics": loaded.diagnostics, "changed": loaded.changed})
+            self._owner.reloaded()
         self._next()
 
     # ------------------------------------------------------------------ upgrade

@@ -15,6 +15,7 @@ import re
 import signal
 import time
 from collections import deque
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from vrrpd import process
@@ -88,6 +89,33 @@ def account(user: str, group: str) -> Account:
     unchanged = entry.pw_uid == os.geteuid() and gid == os.getegid()
     groups = None if unchanged else sorted({gid, *os.getgrouplist(entry.pw_name, gid)})
     return Account(entry.pw_name, entry.pw_uid, gid, groups, entry.pw_dir or "/", entry.pw_shell or "/bin/sh")
+
+
+SPAWN_ERRORS = (OSError, LookupError, ValueError)
+
+
+def spawn(argv: Sequence[str], user: str, group: str, output: int) -> subprocess.Popen[bytes]:
+    """Start a script as its user, in a session of its own, what it writes to `output`; raises SPAWN_ERRORS."""
+    import subprocess  # in the helper alone: the guard, which forks it, stays small
+
+    who = account(user, group)
+    identity: dict[str, Any] = {}
+    if who.groups is not None:
+        identity = {"user": who.uid, "group": who.gid, "extra_groups": who.groups}
+    try:
+        return subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd="/",
+            env=environment(dict(os.environ), who),
+            start_new_session=True,
+            umask=0o022,
+            **identity,
+        )
+    except subprocess.SubprocessError as error:
+        raise ValueError(str(error)) from error
 
 
 class _Waiting(NamedTuple):
@@ -259,35 +287,19 @@ class Runner:
                 self._timers.later(0, self._start_next)
 
     def _start(self, entry: _Waiting) -> None:
-        import subprocess  # in the helper alone: the guard, which forks it, stays small
-
         job = entry.job
         user = job.user or self.script_user
         group = job.group or ("" if job.user else self.script_group)
         at = time.time()
         read = write = -1
         try:
-            who = account(user, group)
             read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             os.set_blocking(write, True)  # the script's end; O_NONBLOCK belongs to each end of a pipe alone
-            identity: dict[str, Any] = {}
-            if who.groups is not None:
-                identity = {"user": who.uid, "group": who.gid, "extra_groups": who.groups}
-            child = subprocess.Popen(
-                job.argv,
-                stdin=subprocess.DEVNULL,
-                stdout=write,
-                stderr=write,
-                cwd="/",
-                env=environment(dict(os.environ), who),
-                start_new_session=True,
-                umask=0o022,
-                **identity,
-            )
-        except (OSError, LookupError, ValueError, subprocess.SubprocessError) as error:
+            child = spawn(job.argv, user, group, write)
+        except SPAWN_ERRORS as error:
             if read >= 0:
                 os.close(read)
-            self._failed(entry, at, _why(job, error))
+            self._failed(entry, at, why(job.argv[0], error))
             return
         finally:
             if write >= 0:
@@ -422,8 +434,8 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _why(job: Job, error: Exception) -> str:
-    program = job.argv[0]
+def why(program: str, error: Exception) -> str:
+    """For people: why `spawn` could not start it."""
     if isinstance(error, FileNotFoundError):
         return (
             f"{program}: its interpreter (first line) does not exist"

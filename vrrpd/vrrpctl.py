@@ -212,6 +212,11 @@ def _notes(status: dict[str, Any], terminal: Terminal) -> str:
     lines += [
         f"second path: {peer['peer']} does not answer" for peer in status.get("peer_path") or () if not peer["up"]
     ]
+    lines += [
+        f"named pipe {pipe['path']}: {pipe['dropped']} lines were dropped, nobody reads it in time"
+        for pipe in status.get("fifos") or ()
+        if pipe.get("dropped")
+    ]
     mail = status.get("mail") or {}
     if mail.get("queued") and mail.get("last_error"):
         lines.append(f"{mail['queued']} mails wait: {mail['last_error']}")

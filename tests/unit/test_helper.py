@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from vrrpd import helper, ipc
+from vrrpd.fifo import Kept
 from vrrpd.model.compiled import encode
 from vrrpd.model.globals import GlobalDefs
 from vrrpd.model.load import Model
@@ -29,8 +30,9 @@ INSTANCE = VrrpInstance("VI_1", "eth0", 51)
 class Helper:
     """A helper process. The test holds the other ends of its sockets, as guard and vrrp process do."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, pipes: tuple[Kept, ...] = ()) -> None:
         self.folder = folder
+        self.pipes = pipes
         self.setting = helper.Setting(str(folder), str(folder / "state"), to_stderr=True, detailed=True)
         self.log = folder / "stderr"
         self.log.touch()
@@ -52,12 +54,12 @@ class Helper:
         code = 70
         try:
             os.dup2(os.open(self.log, os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), 2)
-            kept = {0, 1, 2, vrrp.fileno(), guard.fileno()}
+            kept = {0, 1, 2, vrrp.fileno(), guard.fileno(), *(pipe.fd for pipe in self.pipes)}
             for fd in map(int, os.listdir("/proc/self/fd")):
                 if fd not in kept:
                     with contextlib.suppress(OSError):
                         os.close(fd)
-            code = helper.run(vrrp, guard, self.setting, Pulse())
+            code = helper.run(vrrp, guard, self.setting, Pulse(), pipes=self.pipes)
         except BaseException as error:
             os.write(2, f"raised {error!r}\n".encode())
         finally:

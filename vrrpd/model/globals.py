@@ -22,7 +22,9 @@ from vrrpd.conf.types import (
 )
 from vrrpd.families import AF_INET, AF_INET6
 
-from .scripts import split_owner
+from . import host
+from .host import Fifo
+from .scripts import Script, script_type, split_owner
 from .vmac import extra_if
 
 LONGEST = 4294.967295  # keepalived counts microseconds in 32 bits
@@ -81,6 +83,22 @@ class GlobalDefs:
     )
     script_group: str = ""  # the second word of script_user
     enable_script_security: bool = kw(Flag(True), False, "do not run scripts as root that others may write")
+    notify_fifo: Fifo | None = kw(
+        Custom(host.fifo, "path user group", 1, 3), None, "named pipe that gets a line for every transition"
+    )
+    notify_fifo_script: Script | None = kw(
+        script_type(), None, "reads notify_fifo, whose path is its last argument; started again when it ends"
+    )
+    vrrp_notify_fifo: Fifo | None = kw(
+        Custom(host.fifo, "path user group", 1, 3), None, "another one; the same lines as long as there is only VRRP"
+    )
+    vrrp_notify_fifo_script: Script | None = kw(script_type(), None, "reads vrrp_notify_fifo")
+    fifo_write_vrrp_states_on_reload: bool = kw(
+        Flag(True), False, "a reload writes the state of every instance to the named pipes"
+    )
+    vrrp_notify_priority_changes: bool = kw(
+        Boolean(), False, "changes of the effective priority are written to the named pipes too"
+    )
     dynamic_interfaces: tuple[str, ...] = kw(
         Custom(dynamic_interfaces, "choice", 0, 1), (), "accepted: an interface may always come and go here"
     )

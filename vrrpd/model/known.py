@@ -32,7 +32,6 @@ def _rows(*rows: tuple[str, Type[Any] | type[Nested], str, str]) -> list[Keyword
 
 
 BALANCING = "virtual servers are left out, the VRRP instances are not affected"
-EVENTS = "nothing is written there; notify scripts and mail work"
 PROCESSES = "the processes are arranged differently here, and the instances do not depend on it"
 HOST = "it concerns this machine, not the instances: set it with the system's own means"
 STATIC = "what does not move with an instance is left to the system's network configuration"
@@ -102,9 +101,6 @@ GLOBAL_DEFS = _rows(
     (WARNING, FLAG, BALANCING, "checker_no_swap bfd_no_swap"),
     (WARNING, VALUE, STATIC, "default_interface"),
     (WARNING, VALUE, HOST, "startup_script startup_script_timeout shutdown_script shutdown_script_timeout"),
-    (WARNING, VALUE, EVENTS, "notify_fifo notify_fifo_script vrrp_notify_fifo vrrp_notify_fifo_script"),
-    (WARNING, FLAG, EVENTS, "fifo_write_vrrp_states_on_reload"),
-    (WARNING, BOOL, EVENTS, "vrrp_notify_priority_changes"),
     (WARNING, FLAG, "there is no D-Bus interface: use vrrpctl", "enable_dbus"),
     (WARNING, VALUE, "there is no D-Bus interface: use vrrpctl", "dbus_service_name dbus_no_interface_name"),
     (WARNING, VALUE, "there is no SNMP agent: use vrrpctl status --json", "snmp_socket"),
@@ -149,7 +145,6 @@ VRRP_INSTANCE = _rows(
     (WARNING, VALUE, "checksums of both kinds are accepted; v3_checksum_as_v2 chooses ours", "old_unicast_checksum"),
     (WARNING, FLAG, "set net.ipv4.conf.<interface>.promote_secondaries", "promote_secondaries"),
     (WARNING, VALUE, PROCESSES, "kernel_rx_buf_size"),
-    (WARNING, BOOL, EVENTS, "notify_priority_changes"),
     (WARNING, VALUE, BALANCING, "lvs_sync_daemon_interface"),
     (WARNING, FLAG, "the link's state comes from netlink", "linkbeat_use_polling"),
     (WARNING, FLAG, "the addresses decide the family", "native_ipv6"),

@@ -7,7 +7,7 @@ keepalived repairs on its own; with --lenient the same repair is made here.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from vrrpd.conf.schema import Binder, Bound
@@ -22,7 +22,6 @@ from .values import VirtualAddress
 from .vrrp import Authentication, UnicastPeer, VrrpInstance
 
 Interfaces = Mapping[str, Iterable[tuple[bytes, int]]]  # name -> (address, prefix length)
-NOTIFIES = tuple(f.name for f in dataclasses.fields(VrrpInstance) if f.name.startswith("notify"))
 INHERITED = {
     row.field: row.inherits for row in BLOCKS["vrrp_instance"].keywords.values() if row.inherits and row.supported
 }
@@ -385,16 +384,41 @@ def _shared_addresses(found: list[VrrpInstance], bounds: dict[str, Bound], probl
                     problems.warning(statement.place(), message, "the one that leaves MASTER removes it from the other")
 
 
+def pipes(blocks: list[Bound], defs: GlobalDefs, problems: Problems) -> GlobalDefs:
+    """A named pipe of its own for each purpose, and one for each script that reads."""
+    places = {name: statement for bound in blocks for name, statement in bound.places.items()}
+    changes: dict[str, Any] = {}
+    first, second = defs.notify_fifo, defs.vrrp_notify_fifo
+    if first and second and first.path == second.path:
+        message = f"vrrp_notify_fifo: {second.path} is the notify_fifo already"
+        problems.survivable(places["vrrp_notify_fifo"].place(1), message, "each line would come twice; remove one")
+        changes["vrrp_notify_fifo"] = second = None
+    for name, fifo in (("notify_fifo", first), ("vrrp_notify_fifo", second)):
+        if fifo is not None and fifo.user and not user_exists(fifo.user):
+            message = f"{name}: there is no user '{fifo.user}' on this machine, root will own {fifo.path}"
+            problems.warning(places[name].place(2), message)
+        if fifo is None and getattr(defs, f"{name}_script") is not None:
+            if name not in {field for bound in blocks for field in bound.tried}:
+                problems.survivable(places[f"{name}_script"].place(), f"{name}_script without {name}")
+            changes[f"{name}_script"] = None
+    return dataclasses.replace(defs, **changes) if changes else defs
+
+
+def _scripts(bound: Bound) -> Iterator[tuple[str, Script]]:
+    """Every command in a block, with its keyword."""
+    for row in bound.block.keywords.values():
+        script = bound.values.get(row.field) if row.type.type == "script" else None
+        if script is not None and script.argv:
+            yield row.field, script
+
+
 def scripts(blocks: list[Bound], defs: GlobalDefs, problems: Problems) -> None:
     """What the scripts need of this machine: programs that exist, and that others may not change."""
     judged: dict[str, tuple[str, str] | None] = {}
-    as_root = False
+    as_root: Place | None = None  # the first script that would run so
     default_user = defs.script_user or (DEFAULT_USER if user_exists(DEFAULT_USER) else "")
     for bound in blocks:
-        for name in NOTIFIES:
-            script: Script | None = bound.values.get(name)
-            if script is None or not script.argv:
-                continue
+        for name, script in _scripts(bound):
             place = bound.places[name].place(1)
             user = script.user or default_user
             if user and not user_exists(user):
@@ -407,7 +431,7 @@ def scripts(blocks: list[Bound], defs: GlobalDefs, problems: Problems) -> None:
                 continue
             if (user or "root") != "root":
                 continue
-            as_root = True
+            as_root = as_root or place
             if path not in judged:
                 judged[path] = insecure(path)
             finding = judged[path]
@@ -416,10 +440,7 @@ def scripts(blocks: list[Bound], defs: GlobalDefs, problems: Problems) -> None:
                     place, f"{name}: root would run {path}, but {finding[0]}", f"mend it with: {finding[1]}"
                 )
     if as_root and not defs.enable_script_security:
-        first = next(b.places[n] for b in blocks for n in NOTIFIES if b.values.get(n))
-        problems.warning(
-            first.place(1), "scripts run as root and enable_script_security is not set", "set it in global_defs"
-        )
+        problems.warning(as_root, "scripts run as root and enable_script_security is not set", "set it in global_defs")
 
 
 def machine(blocks: list[Bound], found: list[VrrpInstance], interfaces: Interfaces, problems: Problems) -> None:
@@ -478,10 +499,11 @@ def resolve(
 ) -> tuple[GlobalDefs, tuple[VrrpInstance, ...]]:
     """Everything of a file."""
     problems = binder.problems
-    defs = global_defs(top.values.get("global_defs", []), node_name)
+    globals_ = top.values.get("global_defs", [])
+    defs = pipes(globals_, global_defs(globals_, node_name), problems)
     blocks = top.values.get("vrrp_instance", [])
     found = instances(blocks, defs, problems, mtus)
-    scripts(blocks, defs, problems)
+    scripts([*globals_, *blocks], defs, problems)
     if interfaces is not None:
         machine(blocks, found, interfaces, problems)
     return defs, tuple(found)

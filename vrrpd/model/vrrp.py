@@ -263,3 +263,9 @@ class VrrpInstance:
         script_type(), None, "run on every transition with INSTANCE NAME STATE PRIORITY", repeated=FIRST
     )
     smtp_alert: bool = kw(Boolean(), False, "mail about transitions", inherits="smtp_alert_vrrp")
+    notify_priority_changes: bool = kw(
+        Boolean(),
+        False,
+        "changes of the effective priority are written to the named pipes too",
+        inherits="vrrp_notify_priority_changes",
+    )
