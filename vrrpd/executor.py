@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 RECORD_ADDRESSES = 200  # in one record of the will
 WILL_BYTES = 32768  # in one message
+NOTICES = 16  # in one message: none of them is longer than 4 kB
 
 MASTER = State.MASTER
 
@@ -129,9 +130,15 @@ class Executor:
             if self._announce:
                 self._announce_round()
             else:
-                self._helper.send(self._notices.popleft())
+                self._tell_some()
             if time.monotonic() >= until:
                 return
+
+    def _tell_some(self) -> None:
+        """Several in one message: of thousands each one costs both sides a system call less."""
+        notices = self._notices
+        some = [notices.popleft() for _ in range(min(len(notices), NOTICES))]
+        self._helper.send(some[0] if len(some) == 1 else {"t": "notices", "notices": some})
 
     def _send_advert(self, action: actions.SendAdvert) -> None:
         router = action.router

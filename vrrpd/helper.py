@@ -323,9 +323,10 @@ class Helper:
             for message, fds in peer.channel.receive():
                 ipc.close_all(fds)
                 count += 1
-                handler = _FROM_VRRP.get(str(message.get("t")))
-                if handler is not None:
-                    handler(self, message)
+                for notice in message["notices"] if message.get("t") == "notices" else (message,):
+                    handler = _FROM_VRRP.get(str(notice.get("t")))
+                    if handler is not None:
+                        handler(self, notice)
             # one helping is enough, unless these are the last words
             if peer.channel.closed:
                 self._vrrp_gone()
