@@ -32,12 +32,15 @@ from vrrpd.vrrp.actions import (
     SendAdvert,
     Transition,
 )
+from vrrpd.vrrp.auth import standing_of
 from vrrpd.vrrp.engine import Engine, InterfaceAddress, Link
 from vrrpd.vrrp.estate import Holding, adopted, decode, encode
+from vrrpd.vrrp.packet import AUTH_AH
 from vrrpd.vrrp.router import MASTER, VirtualRouter
 from vrrpd.vrrp.track import Verdict
 
 LATENCY = 0.001
+EPOCH = 1.8e9  # the time of day when the world's clock says 0
 
 
 def packed(text: str) -> bytes:
@@ -112,6 +115,7 @@ class Node:
     asleep: bool = False
     causes: dict[str, str] = field(default_factory=dict)  # why virtual interfaces cannot be made
     verdicts: dict[tuple[str, str], Verdict] = field(default_factory=dict)  # the helper's
+    offset: float = EPOCH  # of the time of day, to the world's
 
     @property
     def router(self) -> VirtualRouter:
@@ -159,7 +163,15 @@ class Node:
         self.engine = self._successor([router.cfg for router in former.routers.values()])
         self.engine.follow({**former.head(), "verdicts": []}, now)
         wills = [
-            adopted(identity(router.cfg), router.name, self._held_by(router), now, now - silent, router.priority)
+            adopted(
+                identity(router.cfg),
+                router.name,
+                self._held_by(router),
+                now,
+                now - silent,
+                router.priority,
+                None if router.spec.seal is None else standing_of(router.spec.seal, 0),
+            )
             for router in former.routers.values()
             if router.state is MASTER and not router.leaving
         ]
@@ -172,6 +184,7 @@ class Node:
 
     def _successor(self, instances: Sequence[VrrpInstance]) -> Engine:
         engine = Engine()
+        engine.offset = self.offset
         engine.refused(self.causes, self.world.now)
         for link in self.links.values():
             engine.link(link, self.world.now)
@@ -198,9 +211,17 @@ class Node:
                 for entry in action.addresses:
                     self.held.pop(entry.address, None)
 
+    def adverts(self, router: VirtualRouter, priority: int) -> tuple[tuple[bytes, bytes], ...]:
+        """What leaves now. The engine's offset is this host's time of day, less the world's."""
+        if router.spec.seal is None:
+            return router.datagrams(priority)
+        return router.sealed(priority, self.world.now, self.world.now + self.engine.offset)
+
     def receive(self, datagram: Datagram, interface: str = "eth0") -> None:
         """As the daemon does it, keys included."""
-        if interface in self.links:
+        if interface in self.links and datagram.family == AF_INET and datagram.data[:1] == b"\x45":
+            self.do(self.engine.receive_ah(self.links[interface].ifindex, datagram.data, self.world.now))
+        elif interface in self.links:
             key = self.links[interface].ifindex, *datagram[1:]
             todo = self.engine.repeated(key, self.world.now)
             self.do(self.engine.receive(*key, self.world.now, key) if todo is None else todo)
@@ -218,6 +239,7 @@ class World:
         self._lose = lose
         self._queue: list[tuple[float, int, Datagram]] = []
         self._tie = count()
+        self.sent: list[Datagram] = []  # everything that was under way once, for who captures and replays
         self._parked: list[Datagram] = []  # in the sockets of nodes that sleep
 
     def node(self, name: str, *addresses: str) -> Node:
@@ -237,8 +259,10 @@ class World:
         link = sender.links.get(router.cfg.interface)
         if link is None or not link.up:
             return
-        for destination, datagram in router.datagrams(action.priority):
-            if router.cfg.family == AF_INET:
+        for destination, datagram in sender.adverts(router, action.priority):
+            if router.cfg.family == AF_INET and router.spec.auth_type == AUTH_AH:
+                source, ttl, data = datagram[12:16], datagram[8], datagram  # whole
+            elif router.cfg.family == AF_INET:
                 source, ttl, data = datagram[12:16], datagram[8], datagram[20:]
             else:
                 source, ttl, data = router.spec.source, router.spec.ttl, datagram
@@ -251,6 +275,7 @@ class World:
                 multicast = destination[0] in (0xE0, 0xFF)
                 if multicast or any(entry.address == destination for entry in here.addresses):
                     parcel = Datagram(node.name, router.cfg.family, source, destination, ttl, data)
+                    self.sent.append(parcel)
                     heappush(self._queue, (self.now + self.latency, next(self._tie), parcel))
 
     def advance(self, until: float) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from vrrpd import will
 from vrrpd.net.links import Links
 from vrrpd.pulse import Pulse
+from vrrpd.vrrp.auth import Standing, standing_of
 from vrrpd.vrrp.estate import Estate, Holding, adopted
 
 # Intervals without an advert after which a peer's timer may have run out: its third one, and its skew, at the worst
@@ -19,6 +20,7 @@ from vrrpd.vrrp.estate import Estate, Holding, adopted
 SILENCE = 2.0
 
 
+GUARD_SPOKE = 1.0  # for them, right before the fork: succession.py
 TAKING_OVER = 0.0003  # per router, for a successor to be responsible for it
 
 
@@ -30,7 +32,7 @@ class Bridge:
         self._voice: will.Voice | None = None
         self._next = 0.0
         if records:
-            self._voice = will.Voice(records, lambda level, message: None)
+            self._voice = will.Voice(records, lambda level, message: None, GUARD_SPOKE)
             self._first = self._due
             self._shortest = min(record.advert.advert_int for record in records)
 
@@ -65,7 +67,15 @@ class Bridge:
                 if links.holds(here.ifindex, here.address, here.prefixlen)
             )
         return [
-            adopted(record.identity, record.name, held[stem], now, self._due_of(record, now), record.priority)
+            adopted(
+                record.identity,
+                record.name,
+                held[stem],
+                now,
+                self._due_of(record, now),
+                record.priority,
+                self._standing(record),
+            )
             for stem, record in first.items()
         ]
 
@@ -73,3 +83,8 @@ class Bridge:
         """We have spoken for it since, unless we came too late: its peers may have been MASTER while nobody listened
         here, so it wakes as a router that slept since then, and announces."""
         return self._due if self._first - self._due > SILENCE * record.advert.advert_int else now
+
+    def _standing(self, record: will.Record) -> Standing | None:
+        if record.advert.seal is None or self._voice is None:
+            return None
+        return standing_of(record.advert.seal, self._voice.sequences.get(record.advert, 0))

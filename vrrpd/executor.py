@@ -29,6 +29,7 @@ from vrrpd.vrrp.router import State
 
 if TYPE_CHECKING:
     from vrrpd.model.vrrp import VirtualAddress
+    from vrrpd.vrrp.auth import Datagrams
     from vrrpd.vrrp.router import VirtualRouter
 
 RECORD_ADDRESSES = 200  # in one record of the will
@@ -154,14 +155,23 @@ class Executor:
         spec = router.spec
         if not action.priority:
             self._declarations[router] = None  # nobody can go on with what has resigned
-        for destination, datagram in router.datagrams(action.priority):
+        ready = router.datagrams(action.priority) if spec.seal is None else self._sealed(router, action.priority)
+        for destination, datagram in ready:
             sender.send(destination, datagram, spec.source, spec.ttl)
 
     def _send_frames(self, router: VirtualRouter, priority: int) -> None:
         """From the virtual MAC address: through the interface itself, which carries whatever source it is given."""
         interface = self._links.hardware(router.ifindex)[0]
-        for frame in router.frames(priority):
+        sealed = router.spec.seal is not None
+        for frame in router.framed(self._sealed(router, priority)) if sealed else router.frames(priority):
             self._frames.send(interface, frame)
+
+    def _sealed(self, router: VirtualRouter, priority: int) -> Datagrams:
+        """The seal is put on at the last moment: its time is that of the advert."""
+        ready = router.sealed(priority, time.monotonic(), time.time())
+        if router in self._keys and self._specs.get(router) is not router.spec:
+            self._declarations[router] = None  # its sequence goes on from a peer's: so must that of its will
+        return ready
 
     def _sender(self, router: VirtualRouter) -> Sender | None:
         """Opened at the first advert; none where there is no interface (any more)."""

@@ -7,9 +7,10 @@
                                                     <-     taken: whom it has no use for, what is not to be touched
         buries those, leaves
 
-One part is what one receive socket serves: nothing that arrives is lost or heard twice, and with thousands of routers
-the silence of each is the time for 255. A part is given away right after an advert of its routers where that is to be
-had. When the heir dies, or refuses, before `taken`, the giver goes on with everything as if nothing had been.
+One part is what one receive socket serves (with AH two): nothing that arrives is lost or heard twice, and with
+thousands of routers the silence of each is the time for 255. A part is given away right after an advert of its routers
+where that is to be had. When the heir dies, or refuses, before `taken`, the giver goes on with everything as if nothing
+had been.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class Giver:
     def __init__(self, daemon: Daemon, sock: socket.socket, now: float) -> None:
         self._daemon = daemon
         self._channel = ipc.Channel(sock)
-        self._receivers: dict[Key, Receiver] = {}
+        self._receivers: list[Receiver] = []
         self._done = False
         parts: dict[Key, list[VirtualRouter]] = {}
         longest = 0.0
@@ -77,13 +78,13 @@ class Giver:
         daemon = self._daemon
         held = [daemon.executor.holdings(router) for router in routers]
         estates = [left._replace(held=here) for left, here in zip(daemon.engine.give(routers), held)]
-        message: ipc.Message = {"t": "part", "ifindex": key[0], "family": key[1]}
+        message: ipc.Message = {"t": "part", "ifindex": key[0], "family": key[1], "receivers": []}
         fds = [_memfd(estate.encode(estates))]
-        receiver = daemon.receivers.pop(key, None)
-        if receiver is not None:
+        for receiver in [one for known, one in daemon.receivers.items() if known[:2] == key]:
+            del daemon.receivers[receiver.key]
             daemon.loop.forget(receiver.fileno())
-            self._receivers[key] = receiver
-            message["groups"], message["ids"] = receiver.listening()
+            self._receivers.append(receiver)
+            message["receivers"].append((receiver.protocol, *receiver.listening()))
             fds.append(receiver.fileno())
         self._send(message, fds)
         os.close(fds[0])
@@ -143,12 +144,11 @@ class Heir:
             self._daemon.follow(head["own"])
         elif kind == "part":
             estates = estate.decode(json.loads(ipc.read_all(fds.pop(0))))
-            if fds:
-                ifindex, family = int(message["ifindex"]), int(message["family"])
-                groups = set(map(bytes.fromhex, message["groups"]))
-                sock = socket.socket(fileno=fds.pop())
+            ifindex, family = int(message["ifindex"]), int(message["family"])
+            for protocol, groups, ids in message["receivers"]:
+                sock = socket.socket(fileno=fds.pop(0))
                 sock.setblocking(False)
-                self._daemon.inherit(Receiver(ifindex, family, sock, groups, message["ids"]))
+                self._daemon.inherit(Receiver(ifindex, family, sock, map(bytes.fromhex, groups), ids, int(protocol)))
             self._left += self._daemon.take(estates, now)
         elif kind == "all":
             self._daemon.begin({here.address for left in self._left for here in left.held}, now)

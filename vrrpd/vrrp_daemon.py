@@ -29,13 +29,14 @@ from vrrpd.loop import Loop
 from vrrpd.model.compiled import decode
 from vrrpd.net import netlink
 from vrrpd.net.links import Changes, Links
-from vrrpd.net.sockets import Receiver
+from vrrpd.net.sockets import AH, PROTOCOL, Receiver
 from vrrpd.pulse import Pulse
 from vrrpd.second_path import SecondPath
 from vrrpd.vrrp import actions
 from vrrpd.vrrp.engine import Engine
 from vrrpd.vrrp.estate import Estate
 from vrrpd.vrrp.links import InterfaceAddress, Link
+from vrrpd.vrrp.packet import AUTH_AH
 from vrrpd.vrrp.path import Standing
 from vrrpd.vrrp.router import State
 from vrrpd.vrrp.track import Verdict
@@ -56,6 +57,8 @@ HIGH_NUMBER = 900  # of a descriptor; 1024 is the usual limit
 INFINITY = float("inf")
 
 MASTER = State.MASTER
+
+ReceiverKey = tuple[int, int, int]  # interface index, family, protocol
 
 
 class Setting(NamedTuple):
@@ -84,13 +87,14 @@ class Daemon:
         self.guard, self.helper, self.setting, self.pulse = guard, helper, setting, pulse
         self.loop = Loop()
         self.engine = Engine()
+        self._read_clocks()
         self.requests = netlink.Requests()
         self.monitor = netlink.Monitor()
         self.links = Links(self.requests.port)
         self.executor = Executor(self.links, self.requests, guard, helper, setting.epoch)
         self.path = SecondPath(self.loop, self.engine, guard, self.executor.run, setting.standings)
         self.executor.let_go = lambda routers: self.path.let_go(routers, time.monotonic())
-        self.receivers: dict[tuple[int, int], Receiver] = {}  # by interface index and family
+        self.receivers: dict[ReceiverKey, Receiver] = {}
         self._devices: list[VirtualRouter] = []  # those with addresses on other interfaces than their own
         self.started = time.time()
         self.source: dict[str, Any] = {"path": "", "sha256": "", "loaded_at": 0.0}
@@ -159,8 +163,12 @@ class Daemon:
 
     def inherit(self, receiver: Receiver) -> None:
         """A receive socket of the former process, with all that waits in it."""
-        self.receivers[receiver.ifindex, receiver.family] = receiver
-        self.loop.watch(receiver.fileno(), functools.partial(self._receive, receiver))
+        self.receivers[receiver.key] = receiver
+        self._hear(receiver)
+
+    def _hear(self, receiver: Receiver) -> None:
+        handler = self._receive_ah if receiver.protocol == AH else self._receive
+        self.loop.watch(receiver.fileno(), functools.partial(handler, receiver))
 
     # ----------------------------------------------------------------- leaving to a heir
     def head(self) -> dict[str, Any]:
@@ -188,10 +196,10 @@ class Daemon:
         self.helper.flush()
         self._leave()
 
-    def resume(self, receivers: dict[tuple[int, int], Receiver], now: float) -> None:
+    def resume(self, receivers: Iterable[Receiver], now: float) -> None:
         """There is no heir after all."""
         self._giver = None
-        for receiver in receivers.values():
+        for receiver in receivers:
             self.inherit(receiver)
         self._watch(self.helper, self._from_helper)
         self._open_path(now)
@@ -247,6 +255,8 @@ class Daemon:
 
     # ------------------------------------------------------------------- inputs
     def _receive(self, receiver: Receiver, now: float) -> None:
+        if self.engine.seals:
+            self._read_clocks()
         repeated, receive, execute = self.engine.repeated, self.engine.receive, self.executor.run
         ifindex, family = where = receiver.ifindex, receiver.family
         for packet in receiver.read(READ_LIMIT):
@@ -256,6 +266,13 @@ class Daemon:
                 todo = receive(ifindex, family, *receiver.split(packet), now, key)
             if todo:
                 execute(todo)
+
+    def _receive_ah(self, receiver: Receiver, now: float) -> None:
+        for datagram in receiver.read(READ_LIMIT):
+            self.executor.run(self.engine.receive_ah(receiver.ifindex, datagram, now))
+
+    def _read_clocks(self) -> None:
+        self.engine.offset = time.time() - time.monotonic()
 
     def _from_kernel(self, now: float) -> None:
         try:
@@ -404,10 +421,12 @@ class Daemon:
     # ------------------------------------------------------------------ sockets
     def _open_sockets(self) -> None:
         """Have exactly the receivers that the routers on their present interfaces need."""
-        wanted: dict[tuple[int, int], tuple[set[bytes], set[int]]] = {}
+        wanted: dict[ReceiverKey, tuple[set[bytes], set[int]]] = {}
         for router in self._routers():
-            if router.ifindex in self.links:
-                groups, ids = wanted.setdefault((router.ifindex, router.cfg.family), (set(), set()))
+            if router.ifindex not in self.links:
+                continue
+            for protocol in (PROTOCOL,) if router.spec.auth_type != AUTH_AH else (PROTOCOL, AH):
+                groups, ids = wanted.setdefault((router.ifindex, router.cfg.family, protocol), (set(), set()))
                 ids.add(router.cfg.virtual_router_id)
                 if not router.cfg.unicast_peer:
                     groups.add(router.cfg.mcast_group)
@@ -415,23 +434,23 @@ class Daemon:
             receiver = self.receivers.pop(key)
             self.loop.forget(receiver.fileno())
             receiver.close()
-        for (ifindex, family), (groups, ids) in wanted.items():
-            self._listen(ifindex, family, groups, ids)
+        for key, (groups, ids) in wanted.items():
+            self._listen(key, groups, ids)
 
-    def _listen(self, ifindex: int, family: int, groups: set[bytes], ids: set[int]) -> None:
+    def _listen(self, key: ReceiverKey, groups: set[bytes], ids: set[int]) -> None:
         try:
-            self._receiver(ifindex, family).listen(groups, ids)
+            self._receiver(key).listen(groups, ids)
         except OSError as error:
             if error.errno not in (errno.ENODEV, errno.ENXIO):  # gone again: its event is under way
                 self.executor.tell(
-                    "error", f"interface {self.links.hardware(ifindex)[0]}: cannot receive: {error.strerror}"
+                    "error", f"interface {self.links.hardware(key[0])[0]}: cannot receive: {error.strerror}"
                 )
 
-    def _receiver(self, ifindex: int, family: int) -> Receiver:
-        receiver = self.receivers.get((ifindex, family))
+    def _receiver(self, key: ReceiverKey) -> Receiver:
+        receiver = self.receivers.get(key)
         if receiver is None:
-            receiver = self.receivers[ifindex, family] = Receiver(ifindex, family)
-            self.loop.watch(receiver.fileno(), functools.partial(self._receive, receiver))
+            receiver = self.receivers[key] = Receiver(*key[:2], protocol=key[2])
+            self._hear(receiver)
         return receiver
 
 

@@ -247,6 +247,14 @@ def _vmac(vmac: dict[str, Any]) -> str:
     return escape(" ".join(filter(None, (vmac["interface"], vmac.get("mac"))))) + adverts
 
 
+def _auth_hmac(auth: dict[str, Any]) -> str:
+    """Which key is sent with, and which are accepted."""
+    if not auth:
+        return ""
+    sends = "sends none" if auth["mode"] == "receive-only" else f"sends with key {auth['active_key']}"
+    return f"{auth['mode']}, {sends}, accepts {', '.join(map(str, auth['keys']))}"
+
+
 def _detail(instance: dict[str, Any], runs: list[dict[str, Any]], terminal: Terminal) -> str:
     last = instance.get("last_transition")
     master = instance.get("master")
@@ -264,6 +272,8 @@ def _detail(instance: dict[str, Any], runs: list[dict[str, Any]], terminal: Term
         ("virtual_ipaddress", ", ".join(map(escape, instance["virtual_ipaddress"])) or "-"),
         ("virtual_ipaddress_excluded", ", ".join(map(escape, instance.get("virtual_ipaddress_excluded", ())))),
         ("unicast_peer", ", ".join(map(escape, instance.get("unicast_peer", ())))),
+        ("auth_type", instance.get("auth_type") or ""),
+        ("auth_hmac", _auth_hmac(instance.get("auth_hmac") or {})),
         ("master", "this node" if instance["state"] == "MASTER" else ""),
     ]
     if master:

@@ -13,13 +13,14 @@ import contextlib
 import json
 import os
 import socket
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vrrpd.net import addresses, netlink, vmac
 from vrrpd.net.links import Links
 from vrrpd.net.sockets import AF_INET, Sender
-from vrrpd.vrrp import packet
+from vrrpd.vrrp import auth, packet
 
 if TYPE_CHECKING:
     from vrrpd.model.diff import Identity
@@ -77,6 +78,8 @@ def encode(record: Record) -> dict[str, Any]:
     advert["addresses"] = [address.hex() for address in record.advert.addresses]
     advert["destinations"] = [address.hex() for address in record.advert.destinations]
     advert["source"], advert["auth_data"] = record.advert.source.hex(), record.advert.auth_data.hex()
+    if record.advert.seal is not None:
+        advert["seal"] = (record.advert.seal.key.hex(), *record.advert.seal[1:])
     return {
         "key": record.key,
         "ifindex": record.ifindex,
@@ -304,11 +307,16 @@ def _resign(records: Iterable[Record], log: Log) -> None:
 
 
 class Voice:
-    """Adverts of records, once for a router whatever the number of its records."""
+    """Adverts of records, once for a router whatever the number of its records.
 
-    def __init__(self, records: Iterable[Record], log: Log) -> None:
+    `lead`: so many seconds are its sequences ahead, because another one may have spoken a moment ago.
+    """
+
+    def __init__(self, records: Iterable[Record], log: Log, lead: float = 0.0) -> None:
+        self._lead = lead
         self._senders: dict[tuple[int, int], Sender] = {}
-        self._ready: list[tuple[Sender, packet.AdvertSpec, tuple[tuple[bytes, bytes], ...]]] = []
+        self._ready: list[tuple[Sender, packet.AdvertSpec, auth.Datagrams]] = []
+        self.sequences: dict[packet.AdvertSpec, int] = {}  # the last of those with a seal
         for where, advert, priority in dict.fromkeys((r.ifindex, r.advert, r.priority) for r in records):
             try:
                 sender = self._senders.get((where, advert.family))
@@ -321,6 +329,11 @@ class Voice:
 
     def speak(self) -> None:
         for sender, advert, datagrams in self._ready:
+            if advert.seal is not None:
+                last = self.sequences.get(advert, 0)
+                sequence = auth.next_sequence(advert.seal, last, time.monotonic() + self._lead, time.time())
+                self.sequences[advert] = sequence
+                datagrams = auth.sealed(advert, datagrams, sequence)
             for destination, datagram in datagrams:
                 sender.send(destination, datagram, advert.source, advert.ttl)
 
@@ -378,6 +391,8 @@ _BYTES_TUPLES = frozenset({"addresses", "destinations"})
 
 
 def _typed(name: str, value: Any) -> Any:
+    if name == "seal":
+        return None if value is None else _seal(*value)
     if name in _BYTES:
         return bytes.fromhex(_text(value))
     if name in _BYTES_TUPLES:
@@ -385,3 +400,9 @@ def _typed(name: str, value: Any) -> Any:
     if not isinstance(value, (int, float)):
         raise ValueError(f"{name}: not a number: {value!r:.40}")
     return value
+
+
+def _seal(key: object, key_id: object, window: object, base: object) -> packet.Seal:
+    if not isinstance(base, (int, float)):
+        raise ValueError(f"base: not a number: {base!r:.40}")
+    return packet.Seal(bytes.fromhex(_text(key)), _integer(key_id), _integer(window), base)

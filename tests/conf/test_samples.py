@@ -31,7 +31,7 @@ EXPECTED = {
     "IPv6": ACCEPTED,
     "PING_CHECK": ACCEPTED,
     "SMTP_CHECK": ACCEPTED,
-    "SSL_GET": Expected(5, 20, "AH is not supported yet"),
+    "SSL_GET": ACCEPTED,
     "UDP_CHECK": ACCEPTED,
     "conditional_conf": Expected(5, 3, "'net_namespace' is not supported yet"),  # read as node "high"
     "fwmark": ACCEPTED,

@@ -36,9 +36,6 @@ ELSEWHERE = {
 }
 
 NOT_APPLICABLE = {
-    "P30": "no AH: the reader refuses auth_type AH, on the wire it is an authentication type like any other (P28)",
-    "P31": "no auth_hmac: a packet with its trailer is too long (P06)",
-    "P32": "no auth_hmac",
     "F32": "no sync groups",
     "F33": "no vrrp_startup_delay",
     "A12": "no no_accept: packets to the addresses are accepted",

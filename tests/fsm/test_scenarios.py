@@ -6,7 +6,9 @@ one. Lines that begin with # say which sentence of RFC 9568 or which option of k
 
     start A [ADDRESS..] [KEY=VALUE..]    a node with eth0 and vrrp_instance VI_1 (also: node A, apply A + lines)
     advance T                            let time pass until T seconds
-    advert A from=ADDRESS [priority= interval= vips= auth= to= ttl= vrid= version= checksum= raw=]
+    advert A from=ADDRESS [priority= interval= vips= auth= to= ttl= vrid= version= checksum= raw= key=ID late=S]
+    replay A N                           the N-th last datagram on the wire, once more
+    auth=PASSWORD or auth=AH:PASSWORD, hmac=IDS/ACTIVE/MODE in a configuration
     link A eth0 [up=no addresses= tentative= mac= arp=no ifindex=] · unlink A eth0 · removed A ADDRESS/LEN [eth1]
     refused A [vrrp.51 why]              virtual interfaces that cannot be made (vmac=vrrp.51 in a configuration)
     stop A · kill A · maintenance A on · handover A VI_1 · sleep A · wake A
@@ -30,16 +32,17 @@ from simulator import Datagram, Event, World, describe, instance, interface_addr
 
 from vrrpd.model.values import FILE, INTERFACE, SCRIPT, Track
 from vrrpd.model.vmac import Device
-from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, VrrpInstance
+from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, AuthHmac, VrrpInstance
 from vrrpd.vrrp.actions import SendAdvert
-from vrrpd.vrrp.packet import encode
+from vrrpd.vrrp.auth import next_sequence, sealed
+from vrrpd.vrrp.packet import Seal, encode
 from vrrpd.vrrp.path import Told, Word, identity
 from vrrpd.vrrp.router import VirtualRouter
 
 SCENARIOS = sorted(Path(__file__).parent.glob("*.txt"))
 TYPES = {f.name: str(f.type) for f in fields(VrrpInstance)}
 SHORT = {"vrid": "virtual_router_id", "vips": "virtual_ipaddress", "excluded": "virtual_ipaddress_excluded"}
-SHORT |= {"peers": "unicast_peer", "src": "unicast_src_ip"}
+SHORT |= {"peers": "unicast_peer", "src": "unicast_src_ip", "hmac": "auth_hmac"}
 SHORT |= {f"{kind}s": f"track_{kind}" for kind in (INTERFACE, SCRIPT, FILE)} | {"processes": "track_process"}
 
 
@@ -57,7 +60,11 @@ def value_of(name: str, word: str) -> object:
     if name == "family":
         return AF_INET6 if word == "6" else AF_INET
     if name == "authentication":
-        return Authentication("PASS", word.encode())
+        kind, _, password = word.rpartition(":")
+        return Authentication(kind or "PASS", password.encode())
+    if name == "auth_hmac":
+        ids, active, mode = word.split("/")  # 1,2/1/enforce
+        return AuthHmac(tuple((int(key), key_of(int(key))) for key in ids.split(",")), int(active), "time", 5, mode)
     if "Track" in kind:
         return tuple(track(name[6:], part) for part in word.split(","))
     if "VirtualAddress" in kind:
@@ -74,6 +81,10 @@ def value_of(name: str, word: str) -> object:
 def track(kind: str, word: str) -> Track:
     name, _, weight = word.partition(":")
     return Track(kind, name, int(weight.rstrip("r") or 0), weight.endswith("r"))
+
+
+def key_of(number: int) -> bytes:
+    return b"key %d of a scenario, of 32 bytes." % number
 
 
 def configuration(name: str, words: list[str]) -> VrrpInstance:
@@ -161,7 +172,17 @@ class Interpreter:
         if given.get("checksum") == "wrong":
             data = data[:6] + bytes((data[6] ^ 1,)) + data[7:]
         family = AF_INET if len(source) == 4 else AF_INET6
+        if "key" in given:
+            number = int(given["key"])
+            seal = Seal(key_of(number), number, 5)
+            wall = self.world.now + node.offset - float(given.get("late", 0))
+            bare = ((destination, bytes(20) + data if family == AF_INET else data),)
+            data = sealed(spec._replace(seal=seal), bare, next_sequence(seal, 0, 0.0, wall))[0][1]
+            data = data[20:] if family == AF_INET else data
         node.receive(Datagram(name, family, source, destination, int(given.get("ttl", 255)), data))
+
+    def do_replay(self, name: str, back: str) -> None:
+        self.world.nodes[name].receive(self.world.sent[-int(back)])
 
     def do_letgo(self, name: str, *words: str) -> None:
         given = dict(word.split("=", 1) for word in words)

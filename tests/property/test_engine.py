@@ -15,16 +15,19 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from simulator import Datagram, Node, World, instance, packed, vip
+from simulator import EPOCH, Datagram, Node, World, instance, packed, vip
 
 from vrrpd.model.values import FILE, INTERFACE, PROCESS, SCRIPT, Track
-from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, VrrpInstance
+from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, AuthHmac, VrrpInstance
 from vrrpd.vrrp.actions import AddAddresses, Announce, DelAddresses, SendAdvert, Transition
-from vrrpd.vrrp.packet import encode
+from vrrpd.vrrp.auth import next_sequence, sealed
+from vrrpd.vrrp.packet import AUTH_AH, AdvertSpec, datagrams, encode
 from vrrpd.vrrp.router import BACKUP, FAULT, INIT, LEGAL, MASTER, VirtualRouter
 
 PRIORITIES = st.sampled_from([1, 99, 100, 101, 254, 255])
 SOURCES = {AF_INET: ["10.0.0.1", "10.0.0.2", "10.0.0.200", "200.0.0.1"], AF_INET6: ["fe80::1", "fe80::2", "fe80::ffff"]}
+HMAC = AuthHmac(((1, b"a key of this test, of 32 bytes."),), 1, "time", 5)
+MODES = ("enforce", "permissive", "receive-only")
 
 
 TRACKS: list[dict[str, tuple[Track, ...]]] = [
@@ -40,6 +43,8 @@ TRACKED = [(SCRIPT, "chk"), (SCRIPT, "other"), (FILE, "f"), (PROCESS, "nginx")]
 @st.composite
 def configurations(draw: st.DrawFn, family: int, name: str = "VI_1", vrid: int = 51) -> VrrpInstance:
     version = 3 if family == AF_INET6 else draw(st.sampled_from([2, 3]))
+    hmac = draw(st.sampled_from([None, None, None, *(replace(HMAC, mode=mode) for mode in MODES)]))
+    password = draw(st.sampled_from([None, Authentication("PASS", b"abc"), Authentication("AH", b"abc")]))
     prefix = "10.0.0." if family == AF_INET else "fe80::"
     return instance(
         name,
@@ -62,9 +67,19 @@ def configurations(draw: st.DrawFn, family: int, name: str = "VI_1", vrid: int =
         down_timer_adverts=draw(st.sampled_from([1, 3])),
         owner_ignore_adverts=draw(st.booleans()),
         timer_expired_backup=draw(st.sampled_from([0, 254])),
-        authentication=draw(st.sampled_from([None, Authentication("PASS", b"abc")])) if version == 2 else None,
+        authentication=password if version == 2 and hmac is None else None,
+        auth_hmac=hmac,
         **draw(st.sampled_from(TRACKS)),
     )
+
+
+def signed(spec: AdvertSpec, priority: int, now: float) -> bytes:
+    """The message, with what the spec's authentication adds: behind AH the whole datagram."""
+    bare = datagrams(spec, priority)
+    if spec.seal is not None:
+        bare = sealed(spec, bare, next_sequence(spec.seal, 0, now, now + EPOCH))
+    data = bare[0][1]
+    return data[20:] if spec.family == AF_INET and spec.auth_type != AUTH_AH else data
 
 
 def timers_of(router: VirtualRouter) -> tuple[object, ...]:
@@ -111,7 +126,7 @@ class AnyOrder(RuleBasedStateMachine):
             spec = spec._replace(advert_int=interval / 100)
         if not spec.addresses and router.cfg.version == 3:
             spec = spec._replace(addresses=(bytes(4 if family == AF_INET else 16),))
-        message = encode(spec, priority, spec.destinations[0])
+        message = signed(spec, priority, self.world.now)
         self.node.receive(Datagram("A", family, spec.source, spec.destinations[0], 255, message))
 
     @precondition(lambda self: self.routers)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from vrrpd import will
-from vrrpd.vrrp.packet import AdvertSpec
+from vrrpd.vrrp.packet import AdvertSpec, Seal
 
 VIP, SOURCE, GROUP = bytes([10, 0, 0, 100]), bytes([10, 0, 0, 2]), bytes([224, 0, 0, 18])
 VIP6, SOURCE6 = b"\xfe\x80" + bytes(13) + b"\x01", b"\xfe\x80" + bytes(13) + b"\x02"
@@ -32,7 +32,11 @@ V6 = will.Record(
 )
 
 
-@pytest.mark.parametrize("record", [V4, V6])
+SEALED = V4._replace(advert=V4.advert._replace(auth_type=0, auth_data=b"", seal=Seal(bytes(range(32)), 7, 5, 0.0)))
+AH = V4._replace(advert=V4.advert._replace(auth_type=2, auth_data=b"", seal=Seal(b"secret12", base=12345.75)))
+
+
+@pytest.mark.parametrize("record", [V4, V6, SEALED, AH])
 def test_a_record_survives_json(record: will.Record) -> None:
     assert will.decode(json.loads(json.dumps(will.encode(record)))) == record
 
@@ -59,6 +63,10 @@ def broken_advert(**changes: Any) -> dict[str, Any]:
         broken(addresses=[["10.0.0.300", 24, 2, "eth0"]]),
         broken(addresses=[["10.0.0.100", 24, 2, "eth0", "10"]]),
         broken(advert=None),
+        broken_advert(seal=[]),
+        broken_advert(seal=["zz", 1, 5, 0.0]),
+        broken_advert(seal=["00", "1", 5, 0.0]),
+        broken_advert(seal=["00", 1, 5, "0"]),
         broken_advert(source="zz"),
         broken_advert(destinations=[1]),
         broken_advert(vrid="51"),

@@ -79,9 +79,18 @@ def known(name: str, type: Type[Any], verdict: str, doc: str, repeated: str = LA
 class Block:
     """A kind of block: its keywords by name, and the dataclass that its values go to."""
 
-    def __init__(self, name: str, doc: str, shape: type[Any] | None = None, others: Iterable[Keyword] = ()) -> None:
+    def __init__(
+        self,
+        name: str,
+        doc: str,
+        shape: type[Any] | None = None,
+        others: Iterable[Keyword] = (),
+        private: bool = False,
+    ) -> None:
+        """`private`: what stands in it may be secret whatever word it follows."""
         self.name = name
         self.doc = doc
+        self.private = private
         self.keywords: dict[str, Keyword] = {}
         for item in dataclasses.fields(shape) if shape else ():
             default = None if item.default is dataclasses.MISSING else item.default
@@ -157,7 +166,7 @@ class Binder:
         kind = row.type
         wants_block = kind.form in ("list", "block")
         if row.secret:
-            for word in statement.words[1:]:
+            for word in statement.words[1 + kind.public :]:
                 self.problems.mask(word)
         count = len(statement.words) - 1
         if count < kind.least:
@@ -252,6 +261,9 @@ class Binder:
         if word == "{" or statement.broken:
             return ""  # reported already
         where = f" in {block.name}" if block.name else ""
+        if block.private:
+            for secret in statement.words[1:]:  # its name is wrong, its value may be right
+                self.problems.mask(secret)
         hint = meant = ""
         top = self.blocks[""].keywords
         if block.name and word in top and top[word].type.form == "block":

@@ -75,7 +75,9 @@ def printable(text: str) -> str:
 
 # What may hold a secret, whatever else is wrong with its line: auth_pass and peer_path_key with their misspellings,
 # keys of auth_hmac
-SECRET = re.compile(r"(\bauth[_-]?pa\w*|\bpeer[_-]?path[_-]?k\w*|\bpassword|^\s*key)\b[\s=]*(.*)$", re.IGNORECASE)
+SECRET = re.compile(
+    r"(\bauth[_-]?pa\w*|\bpeer[_-]?path[_-]?k\w*|\bpassword|(?:^|[\s{}])key|\bhex(?=:))\b[\s=:]*(.*)$", re.IGNORECASE
+)
 DEFINED = re.compile(r"^\s*(?:@\S*\s+)?\$\w+=(.*)$")
 MASK = "********"
 
@@ -123,8 +125,14 @@ class Problems:
         text = place.source.text(place.line)
         column, length = place.column, place.length
         masked = SECRET.search(text) or (DEFINED.match(text) if self._holds_secret(text) else None)
+        start = -1
         if masked and masked.group(masked.lastindex or 0).strip(" \t{}"):
             start = masked.start(masked.lastindex or 0)
+        elif not masked:  # a short one may be any word
+            start = min(
+                (text.find(secret) for secret in self._secrets if len(secret) >= 16 and secret in text), default=-1
+            )
+        if start >= 0:
             text = text[:start] + MASK
             if column > start:
                 column, length = start + 1, len(MASK)

@@ -47,6 +47,7 @@ class Type(Generic[T]):
     block: str = ""
     named = False  # of a list or a block: words between keyword and brace name it
     alone = False
+    public = 0  # so many words of a secret keyword anybody may see
 
     def convert(self, statement: Statement) -> T:
         raise NotImplementedError
@@ -166,10 +167,13 @@ class Address(Type[bytes]):
 class Custom(Type[T]):
     """A converter function with its description."""
 
-    def __init__(self, function: Callable[[Statement], T], type: str, least: int = 1, most: int = 1) -> None:
+    def __init__(
+        self, function: Callable[[Statement], T], type: str, least: int = 1, most: int = 1, public: int = 0
+    ) -> None:
         self.function = function
         self.type = type
         self.least, self.most = least, most
+        self.public = public
 
     def convert(self, statement: Statement) -> T:
         return self.function(statement)

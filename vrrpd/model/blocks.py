@@ -9,7 +9,7 @@ from vrrpd.conf.types import Nested
 
 from . import known
 from .globals import GlobalDefs
-from .vrrp import Authentication, VrrpInstance
+from .vrrp import Authentication, AuthHmac, VrrpInstance
 
 TOP = ""
 
@@ -28,7 +28,8 @@ BLOCKS = {
         Block(TOP, "the file", _Top, known.TOP),
         Block("global_defs", "what holds for all instances", GlobalDefs, known.GLOBAL_DEFS),
         Block("vrrp_instance", "one virtual router", VrrpInstance, known.VRRP_INSTANCE),
-        Block("authentication", "VRRPv2 authentication (RFC 2338)", Authentication),
+        Block("authentication", "VRRPv2 authentication (RFC 2338)", Authentication, private=True),
+        Block("auth_hmac", "authentication by HMAC (draft-cassen-vrrp-auth-hmac)", AuthHmac, private=True),
         *known.BLOCKS,
     )
 }

@@ -136,7 +136,6 @@ VRRP_INSTANCE = _rows(
     (ERROR, BOOL, STRICT, "strict_mode"),
     (ERROR, VALUE, "give the interface by name", "vrf"),
     (ERROR, FLAG, "packets to the addresses would be accepted", "no_accept"),
-    (ERROR, Nested, "adverts would go without authentication", "auth_hmac"),
     (ERROR, LIST, TRACKING, "track_interface track_script track_file track_process track_bfd"),
     (ERROR, LIST, "the routes and rules would be missing on the master", "virtual_routes virtual_rules"),
     (WARNING, FLAG, "the instance enters FAULT when its interface goes down", "dont_track_primary"),
@@ -186,7 +185,6 @@ BLOCKS = [
     ),
     _block("garp_group", "a limit over several interfaces", "garp_interval gna_interval interface", "interfaces"),
     _block("track_group", "instances that need static items", "", "group"),
-    _block("auth_hmac", "authentication by HMAC", "key active_key anti_replay time_window mode"),
     _block("SSL", "certificates of SSL_GET", "password ca certificate key"),
     _block(
         "virtual_server",

@@ -7,6 +7,7 @@ keepalived repairs on its own; with --lenient the same repair is made here.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ from .blocks import BLOCKS
 from .globals import GlobalDefs
 from .scripts import Script, insecure, program, user_exists
 from .values import VirtualAddress
-from .vrrp import Authentication, UnicastPeer, VrrpInstance
+from .vrrp import HMAC_KEY_HINT, Authentication, AuthHmac, UnicastPeer, VrrpInstance
 
 Interfaces = Mapping[str, Iterable[tuple[bytes, int]]]  # name -> (address, prefix length)
 INHERITED = {
@@ -30,6 +31,7 @@ DEFAULT_USER = "keepalived_script"  # keepalived.conf(5) "SCRIPTS": if there is 
 UNICAST = ("unicast_peer", "unicast_src_ip", "unicast_ttl", "check_unicast_src")
 USUAL_MTU = 1500
 OVERHEAD = {AF_INET: 20 + 24 + 8 + 8, AF_INET6: 40 + 8}  # of IP header, AH, VRRP header, authentication data
+TRAILER = 28  # of auth_hmac
 MAX_ADVERT_V3 = 40.95  # RFC 9568 5.2.7: 12 bits of centiseconds
 
 
@@ -80,6 +82,7 @@ class Instance:
         self._addresses()
         self._version()
         self._election()
+        self._auth_hmac()
         self._authentication()
         self._destinations()
         self._virtual_interface()
@@ -132,7 +135,7 @@ class Instance:
         """What does not fit into an advert goes to the excluded addresses, as keepalived does."""
         addresses = self.values["virtual_ipaddress"]
         family, interface = self.values["family"], self.values.get("interface", "")
-        mtu = self.mtus.get(interface, USUAL_MTU)
+        mtu = self.mtus.get(interface, USUAL_MTU) - (TRAILER if self.values.get("auth_hmac") else 0)
         fit = (mtu - OVERHEAD[family]) // (4 if family == AF_INET else 16)
         most = max(1, min(255, fit))  # RFC 9568 5.2.5 counts to 255, but an advert must fit into one frame
         if len(addresses) <= most:
@@ -231,28 +234,70 @@ class Instance:
         if not blocks:
             return
         last = blocks[-1]
+        if self.values.get("auth_hmac"):
+            message = "authentication beside auth_hmac: an instance has one or the other"
+            self.problems.survivable(last.statement.place(), message, "remove authentication, once every node has HMAC")
+            return
         tried = {keyword for bound in blocks for keyword in bound.tried}
         kind = merged.get("auth_type", "")
         if self.values["version"] == 3:
             self.problems.survivable(
                 last.statement.place(),
                 "authentication does not exist in VRRPv3 (RFC 9568 9)",
-                "remove the block, or set 'version 2' on every node",
+                "use auth_hmac on every node, or remove the block"
+                + ("" if self.values["family"] == AF_INET6 else ", or set 'version 2'"),
             )
-        elif kind == "AH":
-            said = next(bound.places["auth_type"] for bound in reversed(blocks) if "auth_type" in bound.places)
-            self.problems.survivable(said.place(1), "auth_type: AH is not supported yet", "use PASS on every node")
         elif not kind and "auth_type" in tried:
             return  # a bad value, reported
-        elif merged.get("auth_pass") and kind != "PASS":
+        elif merged.get("auth_pass") and not kind:
             message = "auth_pass without auth_type: adverts go without authentication"
             self.problems.warning(last.statement.place(), message, "add 'auth_type PASS'")
-        elif kind == "PASS" and "auth_pass" in tried and "auth_pass" not in merged:
+        elif kind and "auth_pass" in tried and "auth_pass" not in merged:
             return
-        elif kind == "PASS" and not merged.get("auth_pass"):
+        elif kind and not merged.get("auth_pass"):
             self.problems.survivable(last.statement.place(), "authentication: 'auth_pass' is missing")
-        elif kind == "PASS":
-            self.values["authentication"] = Authentication("PASS", merged["auth_pass"])
+        elif kind:
+            self.values["authentication"] = Authentication(kind, merged["auth_pass"])
+
+    def _auth_hmac(self) -> None:
+        """Nothing is repaired that would leave adverts without HMAC where it is meant: that is fatal."""
+        blocks: list[Bound] = self.values.pop("auth_hmac", [])
+        if not blocks:
+            return
+        last = blocks[-1]
+        values: dict[str, Any] = {}
+        keys: dict[int, bytes] = {}
+        for bound in blocks:
+            values.update(bound.values)
+            for (number, key), statement in zip(bound.values.get("keys", ()), bound.items.get("keys", ())):
+                if number in keys:
+                    message = f"key: {number} is given twice, the first one counts"
+                    self.problems.survivable(statement.place(1), message, "a new key has an id of its own")
+                keys.setdefault(number, key)
+        tried = {keyword for bound in blocks for keyword in bound.tried}
+        if not keys:
+            if "keys" not in tried or self.problems.lenient:
+                self.problems.error(last.statement.place(), "auth_hmac: 'key' is missing", HMAC_KEY_HINT)
+            self.problems.fatal = True
+            return
+        active = values.get("active_key", 0)
+        if not active and "active_key" not in tried and values.get("mode") == "receive-only":
+            active = next(iter(keys))  # nothing is sent with it
+        if not active:
+            if "active_key" not in tried or self.problems.lenient:
+                message = "auth_hmac: 'active_key' is missing"
+                self.problems.error(last.statement.place(), message, f"add 'active_key {next(iter(keys))}'")
+            self.problems.fatal = True
+            return
+        if active not in keys:
+            said = next(bound.places["active_key"] for bound in reversed(blocks) if "active_key" in bound.places)
+            self.problems.error(said.place(1), f"active_key: there is no key {active}", f"here are {_listed(keys)}")
+            return
+        if values.get("anti_replay") == "monotonic" and "time_window" in values:
+            said = next(bound.places["time_window"] for bound in reversed(blocks) if "time_window" in bound.places)
+            self.problems.warning(said.place(), "time_window does nothing with anti_replay monotonic")
+        values.setdefault("time_window", math.ceil(max(3 * self.values.get("advert_int", 1.0), 5)))
+        self.values["auth_hmac"] = AuthHmac(**{**values, "keys": tuple(keys.items()), "active_key": active})
 
     def _destinations(self) -> None:
         values = self.values
@@ -303,6 +348,10 @@ class Instance:
             self.values["peer_path"] = ()
         elif "peer_path_key" in self.values and not peers and "peer_path" not in self.bound.tried:
             self.problems.warning(self.at("peer_path_key"), "peer_path_key without peer_path: nobody is told anything")
+
+
+def _listed(numbers: Iterable[int]) -> str:
+    return ", ".join(map(str, sorted(numbers)))
 
 
 def _family(address: bytes) -> int:

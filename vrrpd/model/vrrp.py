@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from dataclasses import dataclass
 
-from vrrpd.conf.schema import FIRST, kw
+from vrrpd.conf.schema import EACH, FIRST, kw
 from vrrpd.conf.tree import Statement
 from vrrpd.conf.types import (
+    INTEGER,
     Address,
     Boolean,
     Choice,
@@ -30,7 +33,18 @@ from .scripts import Script, optional_command, script_type
 from .values import Device, Track, VirtualAddress
 from .vmac import extra_if, use_ipvlan, use_vmac
 
-__all__ = ["AF_INET", "AF_INET6", "Authentication", "Script", "UnicastPeer", "VirtualAddress", "VrrpInstance"]
+__all__ = [
+    "AF_INET",
+    "AF_INET6",
+    "AuthHmac",
+    "Authentication",
+    "Script",
+    "UnicastPeer",
+    "VirtualAddress",
+    "VrrpInstance",
+]
+
+HMAC_KEY_HINT = "make one, the same on every node: echo hex:$(openssl rand -hex 32)"
 
 
 def virtual_address(statement: Statement) -> VirtualAddress:
@@ -102,6 +116,44 @@ def timer_expired_backup(statement: Statement) -> int:
     return value
 
 
+def hmac_key(statement: Statement) -> tuple[int, bytes]:
+    """`key ID VALUE`. What is wrong with the value is said without it."""
+    word, value = statement.words[1:3]
+    if not INTEGER.match(word):  # the key, perhaps
+        raise Invalid("its first word is not a number", hint="key ID VALUE, ID in 1..255")
+    number = integer(word)
+    if not 1 <= number <= 255:
+        raise Invalid(f"{number} is outside 1..255")
+    if value.startswith("file:"):
+        value = _key_file(value[5:])
+    if value.startswith("hex:"):
+        try:
+            key = bytes.fromhex(value[4:])
+        except ValueError:
+            raise Invalid("what follows hex: is not pairs of hexadecimal digits", 2, HMAC_KEY_HINT) from None
+    else:
+        key = value.encode("utf-8", "surrogateescape")
+    if not 32 <= len(key) <= 64:
+        raise Invalid(f"{number} has {len(key)} bytes, 32 to 64 are needed", 2, HMAC_KEY_HINT)
+    return number, key
+
+
+def _key_file(path: str) -> str:
+    """Never one that others may read: a secret that is none."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        raise Invalid(f"cannot read {path}: {error.strerror}", 2) from None
+    with os.fdopen(fd, "rb") as file:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise Invalid(f"{path} is not a file", 2)
+        if found.st_mode & 0o077:
+            mode = f"{stat.S_IMODE(found.st_mode):04o}"
+            raise Invalid(f"{path} (mode {mode}) may be read by others", 2, f"mend it with: chmod 0600 {path}")
+        return file.read(256).rstrip(b"\r\n").decode("utf-8", "surrogateescape")
+
+
 def skip_check(statement: Statement) -> bool:
     """keepalived sets it even with `no` (vrrp_parser.c), against its man page: so do we."""
     for word in statement.words[1:2]:
@@ -111,10 +163,36 @@ def skip_check(statement: Statement) -> bool:
 
 @dataclass(frozen=True)
 class Authentication:
-    """VRRPv2 simple text authentication (RFC 2338 10.2): the password, at most 8 bytes, unpadded."""
+    """VRRPv2 authentication (RFC 2338 5.3.6): the password, at most 8 bytes, unpadded."""
 
-    auth_type: str = kw(Choice("PASS", "AH"), "", "PASS: a password in clear; AH is not supported yet")
+    auth_type: str = kw(Choice("PASS", "AH"), "", "PASS: a password in clear; AH: HMAC-MD5 over IPv4 (RFC 2402)")
     auth_pass: bytes = kw(Custom(password, "password"), b"", "the same on all nodes, at most 8 bytes", secret=True)
+
+
+@dataclass(frozen=True)
+class AuthHmac:
+    """HMAC-SHA256 behind each advert (draft-cassen-vrrp-auth-hmac, keepalived 2.4.2 and later)."""
+
+    keys: tuple[tuple[int, bytes], ...] = kw(
+        Custom(hmac_key, "integer password", 2, 2, public=1),
+        (),
+        "ID VALUE: all that are accepted; hex:DIGITS, file:PATH (mode 0600) or the key itself, 32 to 64 bytes",
+        name="key",
+        repeated=EACH,
+        secret=True,
+    )
+    active_key: int = kw(Integer(1, 255), 0, "the key that adverts are sent with")
+    anti_replay: str = kw(
+        Choice("time", "monotonic"), "time", "time: clocks must agree; monotonic: each sender's sequence must grow"
+    )
+    time_window: int = kw(
+        Integer(1, 300), 0, "how far clocks may differ, by default 3 * advert_int, 5 at least", unit="s"
+    )
+    mode: str = kw(
+        Choice("enforce", "permissive", "receive-only"),
+        "enforce",
+        "permissive: accepts adverts without HMAC too; receive-only: and sends none with it",
+    )
 
 
 @dataclass(frozen=True)
@@ -139,6 +217,7 @@ class VrrpInstance:
     )
     no_virtual_ipaddress: bool = kw(Flag(True), False, "no address is meant: only scripts act")
     authentication: Authentication | None = kw(Nested("authentication"), None, "VRRPv2 only (RFC 2338)")
+    auth_hmac: AuthHmac | None = kw(Nested("auth_hmac"), None, "any version and family; keepalived 2.4.2 and later")
     mcast_group: bytes = kw(Address(multicast=True), b"\xe0\x00\x00\x12", "group of adverts", name="mcast_dst_ip")
     mcast_src_ip: bytes | None = kw(Address(multicast=False), None, "source of multicast adverts")
     unicast_src_ip: bytes | None = kw(Address(multicast=False), None, "source of unicast adverts")

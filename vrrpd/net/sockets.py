@@ -1,5 +1,7 @@
 """Raw IP sockets of protocol 112: one receiver and one sender per (interface, family), and Ethernet frames.
 
+A second receiver, of protocol 51, hears the adverts that are behind AH (RFC 2402).
+
 A receiver is bound to its device, joined to the groups in use and filtered in the kernel down to the virtual
 router ids it is told; whatever else is wrong with a packet is the caller's to judge and count. A sender has
 multicast loopback off, so that no advert of ours comes back, and receives nothing. IPv4 datagrams are sent with
@@ -23,6 +25,7 @@ from vrrpd.net.mmsg import Inbox
 
 AF_INET, AF_INET6 = 2, 10
 PROTOCOL = 112  # RFC 9568 5.1.1.4
+AH, AH_LENGTH = 51, 24
 TRAFFIC_CLASS = 0xC0  # internetwork control, as keepalived and FRR send it
 HOP_LIMIT = 255
 
@@ -37,7 +40,7 @@ _CONTROL_PRIORITY = 7  # TC_PRIO_CONTROL: the band that bulk traffic does not de
 _CHECKSUM_OFFSET = 6
 _RECEIVE_BUFFER = 1 << 20
 # Longer than any advert: 255 addresses and the longest header. What is cut has no length that an advert can have.
-_MAX_DATAGRAM = {AF_INET: 1152, AF_INET6: 4096}
+_MAX_DATAGRAM = {AF_INET: 1152, AF_INET6: 4128}
 _SOCKADDR6 = 32  # sockaddr_in6, and what aligns the control data behind it
 _CONTROL6 = socket.CMSG_SPACE(20) + socket.CMSG_SPACE(4)  # in6_pktinfo, hop limit
 _CMSG = struct.Struct("@Nii")
@@ -58,8 +61,10 @@ class Datagram(NamedTuple):
     data: bytes  # without the IP header
 
 
-def id_filter(family: int, ids: Collection[int]) -> list[Instruction]:
+def id_filter(family: int, ids: Collection[int], before: int = 0) -> list[Instruction]:
     """Classic BPF that drops what is for other virtual routers and accepts everything else, broken or not.
+
+    `before`: bytes between the IP header and the message.
 
     A bitmap of 256 bits: word number id / 32 by a short chain of compares, then the bit. On AF_INET raw sockets
     offset 0 is the IP header, on AF_INET6 it is the message.
@@ -71,9 +76,9 @@ def id_filter(family: int, ids: Collection[int]) -> list[Instruction]:
         (0xB1, 0, 0, 0) if family == AF_INET else (0x01, 0, 0, 0),  # ldx 4*([0]&0xf)  |  ldx #0
         (0x80, 0, 0, 0),  # ld len
         (0x1C, 0, 0, 0),  # sub x
-        (0x35, 1, 0, 2),  # jge #2: the id is there
+        (0x35, 1, 0, before + 2),  # jge: the id is there
         _ACCEPT,  # truncated: the caller counts it
-        (0x50, 0, 0, 1),  # ldb [x + 1]
+        (0x50, 0, 0, before + 1),  # ldb [x + before + 1]
         (0x02, 0, 0, 0),  # st M[0]
         (0x74, 0, 0, 5),  # rsh #5
     ]
@@ -107,11 +112,11 @@ def attach_filter(sock: socket.socket, program: Iterable[Instruction]) -> None:
     sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", len(code) // 8, ctypes.addressof(buffer)))
 
 
-def _raw(family: int, ifindex: int) -> socket.socket:
+def _raw(family: int, ifindex: int, protocol: int = PROTOCOL) -> socket.socket:
     """A raw socket on one interface that has received nothing yet."""
     if ifindex <= 0:  # to the kernel it would mean every interface
         raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
-    sock = socket.socket(family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, PROTOCOL)
+    sock = socket.socket(family, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
     try:
         sock.setblocking(False)
         attach_filter(sock, [_DROP])  # it hears every interface until it is bound
@@ -145,7 +150,7 @@ class Receiver:
 
     Over IPv4 that is the IP header from the TTL on, with the version and length of the header in the place of its
     checksum (it covers the id, which is another one each time), and the message. Over IPv6 the source
-    address, the control data and the message.
+    address, the control data and the message. Of protocol 51 it is the whole datagram, all of which counts.
 
     `sock`, `groups` and `ids`: one that another process has opened, and what it listens to.
     """
@@ -157,9 +162,10 @@ class Receiver:
         sock: socket.socket | None = None,
         groups: Iterable[bytes] = (),
         ids: Iterable[int] = (),
+        protocol: int = PROTOCOL,
     ) -> None:
-        self.ifindex, self.family = ifindex, family
-        self._sock = sock or _raw(family, ifindex)
+        self.ifindex, self.family, self.protocol = ifindex, family, protocol
+        self._sock = sock or _raw(family, ifindex, protocol)
         self._groups = set(groups)
         self._ids = frozenset(ids)
         try:
@@ -173,6 +179,11 @@ class Receiver:
             self._sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_RECVPKTINFO, 1)
             with contextlib.suppress(OSError):  # since Linux 4.20; bound to the device it matters little
                 self._sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL, 0)
+
+    @property
+    def key(self) -> tuple[int, int, int]:
+        """Interface index, family, protocol."""
+        return self.ifindex, self.family, self.protocol
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -191,7 +202,7 @@ class Receiver:
                 self._membership(group, join=False)
         self._groups = wanted
         if (new := frozenset(ids)) != self._ids:
-            attach_filter(self._sock, id_filter(self.family, new))
+            attach_filter(self._sock, id_filter(self.family, new, AH_LENGTH if self.protocol == AH else 0))
             self._ids = new
 
     def _membership(self, group: bytes, join: bool) -> None:
@@ -213,7 +224,9 @@ class Receiver:
                 continue
             start = 0
             for length in lengths:
-                if self.family == AF_INET:
+                if self.protocol == AH:
+                    yield bytes(view[start : start + length])
+                elif self.family == AF_INET:
                     buffer[start + 10], buffer[start + 11] = buffer[start], 0
                     yield bytes(view[start + 8 : start + length])
                 else:

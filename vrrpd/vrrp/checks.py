@@ -1,9 +1,10 @@
 """May this router act on that packet? What the bytes decide is packet.py's; here its configuration has a say.
 
 Order of the checks (RFC 9568 7.1, RFC 3768 7.1, RFC 2338 7.1); the first that fails names the counter: VRID known
-here (engine.py), TTL, header complete, version, type, length, checksum, v3 interval 0, v3 count 0; multicast or
-unicast as configured, source; v2 authentication type, password, interval. A differing address list and the other
-v3 IPv4 checksum are accepted, counted and told once in a while.
+here (engine.py), TTL, AH or the trailer of auth_hmac where there is one (auth.py); header complete, version, type,
+length, checksum, v3 interval 0, v3 count 0; a trailer missing; multicast or unicast as configured, source; v2
+authentication type, password, interval. A differing address list and the other v3 IPv4 checksum are accepted,
+counted and told once in a while; so are adverts without HMAC in mode permissive, and a clock that runs away.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from vrrpd.families import AF_INET6
 from vrrpd.vrrp.actions import Action
+from vrrpd.vrrp.auth import ENFORCE, PERMISSIVE, Auth, has_trailer
 from vrrpd.vrrp.digest import compare_digest
 from vrrpd.vrrp.links import is_link_local
-from vrrpd.vrrp.packet import ADDRESS_LENGTH, AUTH_AH, Advert, Buffer, PacketError, decode
+from vrrpd.vrrp.packet import ADDRESS_LENGTH, AUTH_AH, AUTH_SIMPLE, Advert, Buffer, PacketError, decode
 from vrrpd.vrrp.records import text
 
 if TYPE_CHECKING:
@@ -31,9 +33,22 @@ class Memo(NamedTuple):
     advert: Advert
 
 
-def validate(router: VirtualRouter, source: bytes, destination: bytes, ttl: int, data: Buffer) -> Advert:
-    """The advert, when this router may act on it; else PacketError."""
-    cfg, spec = router.cfg, router.spec
+def validate(
+    router: VirtualRouter,
+    source: bytes,
+    destination: bytes,
+    ttl: int,
+    data: Buffer,
+    now: float,
+    offset: float = 0.0,
+    ah: Buffer | None = None,
+) -> Advert:
+    """The advert, when this router may act on it; else PacketError.
+
+    `offset`: how far the time of day is ahead of `now`; `ah`: all of the datagram when `data` was behind AH.
+    """
+    cfg, spec, auth = router.cfg, router.spec, router.auth
+    skew, sequence = None, 0
     multicast = destination[:1] == b"\xff" if cfg.family == AF_INET6 else b"\xe0" <= destination[:1] < b"\xf0"
     # RFC 9568 5.1.1.3, 7.1: it was not forwarded. Unicast peers may be further away (keepalived).
     if ttl != 255 and (multicast or not cfg.unicast_peer):
@@ -42,7 +57,15 @@ def validate(router: VirtualRouter, source: bytes, destination: bytes, ttl: int,
         least, most = cfg.unicast_peer_ttl[cfg.unicast_peer.index(source)]
         if not least <= ttl <= most:  # keepalived's min_ttl and max_ttl of a peer
             raise PacketError("ip_ttl_err")
-    advert = decode(data, cfg.version, cfg.family, source, destination)
+    if ah is not None:
+        if auth is None or spec.auth_type != AUTH_AH:
+            raise PacketError("authtype_mismatch")
+        sequence = auth.verify_ah(ah)
+    elif auth is not None and cfg.auth_hmac is not None and has_trailer(data, cfg.version, cfg.family):
+        skew, sequence = auth.verify(cfg, source, data, now + offset)
+    advert = decode(data, cfg.version, cfg.family, source, destination, skew)
+    if auth is not None and skew is None and cfg.auth_hmac is not None and auth.mode == ENFORCE:
+        raise PacketError("auth_ext_missing")
     if multicast is bool(cfg.unicast_peer):
         raise PacketError("destination_err")
     if multicast:
@@ -55,11 +78,17 @@ def validate(router: VirtualRouter, source: bytes, destination: bytes, ttl: int,
             raise PacketError("invalid_authtype")
         if advert.auth_type != spec.auth_type:
             raise PacketError("authtype_mismatch")
+        if advert.auth_type == AUTH_AH and ah is None:
+            raise PacketError("ah_missing")
         # Without authentication the field means nothing (RFC 3768 5.3.10).
-        if spec.auth_type and not compare_digest(advert.auth_data, spec.auth_data):
+        if spec.auth_type == AUTH_SIMPLE and not compare_digest(advert.auth_data, spec.auth_data):
             raise PacketError("auth_failure")
         if advert.adver_int != round(spec.advert_int):  # RFC 3768 7.1: MUST discard; v3 learns it instead
             raise PacketError("advert_interval_err")
+    if auth is not None and ah is not None:
+        auth.accept_ah(source, sequence, now)
+    elif auth is not None and skew is not None:
+        auth.accept(source, sequence, now + offset)
     return advert
 
 
@@ -104,3 +133,19 @@ def other_checksum(router: VirtualRouter, advert: Advert, source: bytes, now: fl
     return router.records.line(
         "warning", "checksum", f"{text(source)} makes its checksums {how}, we do not: v3_checksum_as_v2 changes ours"
     )
+
+
+def told_by_trailer(router: VirtualRouter, auth: Auth, advert: Advert, source: bytes, now: float) -> Sequence[Action]:
+    """What an operator should know of an advert that was accepted: that it is anybody's, or soon will not be."""
+    records = router.records
+    if advert.skew is None:
+        records.counters["auth_ext_missing"] += 1
+        if auth.mode != PERMISSIVE or records.hushed("auth_ext_missing", now):
+            return ()
+        what = f"accepted an advert without HMAC from {text(source)}, anybody could have sent it: mode is permissive"
+        return records.line("warning", "auth_ext_missing", what)
+    if 2 * abs(advert.skew) <= auth.window or records.hushed("skew", now):
+        return ()
+    how = "behind" if advert.skew > 0 else "ahead of"
+    what = f"the clock of {text(source)} is {abs(advert.skew)} s {how} ours, time_window is {auth.window} s"
+    return records.line("warning", "skew", f"{what}: synchronize both")

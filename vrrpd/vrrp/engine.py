@@ -20,10 +20,18 @@ from vrrpd.model.diff import Identity, identity
 from vrrpd.model.values import INTERFACE, Device, VirtualAddress
 from vrrpd.vrrp.actions import Action, Refit
 from vrrpd.vrrp.announce import Announcer
-from vrrpd.vrrp.checks import Memo, addressee, lists_our_addresses, other_addresses, other_checksum, validate
+from vrrpd.vrrp.checks import (
+    Memo,
+    addressee,
+    lists_our_addresses,
+    other_addresses,
+    other_checksum,
+    told_by_trailer,
+    validate,
+)
 from vrrpd.vrrp.estate import Estate
 from vrrpd.vrrp.links import InterfaceAddress, Link, is_other
-from vrrpd.vrrp.packet import HEADER_LENGTH, AdvertSpec, Buffer, PacketError
+from vrrpd.vrrp.packet import AH_LENGTH, HEADER_LENGTH, AdvertSpec, Buffer, PacketError
 from vrrpd.vrrp.path import STEP, Told
 from vrrpd.vrrp.path import identity as path_identity
 from vrrpd.vrrp.records import text
@@ -54,6 +62,9 @@ class Engine:
         self.routers: dict[str, VirtualRouter] = {}
         self.counters = {"packet_len_err": 0, "vrid_err": 0}  # of packets that are nobody's
         self.stopping = False
+        # How far the time of day is ahead of the monotonic clock; kept up by who reads both, while `seals`.
+        self.offset = 0.0
+        self.seals = False  # a router of ours has auth_hmac or AH
         self._begun = False
         self._in_maintenance = False
         self._timers = Timers()
@@ -112,10 +123,12 @@ class Engine:
         data: Buffer,
         now: float,
         key: Hashable = None,
+        ah: Buffer | None = None,
     ) -> Sequence[Action]:
         """A VRRP message without its IP header; ttl -1 or destination b"" when the kernel did not tell.
 
         `key` stands for all of the above but `now`: it is the caller's name for this datagram on this interface.
+        `ah`: all of the datagram, when the message was behind AH.
         """
         router = self._table.get((ifindex, family, data[1])) if len(data) > 1 else None
         if router is None:
@@ -124,11 +137,15 @@ class Engine:
         if router.siblings:
             router = addressee(router, source, destination)
         try:
-            advert = validate(router, source, destination, ttl, data)
+            advert = validate(router, source, destination, ttl, data, now, self.offset, ah)
         except PacketError as error:
             return router.records.reject(error.reason, source, now)
         router.advert_rcvd += 1
         actions = router.on_advert(advert, source, now)
+        if router.auth is not None:
+            key = None  # no two are the same
+            if router.cfg.auth_hmac is not None:
+                actions = [*actions, *told_by_trailer(router, router.auth, advert, source, now)]
         if not lists_our_addresses(router, advert):
             return [*actions, *other_addresses(router, advert, source, now)]
         if key is not None:
@@ -138,6 +155,16 @@ class Engine:
         if advert.pseudo_header is not router.peer_pseudo_header and router.cfg.version == 3:
             return [*actions, *other_checksum(router, advert, source, now)]
         return actions
+
+    def receive_ah(self, ifindex: int, datagram: Buffer, now: float) -> Sequence[Action]:
+        """A whole IPv4 datagram of protocol 51: AH covers its header too."""
+        size = (datagram[0] & 15) * 4 if datagram else 0
+        data = datagram[size + AH_LENGTH :]
+        if size < 20 or len(data) < HEADER_LENGTH:
+            self.counters["packet_len_err"] += 1
+            return ()
+        source, destination = bytes(datagram[12:16]), bytes(datagram[16:20])
+        return self.receive(ifindex, AF_INET, source, destination, datagram[8], data, now, None, datagram)
 
     def let_go(self, peer: bytes, told: Told, now: float) -> Sequence[Action]:
         """What a peer has said over the second path, authenticated. Where two routers fit it is about neither."""
@@ -153,8 +180,10 @@ class Engine:
     def prepare(self, model: Configuration, now: float) -> None:
         """Know this configuration, and do nothing: its routers wait in INIT for `take` or `begin`."""
         self.routers = {
-            cfg.name: VirtualRouter(cfg, self._timers, self._announcer, self._verdicts) for cfg in model.vrrp_instances
+            cfg.name: VirtualRouter(cfg, self._timers, self._announcer, self._verdicts, self.offset)
+            for cfg in model.vrrp_instances
         }
+        self.seals = any(router.auth is not None for router in self.routers.values())
         self._index()
         self._unclaimed = {}
         for router in self.routers.values():
@@ -457,6 +486,15 @@ class Engine:
             "virtual_ipaddress": [_slash(entry) for entry in cfg.virtual_ipaddress],
             "virtual_ipaddress_excluded": [_slash(entry) for entry in cfg.virtual_ipaddress_excluded],
             "unicast_peer": [text(peer) for peer in cfg.unicast_peer],
+            "auth_type": cfg.authentication and cfg.authentication.auth_type,
+            "auth_hmac": cfg.auth_hmac
+            and {
+                "mode": cfg.auth_hmac.mode,
+                "active_key": cfg.auth_hmac.active_key,
+                "keys": [number for number, _ in cfg.auth_hmac.keys],
+                "anti_replay": cfg.auth_hmac.anti_replay,
+                "time_window": cfg.auth_hmac.time_window,
+            },
             "master": _heard(heard, now) if heard and router.state is not MASTER else None,
             "last_transition": None
             if last is None

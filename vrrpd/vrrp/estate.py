@@ -17,6 +17,7 @@ from typing import Any, Callable, NamedTuple
 
 from vrrpd.model.diff import Identity
 from vrrpd.model.values import VirtualAddress
+from vrrpd.vrrp.auth import Standing
 
 ESTATE_VERSION = 3
 
@@ -65,6 +66,7 @@ class Estate(NamedTuple):
     counters: Mapping[str, int] = {}
     said: Mapping[str, tuple[float, int]] = {}  # records.py
     held: tuple[Holding, ...] = ()
+    auth: Standing | None = None
 
     advert: int = -1  # a checksum of what it sends; -1: not known
     advert_int: float = 0.0
@@ -88,14 +90,20 @@ class Estate(NamedTuple):
 
 
 def adopted(
-    identity: Identity, name: str, held: Sequence[Holding], now: float, due: float, priority: int = 0
+    identity: Identity,
+    name: str,
+    held: Sequence[Holding],
+    now: float,
+    due: float,
+    priority: int = 0,
+    auth: Standing | None = None,
 ) -> Estate:
     """Of a MASTER whose process died: an advert is due since `due`, its neighbours know it, all else is forgotten."""
     interface, family, vrid, source = identity
     transition = ("INIT", "MASTER", "MASTER", "adopted from a process that died", now)
     return Estate(
         interface, family, vrid, source, (), name, "MASTER",
-        timer=due, last_transition=transition, held=tuple(held), priority=priority,
+        timer=due, last_transition=transition, held=tuple(held), auth=auth, priority=priority,
     )  # fmt: skip
 
 
@@ -165,6 +173,7 @@ _ENCODERS: dict[str, Callable[[Any], Any]] = {
     "heard": lambda heard: (heard[0].hex(), *heard[1:]),
     "held": lambda held: [_encode_holding(here) for here in held],
     "addresses": lambda entries: [_encode_address(entry) for entry in entries],
+    "auth": lambda auth: (*auth[:3], [(source.hex(), mark) for source, mark in auth.marks]),
 }
 _DECODERS: dict[str, Callable[[Any], Any]] = {
     "source": lambda text: None if text is None else bytes.fromhex(text),
@@ -173,6 +182,9 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
     "heard": lambda heard: (bytes.fromhex(heard[0]), *heard[1:]),
     "held": lambda held: tuple(map(_decode_holding, held)),
     "addresses": lambda entries: tuple(map(_decode_address, entries)),
+    "auth": lambda auth: Standing(
+        auth[0], auth[1], auth[2], tuple((bytes.fromhex(source), mark) for source, mark in auth[3])
+    ),
     "paces": tuple,
     "rival": tuple,
     "last_transition": tuple,

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from vrrpd.families import AF_INET
-from vrrpd.vrrp.packet import ADDRESS_LENGTH, AUTH_NONE, AUTH_SIMPLE, AdvertSpec
+from vrrpd.vrrp.packet import ADDRESS_LENGTH, AUTH_AH, AUTH_NONE, AUTH_SIMPLE, AdvertSpec
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -105,10 +105,11 @@ def is_other(device: Device, base: Link, link: Link) -> bool:
 
 
 def advert_spec(cfg: VrrpInstance, source: bytes) -> AdvertSpec:
-    """The advert that this configuration asks for."""
+    """The advert that this configuration asks for; a seal on it is the router's (auth.py)."""
     width = ADDRESS_LENGTH[cfg.family]
     group = cfg.mcast_group if len(cfg.mcast_group) == width else MCAST_GROUP[width]
-    password = cfg.authentication if cfg.version == 2 else None
+    auth = cfg.authentication if cfg.version == 2 else None
+    simple = auth is not None and auth.auth_type == "PASS"
     return AdvertSpec(
         family=cfg.family,
         version=cfg.version,
@@ -118,7 +119,7 @@ def advert_spec(cfg: VrrpInstance, source: bytes) -> AdvertSpec:
         source=source or bytes(width),
         destinations=cfg.unicast_peer or (group,),
         ttl=cfg.unicast_ttl if cfg.unicast_peer else 255,
-        auth_type=AUTH_SIMPLE if password else AUTH_NONE,
-        auth_data=password.auth_pass.ljust(8, b"\0")[:8] if password else b"",
+        auth_type=AUTH_NONE if auth is None else AUTH_SIMPLE if simple else AUTH_AH,
+        auth_data=auth.auth_pass.ljust(8, b"\0")[:8] if auth is not None and simple else b"",
         pseudo_header=cfg.family != AF_INET or not cfg.v3_checksum_as_v2,
     )

@@ -19,6 +19,8 @@ VRRPv2 (RFC 3768 5.1, authentication RFC 2338 5.3.6)        VRRPv3 (RFC 9568 5.1
 The checksum: v2 sums the message. v3 over IPv6 adds the pseudo header of RFC 8200 8.1. v3 over IPv4 was read
 both ways: RFC 9568 5.2.8 (and Cisco, Juniper, Arista) sums the message, keepalived and FRR by default add a
 pseudo header. Both are accepted on receipt and `Advert.pseudo_header` says which it was.
+
+What makes every advert another one, the trailer of auth_hmac and AH, is auth.py's: a datagram made here leaves room.
 """
 
 from __future__ import annotations
@@ -30,11 +32,13 @@ from vrrpd.families import AF_INET, AF_INET6
 
 Buffer = Union[bytes, bytearray, memoryview]
 
-IPPROTO_VRRP = 112
+IPPROTO_VRRP, IPPROTO_AH = 112, 51
 ADVERTISEMENT = 1  # the only type there is (RFC 9568 5.2.2)
 AUTH_NONE, AUTH_SIMPLE, AUTH_AH = 0, 1, 2
 HEADER_LENGTH = 8
 AUTH_LENGTH = 8
+AH_LENGTH = 24  # RFC 2402 2, with 96 bits of integrity check value
+TRAILER_LENGTH = 28  # of auth_hmac
 ADDRESS_LENGTH = {AF_INET: 4, AF_INET6: 16}
 
 _V2 = Struct("!BBBBBBH")
@@ -64,6 +68,19 @@ class Advert(NamedTuple):
     auth_type: int = AUTH_NONE
     auth_data: bytes = b""
     pseudo_header: bool = False
+    skew: int | None = None  # with a trailer, authentic: seconds that its sender's clock is behind ours
+
+
+class Seal(NamedTuple):
+    """What an advert is sealed with at the moment it is sent, and what its sequence is made of (auth.py)."""
+
+    key: bytes
+    key_id: int = 0  # of auth_hmac, 1..255; 0: AH
+    window: int = 0  # seconds: the sequence is the time of day, which peers compare with theirs; 0: it only grows
+    base: float = 0.0  # without a window: how far the sequence's clock is ahead of the monotonic one, seconds
+
+    def __repr__(self) -> str:
+        return f"<Seal {self.key_id}>"
 
 
 class AdvertSpec(NamedTuple):
@@ -80,12 +97,16 @@ class AdvertSpec(NamedTuple):
     auth_type: int = AUTH_NONE
     auth_data: bytes = b""
     pseudo_header: bool = True
+    seal: Seal | None = None
 
 
-def decode(data: Buffer, version: int, family: int, source: bytes, destination: bytes) -> Advert:
+def decode(
+    data: Buffer, version: int, family: int, source: bytes, destination: bytes, skew: int | None = None
+) -> Advert:
     """The advert in `data`, a message for a router of this version and family; raises PacketError.
 
-    Checked in the order of RFC 9568 7.1: version, type, completeness, checksum, then what v3 forbids.
+    With a `skew` it has the trailer of auth_hmac, which the checksum of IPv6 alone covers. Checked in the order of
+    RFC 9568 7.1: version, type, completeness, checksum, then what v3 forbids.
     """
     length = len(data)
     if length < HEADER_LENGTH:
@@ -96,8 +117,11 @@ def decode(data: Buffer, version: int, family: int, source: bytes, destination: 
         raise PacketError("invalid_type_rcvd")
     count = data[3]
     end = HEADER_LENGTH + count * ADDRESS_LENGTH[family]
-    if length != end + (AUTH_LENGTH if version == 2 else 0):
+    if length != end + (AUTH_LENGTH if version == 2 else 0) + (0 if skew is None else TRAILER_LENGTH):
         raise PacketError("packet_len_err")
+    if skew is not None and family == AF_INET:
+        length -= TRAILER_LENGTH
+        data = data[:length]
 
     # RFC 1071: with its checksum in place the one's complement sum is 0xffff, that is 0 modulo 0xffff.
     # Lengths are even here, so the whole message is summed as one integer.
@@ -105,7 +129,7 @@ def decode(data: Buffer, version: int, family: int, source: bytes, destination: 
     if version == 2:
         if total % 0xFFFF:
             raise PacketError("checksum_err")
-        return Advert(2, data[1], data[2], float(data[5]), bytes(data[8:end]), data[4], bytes(data[end:]))
+        return Advert(2, data[1], data[2], float(data[5]), bytes(data[8:end]), data[4], bytes(data[end:]), skew=skew)
 
     pseudo_header = False
     if family == AF_INET6 or total % 0xFFFF:
@@ -117,7 +141,7 @@ def decode(data: Buffer, version: int, family: int, source: bytes, destination: 
         raise PacketError("advert_interval_err")
     if count == 0:  # RFC 9568 5.2.5, erratum 8299
         raise PacketError("addr_list_err")
-    return Advert(3, data[1], data[2], adver_int_cs / 100, bytes(data[8:end]), pseudo_header=pseudo_header)
+    return Advert(3, data[1], data[2], adver_int_cs / 100, bytes(data[8:end]), pseudo_header=pseudo_header, skew=skew)
 
 
 def encode(spec: AdvertSpec, priority: int, destination: bytes) -> bytes:
@@ -153,14 +177,20 @@ def datagrams(spec: AdvertSpec, priority: int) -> tuple[tuple[bytes, bytes], ...
     """(destination, datagram) to send: with its IP header for IPv4 (IP_HDRINCL), the bare message for IPv6.
 
     TOS 0xc0 (internetwork control) as keepalived and FRR, DF clear. Id and checksum 0: the kernel fills them.
+    Where the spec has a seal it is still to be put on: the trailer is missing, AH is there and empty.
     """
     out = []
+    protocol, gap, more = IPPROTO_VRRP, b"", 0
+    if spec.seal is not None and spec.seal.key_id:
+        more = TRAILER_LENGTH
+    elif spec.seal is not None:
+        protocol, gap = IPPROTO_AH, bytes(AH_LENGTH)
     for destination in spec.destinations:
         message = encode(spec, priority, destination)
         if spec.family == AF_INET:
-            length = _IPV4.size + len(message)
-            header = _IPV4.pack(0x45, 0xC0, length, 0, 0, spec.ttl, IPPROTO_VRRP, 0, spec.source, destination)
-            message = header + message
+            length = _IPV4.size + len(gap) + len(message) + more
+            header = _IPV4.pack(0x45, 0xC0, length, 0, 0, spec.ttl, protocol, 0, spec.source, destination)
+            message = header + gap + message
         out.append((destination, message))
     return tuple(out)
 

@@ -16,6 +16,14 @@ COUNTERS = (  # keepalived's names where its JSON has one; the errors in the ord
     "source_err", "invalid_authtype", "authtype_mismatch", "auth_failure", "advert_interval_err",
     "addr_list_err", "own_advert", "ignored", "lower_priority_rcvd", "master_changes",
 )  # fmt: skip
+AUTH_COUNTERS = {  # shown only of a router that has the one or the other
+    "HMAC": (
+        "auth_ext_missing", "auth_ext_malformed", "auth_ext_unknown_key", "auth_ext_invalid_hmac", "auth_ext_stale",
+        "auth_ext_replay",
+    ),
+    "AH": ("ah_missing", "ah_invalid", "ah_spi_err", "ah_replay"),
+}  # fmt: skip
+ALL_COUNTERS = frozenset((*COUNTERS, *AUTH_COUNTERS["HMAC"], *AUTH_COUNTERS["AH"]))
 
 REASONS = {
     "packet_len_err": "wrong length",
@@ -28,6 +36,16 @@ REASONS = {
     "invalid_authtype": "unknown authentication type",
     "authtype_mismatch": "another authentication type",
     "auth_failure": "wrong password",
+    "auth_ext_missing": "no HMAC, and auth_hmac is in mode enforce",
+    "auth_ext_malformed": "an HMAC of another kind",
+    "auth_ext_unknown_key": "no key with its id here",
+    "auth_ext_invalid_hmac": "wrong HMAC: another key under the same id, or forged",
+    "auth_ext_stale": "its time differs from ours by more than time_window: are both clocks synchronized?",
+    "auth_ext_replay": "heard before, or overtaken",
+    "ah_missing": "no AH header, and auth_type is AH",
+    "ah_invalid": "wrong AH check value: another auth_pass, or forged",
+    "ah_spi_err": "the SPI of its AH header is not its source address",
+    "ah_replay": "its AH sequence was heard before, or overtaken",
     "advert_interval_err": "its advert_int is 0, or in VRRPv2 not ours",
     "addr_list_err": "no virtual address in it",
 }

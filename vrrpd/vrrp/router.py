@@ -51,12 +51,13 @@ from vrrpd.vrrp.actions import (
     Transition,
 )  # fmt: skip
 from vrrpd.vrrp.announce import Announcer
+from vrrpd.vrrp.auth import Auth, Datagrams, authenticates
 from vrrpd.vrrp.duties import Duties
 from vrrpd.vrrp.estate import Estate, Holding
 from vrrpd.vrrp.links import Link, advert_spec, device_faults, link_faults, source_address
 from vrrpd.vrrp.packet import Advert, datagrams
 from vrrpd.vrrp.path import FRESH
-from vrrpd.vrrp.records import COUNTERS, Records, duration, text
+from vrrpd.vrrp.records import ALL_COUNTERS, AUTH_COUNTERS, COUNTERS, Records, duration, text
 from vrrpd.vrrp.timers import Timer, Timers
 from vrrpd.vrrp.track import OWNER, Tracking, Verdicts, tracks
 
@@ -111,13 +112,16 @@ class VirtualRouter:
 
     __slots__ = (
         "_announcer", "_datagrams", "_frames", "_steady", "_timers",
-        "addresses", "advert_rcvd", "advert_sent", "advertised", "cfg", "counters", "delay_timer", "duties", "faults",
-        "heard", "last_transition", "leaving", "link", "master_adver_int", "master_down_interval", "memo", "name",
-        "outbids", "peer_pseudo_header", "priority", "records", "resigned", "rival", "siblings", "skew_time", "spec",
-        "state", "timer", "tracking", "virtual_mac", "yielding_until",
+        "addresses", "advert_rcvd", "advert_sent", "advertised", "auth", "cfg", "counters", "delay_timer", "duties",
+        "faults", "heard", "last_transition", "leaving", "link", "master_adver_int", "master_down_interval", "memo",
+        "name", "outbids", "peer_pseudo_header", "priority", "records", "resigned", "rival", "siblings", "skew_time",
+        "spec", "state", "timer", "tracking", "virtual_mac", "yielding_until",
     )  # fmt: skip
 
-    def __init__(self, cfg: VrrpInstance, timers: Timers, announcer: Announcer, verdicts: Verdicts) -> None:
+    def __init__(
+        self, cfg: VrrpInstance, timers: Timers, announcer: Announcer, verdicts: Verdicts, offset: float = 0.0
+    ) -> None:
+        """`offset`: how far the time of day is ahead of the monotonic clock, for those that send it."""
         self._timers = timers
         self._announcer = announcer
         self._datagrams: dict[int, tuple[tuple[bytes, bytes], ...]] = {}
@@ -145,6 +149,7 @@ class VirtualRouter:
         self.advert_sent = 0
         tracked = tracks(cfg)
         self.tracking = Tracking(tracked, verdicts) if tracked else None
+        self.auth = Auth(cfg, offset) if authenticates(cfg) else None
         self._configure(cfg)
 
     def __repr__(self) -> str:
@@ -161,6 +166,8 @@ class VirtualRouter:
         # What adverts leave from instead of the interface's own MAC address, b"" for nothing.
         self.virtual_mac = cfg.vmac.mac if cfg.vmac is not None and not cfg.vmac_xmit_base else b""
         self.spec = advert_spec(cfg, b"")
+        if self.auth is not None:
+            self.spec = self.spec._replace(seal=self.auth.sends)
         self._spec_changed()
         self.master_adver_int = cfg.advert_int
         self._recompute()
@@ -183,20 +190,30 @@ class VirtualRouter:
         return self.link.ifindex if self.link else 0
 
     def datagrams(self, priority: int) -> tuple[tuple[bytes, bytes], ...]:
-        """(destination, bytes) of an advert with this priority; made once."""
+        """(destination, bytes) of an advert with this priority; made once. Those of a spec with a seal lack it."""
         ready = self._datagrams.get(priority)
         if ready is None:
             ready = self._datagrams[priority] = datagrams(self.spec, priority)
         return ready
 
+    def sealed(self, priority: int, now: float, wall: float) -> Datagrams:
+        """The same to be sent now, where the spec has a seal. `wall`: the time of day, epoch seconds."""
+        auth = self.auth
+        assert auth is not None
+        if self.spec.seal is not auth.seal:  # its sequence goes on from a peer's, and so it must for who speaks for us
+            self.spec = self.spec._replace(seal=auth.seal)
+        return auth.adverts(self.spec, self.datagrams(priority), now, wall)
+
     def frames(self, priority: int) -> tuple[bytes, ...]:
-        """The same as frames from the virtual MAC address."""
+        """The datagrams as frames from the virtual MAC address."""
         ready = self._frames.get(priority)
         if ready is None:
-            mac, source = self.virtual_mac, self.spec.source
-            ready = tuple(frames.advert(mac, source, to, datagram) for to, datagram in self.datagrams(priority))
-            self._frames[priority] = ready
+            ready = self._frames[priority] = self.framed(self.datagrams(priority))
         return ready
+
+    def framed(self, datagrams: Datagrams) -> tuple[bytes, ...]:
+        mac, source = self.virtual_mac, self.spec.source
+        return tuple(frames.advert(mac, source, to, datagram) for to, datagram in datagrams)
 
     def owns(self, address: VirtualAddress) -> bool:
         """Is it for us to announce and keep this address now?"""
@@ -243,6 +260,7 @@ class VirtualRouter:
             pending, paces, announcing, announce_at, self.peer_pseudo_header,
             None if last is None else (last.old.name, last.new.name, *last[2:]),
             {name: count for name, count in self.counts().items() if count}, self.records.give(), (),
+            None if self.auth is None else self.auth.give(),
             self._checksum(), cfg.advert_int, self.master_adver_int, self.master_down_interval,
             cfg.preempt, cfg.preempt_delay, cfg.garp_master_refresh, cfg.vip_lifetime, self.addresses,
             self.tracking.inherited if self.tracking is not None else 0,
@@ -280,8 +298,11 @@ class VirtualRouter:
             self.last_transition = LastTransition(State[old], State[new], event, reason, at)
         counters = dict(estate.counters)
         self.advert_rcvd, self.advert_sent = counters.pop("advert_rcvd", 0), counters.pop("advert_sent", 0)
-        self.counters.update((key, value) for key, value in counters.items() if key in COUNTERS)
+        self.counters.update((key, value) for key, value in counters.items() if key in ALL_COUNTERS)
         self.records.take(estate.said)
+        if self.auth is not None and estate.auth is not None:
+            self.auth.take(estate.auth)
+            self.spec = self.spec._replace(seal=self.auth.sends)
         # Whoever has heard a master goes on counting in that one's interval (RFC 9568 6.4.2), not in its own new one.
         if self.state is BACKUP and self.cfg.version == 3 and estate.heard is not None:
             self.master_adver_int = estate.interval
@@ -842,6 +863,7 @@ class VirtualRouter:
         """All counters, the two hot ones included."""
         return {
             **dict.fromkeys(COUNTERS, 0),
+            **(dict.fromkeys(AUTH_COUNTERS[self.auth.kind], 0) if self.auth is not None else {}),
             **self.counters,
             "advert_rcvd": self.advert_rcvd,
             "advert_sent": self.advert_sent,

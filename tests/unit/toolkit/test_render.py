@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 import pytest
 from ansible.module_utils.vrrpd_lines import Findings, lines_of, places, secrets_of
-from ansible.module_utils.vrrpd_mask import filled
+from ansible.module_utils.vrrpd_mask import SECRETS, filled
 from ansible.module_utils.vrrpd_planning import Plan, plan
 
 from vrrpd.conf.expand import Reader
@@ -135,8 +135,12 @@ def inventory_of(block: Block, statements: list[Statement]) -> dict[str, Any]:
             value = [inline(item.words) for item in inner] or [inline(words)]
         if row.type.named:
             found.setdefault(keyword, {})[" ".join(words)] = value
+        elif row.repeated == EACH and keyword in SECRETS:
+            found.setdefault(keyword, []).append(" ".join(words))
         elif row.type.form == "list" or row.repeated == EACH:
             found.setdefault(keyword, []).extend(value if isinstance(value, list) else [value])
+        elif row.type.form == "block" and isinstance(found.get(keyword), dict):
+            found[keyword].update(value)
         elif row.repeated != FIRST or keyword not in found:
             found[keyword] = value
     return found

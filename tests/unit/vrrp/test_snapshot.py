@@ -6,8 +6,8 @@ import json
 
 from simulator import World, instance, packed, vip
 
-from vrrpd.model.vrrp import Authentication
-from vrrpd.vrrp.records import COUNTERS
+from vrrpd.model.vrrp import Authentication, AuthHmac
+from vrrpd.vrrp.records import AUTH_COUNTERS, COUNTERS
 
 
 def test_a_master_and_who_hears_it() -> None:
@@ -51,6 +51,32 @@ def test_a_master_and_who_hears_it() -> None:
     assert heard["last_transition"]["at"] is None
     assert heard["counters"]["advert_rcvd"] == 2
     assert "secret12" not in json.dumps([shown, heard]) + repr(a.router) + repr(a.router.cfg)
+
+
+def test_authentication_without_its_secrets() -> None:
+    world = World()
+    node = world.node("A")
+    key, password = b"k" * 32, b"secret12"
+    node.apply(
+        instance(auth_hmac=AuthHmac(((1, key), (7, key[::-1])), 7, "time", 5, "permissive")),
+        instance("AH", virtual_router_id=52, authentication=Authentication("AH", password)),
+    )
+    hmac, ah = (node.engine.snapshot(router, world.now) for router in node.engine.routers.values())
+    assert (hmac["auth_type"], ah["auth_type"], ah["auth_hmac"]) == (None, "AH", None)
+    assert hmac["auth_hmac"] == {
+        "mode": "permissive",
+        "active_key": 7,
+        "keys": [1, 7],
+        "anti_replay": "time",
+        "time_window": 5,
+    }
+    assert set(hmac["counters"]) == {*COUNTERS, *AUTH_COUNTERS["HMAC"]}
+    assert set(ah["counters"]) == {*COUNTERS, *AUTH_COUNTERS["AH"]}
+    shown = json.dumps([hmac, ah]) + "".join(
+        repr((router, router.cfg, router.spec.seal)) for router in node.engine.routers.values()
+    )
+    assert "kkkk" not in shown
+    assert "secret12" not in shown
 
 
 def test_faults_are_listed() -> None:
