@@ -40,7 +40,8 @@ SO_TIMESTAMPNS = 35
 SO_ATTACH_FILTER = 26
 ETH_P_ALL = 3
 PACKET_OUTGOING = 4
-VRRP = 112
+VRRP, AH = 112, 51
+AH_LENGTH = 24  # RFC 2402 2, with HMAC-MD5-96
 PATIENCE = 8.0
 GROUP4, GROUP6 = "224.0.0.18", "ff02::12"
 now = time.monotonic
@@ -157,6 +158,7 @@ def packed(address: str) -> bytes:
 def read_advert(at: float, host: str, frame: bytes) -> Advert:
     if frame[12:14] == b"\x08\x00":
         head = (frame[14] & 15) * 4
+        head += AH_LENGTH if frame[23] == AH else 0
         message = frame[14 + head : 14 + int.from_bytes(frame[16:18], "big")]
         source, destination, ttl, tos, size = frame[26:30], frame[30:34], frame[22], frame[15], 4
     else:
@@ -176,7 +178,7 @@ def read_frame(at: float, host: str, frame: bytes) -> Frame | None:
     if kind == b"\x08\x06":
         if frame[28:32] == frame[38:42]:
             return Garp(at, host, text(frame[28:32]), frame[22:28].hex(":"), frame)
-    elif (kind == b"\x08\x00" and frame[23] == VRRP) or (kind == b"\x86\xdd" and frame[20] == VRRP):
+    elif (kind == b"\x08\x00" and frame[23] in (VRRP, AH)) or (kind == b"\x86\xdd" and frame[20] == VRRP):
         return read_advert(at, host, frame)
     elif kind == b"\x86\xdd" and frame[20] == 58 and frame[54] == 136:
         return Na(at, host, text(frame[62:78]), text(frame[38:54]), frame[58], frame)
@@ -250,10 +252,11 @@ def watch_filter(deaf: list[int]) -> list[tuple[int, int, int, int]]:
     """Received frames of VRRP, ARP and ICMPv6, except from the interfaces `deaf`."""
     body: list[tuple[int, int, int, int]] = [
         (LD_ETHER, 0, 0, 12),
-        (JEQ, 8, 0, 0x0806),
-        (JEQ, 0, 3, 0x0800),
+        (JEQ, 9, 0, 0x0806),
+        (JEQ, 0, 4, 0x0800),
         (LD_BYTE, 0, 0, 23),
-        (JEQ, 5, 0, VRRP),
+        (JEQ, 6, 0, VRRP),
+        (JEQ, 5, 0, AH),
         (RET, 0, 0, 0),
         (JEQ, 0, 4, 0x86DD),
         (LD_BYTE, 0, 0, 20),
