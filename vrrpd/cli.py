@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -19,7 +20,14 @@ if TYPE_CHECKING:
 
 CONFIGS = ("/etc/vrrpd/vrrpd.conf", "/etc/keepalived/keepalived.conf")
 RUN_DIR = "/run/vrrpd"
-SIGNALS = {"STOP": "SIGTERM", "RELOAD": "SIGHUP", "DATA": "SIGUSR1", "STATS": "SIGUSR2"}
+SIGNALS = {
+    "STOP": signal.SIGTERM,
+    "RELOAD": signal.SIGHUP,
+    "DATA": signal.SIGUSR1,
+    "STATS": signal.SIGUSR2,
+    "STATS_CLEAR": signal.SIGRTMAX - 1,
+    "JSON": signal.SIGRTMIN + 2,
+}
 
 EXIT_USAGE, EXIT_CANNOT_RUN = 2, 4
 
@@ -91,9 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _keywords(words[1:])
     options = parser().parse_args(words)
     if options.signum:
-        import signal
-
-        print(int(getattr(signal, SIGNALS[options.signum])))
+        print(int(SIGNALS[options.signum]))
         return 0
     if options.config_test:
         from vrrpd import check_config

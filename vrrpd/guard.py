@@ -5,7 +5,7 @@ compiled model (a memfd that is only passed on, never read here). Who is the vrr
 dead one, is succession.py's, reload and upgrade are renewal.py's; a helper is followed by a new helper. Root, standard
 library, small, no protocol.
 
-    SIGHUP reload | SIGTERM, SIGINT planned stop | SIGUSR1, SIGUSR2 status as text in the run directory
+    SIGHUP reload | SIGTERM, SIGINT planned stop | SIGUSR1, SIGUSR2, SIGRTMIN+2, SIGRTMAX-1 keepalived's dump files
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from vrrpd.log import open_log
 from vrrpd.loop import INFINITY, Loop
 from vrrpd.pidfile import EXIT_RUNNING, PREDECESSOR_WAIT, Running, lock_pid_file, outlive, write_pid
 from vrrpd.pulse import Pulse, Watch
+from vrrpd.renewal import DUMPS, STATS_CLEAR
 from vrrpd.second_path import LastWords
 from vrrpd.vrrp.path import Standing
 
@@ -100,7 +101,6 @@ class Guard:
         self._helper_by = INFINITY
         self._watchdog = process.watchdog_interval()
         self._next_watchdog = 0.0
-        self._dump: list[ipc.Message] | None = None
         self._inherited: resume.State = {}  # between `inherit` and `resume`
 
     # -------------------------------------------------------------------- start
@@ -302,9 +302,14 @@ class Guard:
                 self._stop(now)
             elif number == signal.SIGHUP:
                 self.renewal.reload(0)
-            elif number in (signal.SIGUSR1, signal.SIGUSR2):
-                self._dump = []
-                self.vrrp.send({"t": "status"})
+            elif number in DUMPS:
+                self._dump(number)
+
+    def _dump(self, number: int) -> None:
+        """keepalived's files: the helper asks the vrrp process, and has a child of its own write them."""
+        message: ipc.Message = {"t": "dump", "kind": DUMPS[number], "clear": number == STATS_CLEAR}
+        if self.helper_channel is None or not self.helper_channel.send(message, [self.vrrp.loaded.model]):
+            self.tell("error", f"{DUMPS[number]} not written: the helper process is not there to do it")
 
     def _stop(self, now: float) -> None:
         if self.stopping:
@@ -323,30 +328,6 @@ class Guard:
             self.last_words.update(message)
         except ValueError as error:
             self.tell("error", f"the vrrp process declared a malformed {error}")
-
-    def _on_status(self, message: ipc.Message) -> None:
-        if self._dump is None:
-            return
-        self._dump.append(message)
-        if not message.get("more"):
-            dump, self._dump = self._dump, None
-            self._write_dump([part.get("data") or {} for part in dump])
-
-    def _write_dump(self, parts: list[dict[str, Any]]) -> None:
-        lines = []
-        for part in parts:
-            lines += [f"{name} = {value}" for name, value in (part.get("head") or {}).items()]
-            for entry in part.get("instances") or ():
-                lines += ["", f"vrrp_instance {entry.get('name')}"]
-                lines += [f"  {name} = {value}" for name, value in entry.items() if name != "name"]
-        path = os.path.join(self.setting.run_dir, "vrrpd.data")
-        try:
-            fd = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-            with os.fdopen(fd, "w", encoding="utf-8", errors="backslashreplace") as file:
-                file.write("\n".join(lines) + "\n")
-            os.rename(path + ".new", path)
-        except OSError as error:
-            self.tell("error", f"cannot write {path}: {error.strerror}")
 
     # ---------------------------------------------------------------- the helper
     def _from_helper(self, now: float) -> None:
@@ -491,7 +472,6 @@ class Guard:
 
 _FROM_VRRP: dict[str, Callable[[Guard, ipc.Message], None]] = {
     "path": Guard._on_path,
-    "status": Guard._on_status,
     "refit": lambda guard, message: guard._fit(guard.vrrp.loaded, running=True),
 }
 

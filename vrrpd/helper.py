@@ -17,14 +17,15 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
-from vrrpd import __version__, ipc, notify, process
+from vrrpd import __version__, dump, ipc, notify, process
+from vrrpd.children import fork
 from vrrpd.control import Control, Peer
 from vrrpd.fifo import Fifos, Kept
 from vrrpd.journal import Journal
 from vrrpd.log import Log, open_log
 from vrrpd.loop import Loop
 from vrrpd.mail import SMTP_PORT, MailQueue, Settings
-from vrrpd.model.compiled import extracted
+from vrrpd.model.compiled import decode, extracted
 from vrrpd.pulse import Pulse
 from vrrpd.scripts import Runner
 from vrrpd.timers import Timer, Timers
@@ -56,6 +57,7 @@ class Setting(NamedTuple):
     to_stderr: bool = False  # -l
     detailed: bool = False  # -D
     release: str = "checkout"
+    tag: str = ""  # namespace and instance, where there are several daemons
 
 
 class _Request:
@@ -300,6 +302,45 @@ class Helper:
         if self._states_on_reload:
             self.vrrp.request({"cmd": "status"}, done)
 
+    def _dump(self, message: dict[str, Any], fds: list[int]) -> None:
+        """keepalived's files: data, stats or JSON, of this configuration and the present state."""
+        kind, model = str(message.get("kind")), fds.pop() if fds else -1
+        if kind not in dump.FILES or model < 0:
+            return
+
+        def done(answer: dict[str, Any]) -> None:
+            if "error" in answer:
+                self.log.error(f"{kind} not written: {answer['error']}")
+            else:
+                self._write_dump(kind, model, answer)
+            os.close(model)
+
+        self.vrrp.request({"cmd": "status", "clear": message.get("clear") is True}, done)
+
+    def _write_dump(self, kind: str, model: int, answer: dict[str, Any]) -> None:
+        """In a child: the whole model is megabytes, and a disk may be slow."""
+
+        def work() -> int:
+            log = open_log(self.setting.to_stderr, self.setting.detailed)
+            try:
+                dump.make(kind, decode(ipc.read_all(model)), answer, self.setting.tag)
+            except OSError as error:
+                log.error(f"{kind} not written: {error.strerror}: {error.filename or ''}")
+                return 1
+            return 0
+
+        try:
+            child = fork({model}, work)
+        except OSError as error:
+            self.log.error(f"{kind} not written: {error.strerror}")
+            return
+
+        def ended(now: float) -> None:
+            self.loop.forget(child.fd)
+            child.reap()
+
+        self.loop.watch(child.fd, ended)
+
     def _vrrp(self, message: dict[str, Any], fds: list[int]) -> None:
         """A new vrrp process, at the other end of this descriptor."""
         if not fds:
@@ -506,6 +547,7 @@ _FROM_GUARD: dict[str, Callable[[Helper, dict[str, Any], list[int]], None]] = {
     "mailed": lambda helper, message, fds: helper._mailed.update({message["instance"]: message["event"]}),
     "retire": lambda helper, message, fds: helper.retire(),
     "reloaded": Helper._reloaded,
+    "dump": Helper._dump,  # + memfd
     "finish": Helper._finish,  # grace
 }
 

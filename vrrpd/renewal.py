@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from vrrpd.guard import Setting
     from vrrpd.succession import Succession
 
-HANDLED = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+STATS_CLEAR = signal.SIGRTMAX - 1
+DUMPS = {signal.SIGUSR1: "data", signal.SIGUSR2: "stats", signal.SIGRTMIN + 2: "json", STATS_CLEAR: "stats"}
+HANDLED = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, *DUMPS)
 
 
 class Owner(Protocol):

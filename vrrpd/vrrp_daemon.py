@@ -321,8 +321,6 @@ class Daemon:
                 self.executor.run(self.engine.refused(causes, now))
             elif kind == "stop":
                 self.stop(now)
-            elif kind == "status":
-                self._pending.append((self.guard, self._status(self.guard, {"t": "status"})))
             ipc.close_all(fds)
         if self.guard.closed:  # the guard died: leave in the planned way (PDEATHSIG says so too)
             self._forget(self.guard)
@@ -353,7 +351,8 @@ class Daemon:
                 continue
             number, command = message.get("id"), message.get("cmd")
             if command == "status":
-                self._pending.append((self.helper, self._status(self.helper, {"t": "reply", "id": number})))
+                steps = self._status(self.helper, {"t": "reply", "id": number}, message.get("clear") is True)
+                self._pending.append((self.helper, steps))
                 continue
             if command == "verdicts":
                 self._tell_verdicts({"t": "reply", "id": number})
@@ -388,8 +387,11 @@ class Daemon:
         return list(self.engine.routers.values())
 
     # ------------------------------------------------------------------- status
-    def _status(self, channel: ipc.Channel, message: ipc.Message) -> Iterator[None]:
-        """Send the head and the instances in parts; each step takes about SLICE_SECONDS of a turn."""
+    def _status(self, channel: ipc.Channel, message: ipc.Message, clear: bool = False) -> Iterator[None]:
+        """Send the head and the instances in parts; each step takes about SLICE_SECONDS of a turn.
+
+        `clear`: every counter begins anew with what is not told here.
+        """
         head = {
             "version": __version__,
             "release": self.setting.release,
@@ -408,6 +410,8 @@ class Daemon:
         until = time.monotonic() + SLICE_SECONDS
         for router in self._routers():
             entry = self.engine.snapshot(router, time.monotonic(), time.time())
+            if clear:
+                router.clear_counts()
             part.append(entry)
             size += 1024 + 24 * len(entry.get("virtual_ipaddress", ()))
             if size >= SLICE_BYTES:

@@ -373,16 +373,6 @@ def test_after_a_crash_the_reloaded_configuration_is_the_one_that_runs(lab: Lab,
 
 
 # -------------------------------------------------------------------------------------------------- the rest
-@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2])
-def test_a_signal_writes_the_status_as_text(lab: Lab, master: Ours, number: signal.Signals) -> None:
-    path = Path(f"{master.pidfile}.d", "vrrpd.data")
-    os.kill(master.pid, number)
-    lab.wait(path.exists, 3, "the dump")
-    text = path.read_text()
-    assert "vrrp_instance VI_1" in text
-    assert "state = MASTER" in text
-
-
 def test_many_instances_fail_over_together_and_are_told_in_slices(lab: Lab) -> None:
     """64 virtual routers of 3 addresses: one status answer is longer than one message."""
 

@@ -11,6 +11,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -217,9 +218,14 @@ def test_a_recorded_message_does_nothing_the_second_time(pair: Lab) -> None:
 
 def test_the_key_is_nowhere_to_be_read(pair: Lab) -> None:
     host = pair["a"].ours
-    os.kill(host.pid, signal.SIGUSR1)
     folder = host.pidfile.parent
-    pair.wait(lambda: list(folder.rglob("vrrpd.data")), 3, "the dump")
+    dumps = [Path(os.environ.get("TMPDIR", "/tmp"), f"keepalived.{end}") for end in ("data", "json")]
+    for path, number in zip(dumps, (signal.SIGUSR1, signal.SIGRTMIN + 2)):
+        path.unlink(missing_ok=True)
+        os.kill(host.pid, number)
+    pair.wait(lambda: all(path.exists() for path in dumps), 3, "the dumps")
+    for path in dumps:
+        path.replace(folder / path.name)
     found = "".join(p.read_text(errors="replace") for p in folder.rglob("*") if p.is_file() and p != host.config)
     for text in (found, repr(host.status()), host.log()):
         assert KEY not in text

@@ -99,6 +99,28 @@ class GlobalDefs:
     vrrp_notify_priority_changes: bool = kw(
         Boolean(), False, "changes of the effective priority are written to the named pipes too"
     )
+    json_version: int = kw(Integer(1, 2), 1, "form of the JSON file: 1 an array of instances, 2 an object")
+    json_dump_file: str = kw(
+        Custom(host.path, "path"),
+        "",
+        "what SIGRTMIN+2 writes (default: /tmp/keepalived.json)",
+        also={"json_dump_file_location": Custom(host.path, "path")},
+    )
+    state_dump_file: str = kw(
+        Custom(host.path, "path"),
+        "",
+        "what SIGUSR1 writes (default: /tmp/keepalived.data)",
+        also={"state_dump_file_location": Custom(host.path, "path")},
+    )
+    stats_dump_file: str = kw(
+        Custom(host.path, "path"),
+        "",
+        "what SIGUSR2 writes (default: /tmp/keepalived.stats)",
+        also={"stats_dump_file_location": Custom(host.path, "path")},
+    )
+    data_use_instance: bool = kw(
+        Boolean(), False, "instance and net_namespace are part of the default names of these files"
+    )
     dynamic_interfaces: tuple[str, ...] = kw(
         Custom(dynamic_interfaces, "choice", 0, 1), (), "accepted: an interface may always come and go here"
     )

@@ -868,3 +868,8 @@ class VirtualRouter:
             "advert_rcvd": self.advert_rcvd,
             "advert_sent": self.advert_sent,
         }
+
+    def clear_counts(self) -> None:
+        """The statistics begin anew."""
+        self.counters.clear()
+        self.advert_rcvd = self.advert_sent = 0

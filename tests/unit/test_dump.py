@@ -1,0 +1,121 @@
+"""keepalived's dump files: golden texts (`--rewrite` writes them anew), and that writing them is safe in /tmp."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vrrpd import dump
+from vrrpd.model.compiled import decode, encode
+from vrrpd.model.load import Model, load
+
+HERE = Path(__file__).parent / "dump"
+
+
+@pytest.fixture(autouse=True)
+def utc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+
+
+@pytest.fixture
+def model() -> Model:
+    loaded = load(str(HERE / "all.conf"), node_name="node1")
+    assert loaded.model, loaded.diagnostics
+    return decode(encode(loaded.model))  # as the daemon has it
+
+
+def live(name: str, state: str, priority: int, **more: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "state": state,
+        "priority": priority,
+        "master_adver_int": 1.0,
+        "master_down_interval": 3.609375,
+        "source": "192.0.2.254",
+        "last_transition": {"at": 1795863228.763235},
+        "faults": [],
+        "counters": {"advert_sent": 7, "become_master": 1},
+        **more,
+    }
+
+
+STATUS = {
+    "instances": [
+        live("VI_1", "BACKUP", 103, master={"address": "192.0.2.253", "priority": 120}, master_adver_int=2.0),
+        live("VI_2", "MASTER", 90),
+        live("VI_3", "FAULT", 80, faults=["interface eth0 is down"], master_adver_int=0.5),
+        live("VI_6", "BACKUP", 100, source="fe80::1", last_transition=None),
+        live("VI_gone", "INIT", 100),
+    ]
+}
+
+
+def compare(name: str, found: str, rewrite: bool) -> None:
+    if rewrite:
+        (HERE / name).write_text(found)
+    assert found == (HERE / name).read_text()
+    assert "secret" not in found
+
+
+def test_data(model: Model, rewrite: bool) -> None:
+    compare("keepalived.data", dump.as_data(model, STATUS), rewrite)
+
+
+def test_stats(rewrite: bool) -> None:
+    compare("keepalived.stats", dump.as_stats({"instances": STATUS["instances"][:2]}), rewrite)
+
+
+def test_json_of_version_1_is_an_array_of_instances(model: Model, rewrite: bool) -> None:
+    found = json.loads(dump.as_json(model, STATUS))
+    compare("keepalived.json", json.dumps(found, indent=1) + "\n", rewrite)
+    assert [entry["data"]["state"] for entry in found] == [1, 2, 3, 1]
+
+
+def test_json_of_version_2_is_an_object(model: Model) -> None:
+    assert json.loads(dump.as_json(model, STATUS, 2)) == {"vrrp": json.loads(dump.as_json(model, STATUS))}
+
+
+def test_the_files_are_where_keepalived_has_them(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TMPDIR", raising=False)
+    assert [dump.path_of(kind, model) for kind in dump.FILES] == [
+        "/tmp/keepalived.data",
+        "/tmp/keepalived.stats",
+        "/tmp/keepalived.json",
+    ]
+    assert dump.path_of("data", model, "blue_one") == "/tmp/keepalived.data"  # data_use_instance is off
+
+
+def test_instance_and_path_can_be_said() -> None:
+    loaded = load(str(HERE / "all.conf"), node_name="node1").model
+    assert loaded
+    several = replace(loaded, global_defs=replace(loaded.global_defs, data_use_instance=True))
+    assert dump.path_of("data", several, "blue_one").endswith("/keepalived_blue_one.data")
+    said = replace(loaded, global_defs=replace(loaded.global_defs, json_dump_file="/run/state.json"))
+    assert dump.path_of("json", said) == "/run/state.json"
+
+
+def test_a_link_in_the_way_is_replaced_and_not_followed(tmp_path: Path) -> None:
+    victim, path = tmp_path / "victim", tmp_path / "keepalived.json"
+    victim.write_text("precious")
+    path.symlink_to(victim)
+    dump.write(str(path), "new")
+    assert victim.read_text() == "precious"
+    assert path.read_text() == "new"
+    assert not path.is_symlink()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert sorted(os.listdir(tmp_path)) == ["keepalived.json", "victim"]
+
+
+def test_what_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
+    (tmp_path / "keepalived.json").mkdir()
+    with pytest.raises(OSError, match="directory"):
+        dump.write(str(tmp_path / "keepalived.json"), "new")
+    assert os.listdir(tmp_path) == ["keepalived.json"]
