@@ -40,6 +40,7 @@ from vrrpd.pidfile import EXIT_RUNNING, PREDECESSOR_WAIT, Running, lock_pid_file
 from vrrpd.pulse import Pulse, Watch
 from vrrpd.renewal import DUMPS, STATS_CLEAR
 from vrrpd.second_path import LastWords
+from vrrpd.vrrp import estate
 from vrrpd.vrrp.path import Standing
 
 HELPER_PATIENCE = 12.0  # it may block, on a disk for instance; the vrrp process does without it meanwhile
@@ -395,6 +396,7 @@ class Guard:
         """All that a guard of other code needs in order to go on, and to hand over to `loaded`."""
         return {
             "version": resume.VERSION,
+            "estate": {"version": estate.ESTATE_VERSION, "shape": estate.shape()},
             "setting": self.setting._asdict(),
             "loaded": plain(loaded),
             "former": {"code": resume.own_code(), "loaded": plain(self.vrrp.loaded)},

@@ -23,8 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from vrrpd import ipc
 from vrrpd.children import Loaded, Loader, load_into
-from vrrpd.model.values import VirtualAddress
-from vrrpd.vrrp.estate import ESTATE_VERSION, Estate, Holding
+from vrrpd.vrrp import estate
 
 if TYPE_CHECKING:
     from vrrpd.guard import Setting
@@ -137,7 +136,8 @@ class Trial(Loader):
                 raise Refused(f"{where} knows no upgrade in place: only a restart leads to it", restart=True)
             raise Refused(f"{where} does not run ({ended}): {last}", output="\n".join(output[-OUTPUT_SHOWN:]))
         versions = answer.pop("speaks", {})
-        for what, version in (("resume", VERSION), ("estate", estate_format())):
+        ours = estate_format(estate.ESTATE_VERSION, estate.shape())
+        for what, version in (("resume", VERSION), ("estate", ours)):
             if version not in versions.get(what, ()):
                 os.close(self._model)
                 known = ", ".join(map(str, versions.get(what, ()))) or "none"
@@ -149,14 +149,9 @@ class Trial(Loader):
         return Report(self.loaded(answer), self.code)
 
 
-def estate_format() -> str:
-    """The version, and what the fields say of themselves: between two checkouts of one version they may change."""
-    shape = [
-        f"{name}: {getattr(kind, '__forward_arg__', kind)}"
-        for part in (Estate, Holding, VirtualAddress)
-        for name, kind in part.__annotations__.items()
-    ]
-    return f"{ESTATE_VERSION}.{zlib.crc32(' '.join(shape).encode()):08x}"
+def estate_format(version: int, shape: estate.Shape) -> str:
+    """Between two checkouts of one version the fields may differ, whatever the number says."""
+    return f"{version}.{zlib.crc32(json.dumps(shape).encode()):08x}"
 
 
 def preflight(setting: Setting, fds: Sequence[int]) -> int:
@@ -166,13 +161,16 @@ def preflight(setting: Setting, fds: Sequence[int]) -> int:
         importlib.import_module(name)
     from vrrpd.guard import Guard
 
-    known = [VERSION]
+    known, formats = [VERSION], [estate_format(estate.ESTATE_VERSION, estate.shape())]
     try:
-        Guard.understand(decode(ipc.read_all(state)))
+        theirs = decode(ipc.read_all(state))
+        Guard.understand(theirs)
+        if estate.understands(theirs["estate"]["version"], theirs["estate"]["shape"]):
+            formats.append(estate_format(**theirs["estate"]))
     except Exception as error:  # it is for the other one to refuse, which knows both versions
         print(f"cannot read the state: {error!r}", file=sys.stderr)
         known = [] if not isinstance(error, UnknownVersion) else known
-    speaks = {"resume": known, "estate": [estate_format()]}
+    speaks = {"resume": known, "estate": formats}
     return load_into(result, model, setting.config, setting.config_id, setting.lenient, speaks=speaks)
 
 

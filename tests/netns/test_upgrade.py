@@ -141,6 +141,17 @@ def test_a_changed_field_of_the_estate_is_another_version_even_if_nobody_said_so
     assert master.processes() == before
 
 
+def test_a_release_that_hands_over_more_is_no_other_version_on_the_way_there(lab: Lab, master: Ours) -> None:
+    """What came later stays as it is by default. On the way back it would be lost: only a restart leads there."""
+    since = now()
+    newer = release(lab, "2.0", {"vrrp/estate.py": (r"^    leaving: str = .*$", "\\g<0>\n    mood: str = 'calm'")})
+    assert upgrade(master, newer)["ok"]
+    quiet(lab, since, 0.1)
+    answer = upgrade(master, str(ROOT))
+    assert (answer["ok"], answer["restart"]) == (False, True)
+    assert master.status()["version"] == "2.0"
+
+
 def test_a_state_that_the_new_code_cannot_read_is_refused_like_an_unknown_version(lab: Lab, master: Ours) -> None:
     before = master.processes()
     newer = release(

@@ -107,6 +107,32 @@ def adopted(
     )  # fmt: skip
 
 
+Shape = dict[str, list[str]]
+
+
+def shape() -> Shape:
+    """The fields of what is handed over, as they say of themselves."""
+    return {part.__name__: _declared(part) for part in (Estate, *_LISTS)}
+
+
+def understands(version: int, theirs: Shape) -> bool:
+    """Can estates of that shape be taken over here? What came later stays as it is by default."""
+    if version != ESTATE_VERSION or theirs.keys() != shape().keys():
+        return False
+    for part in (Estate, *_LISTS):
+        ours, known = _declared(part), theirs[part.__name__]
+        later = [field for field in ours if field not in known]
+        if not set(known) <= set(ours) or not {field.partition(":")[0] for field in later} <= set(part._field_defaults):
+            return False
+        if part is not Estate and ours != known + later:
+            return False
+    return True
+
+
+def _declared(part: Any) -> list[str]:
+    return [f"{name}: {getattr(kind, '__forward_arg__', kind)}" for name, kind in part.__annotations__.items()]
+
+
 def encode(estates: Sequence[Estate]) -> dict[str, Any]:
     return {"version": ESTATE_VERSION, "routers": [_encode(estate) for estate in estates]}
 
@@ -163,6 +189,7 @@ def _decode_address(data: list[Any]) -> VirtualAddress:
 
 _PLAIN = tuple(VirtualAddress._field_defaults.values())
 _ADDRESS, _BROADCAST, _PEER = map(VirtualAddress._fields.index, ("address", "broadcast", "peer"))
+_LISTS = (Holding, VirtualAddress)  # they travel as lists, so that new fields come last
 _FIELDS, _DEFAULTS, _NOTHING = Estate._fields, Estate._field_defaults, object()
 
 # The fields that JSON does not bring back as they were.
