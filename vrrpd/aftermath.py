@@ -1,7 +1,7 @@
 """What ExecStopPost= runs: the will of a daemon that was killed, executed by nobody of it.
 
 Another host may have the addresses already, so that every millisecond counts: this imports what it needs and no more.
-The will itself is will.py's, the virtual interfaces are vmacs.py's.
+The will itself is will.py's, the virtual interfaces are vmacs.py's, the nftables table is firewall.py's.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from vrrpd import process, will
 from vrrpd.log import open_log
 from vrrpd.pidfile import EXIT_RUNNING, PREDECESSOR_WAIT, Running, lock_pid_file, outlive
 
-DEVICES = "devices.json"  # vmacs.FILE, without which there is nothing to import it for
+# vmacs.FILE and firewall.FILE, without which there is nothing to import those for.
+DEVICES, TABLES = "devices.json", "firewall.json"
 
 
 def execute(run_dir: str, pid_file: str, vrrp_pid_file: str) -> int:
@@ -39,6 +40,12 @@ def execute(run_dir: str, pid_file: str, vrrp_pid_file: str) -> int:
         devices.undo()
     else:
         will.execute(records, log.write, only_present=True)
+    if os.path.exists(os.path.join(folder, TABLES)):
+        from vrrpd import firewall
+
+        tables = firewall.Tables(folder, log.write)
+        tables.load()
+        tables.undo()
     for fd, path in zip(locks, (pid_file, vrrp_pid_file)):
         os.unlink(path)
         os.close(fd)

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
-from vrrpd import ipc, process, vmacs
+from vrrpd import firewall, ipc, process, vmacs
 
 EXIT_CANNOT_RUN = 4
 
@@ -109,6 +109,8 @@ class Loaded(NamedTuple):
     routers: int
     changed: list[str]  # instances that are new, gone or others than in the former configuration
     devices: Sequence[Sequence[str]] = ()  # virtual interfaces, as vmacs.py encodes them
+    table: str = ""  # of nftables
+    disable_local_igmp: bool = False
 
     @property
     def first_error(self) -> str:
@@ -143,7 +145,9 @@ def load_into(
     text = "".join(diagnostic.render() for diagnostic in loaded.diagnostics)
     intervals = [1.0]
     devices: list[list[str]] = []
+    table = None
     if loaded.model is not None:
+        table = firewall.shape(loaded.model)
         intervals = [instance.advert_int for instance in loaded.model.vrrp_instances] or intervals
         devices = [vmacs.encode(device) for each in loaded.model.vrrp_instances for device in each.devices]
         compiled = encode(loaded.model)
@@ -158,6 +162,8 @@ def load_into(
         "routers": len(loaded.model.vrrp_instances) if loaded.model is not None else 0,
         "changed": _changed(former, compiled) if loaded.model is not None else [],
         "devices": devices,
+        "table": table.name if table is not None else "",
+        "disable_local_igmp": loaded.model is not None and loaded.model.global_defs.disable_local_igmp,
         **more,
     }
     with os.fdopen(result, "w", closefd=False) as file:

@@ -28,6 +28,7 @@ from vrrpd.vrrp.estate import Holding
 from vrrpd.vrrp.router import State
 
 if TYPE_CHECKING:
+    from vrrpd.firewall import Firewall
     from vrrpd.model.vrrp import VirtualAddress
     from vrrpd.vrrp.auth import Datagrams
     from vrrpd.vrrp.router import VirtualRouter
@@ -55,6 +56,7 @@ class Executor:
         self._batch: list[tuple[VirtualRouter, VirtualAddress, Place, bool]] = []  # true: add
         self._renewals: list[tuple[VirtualRouter, VirtualAddress, Place]] = []
         self._late: list[actions.SendAdvert] = []  # to be sent when the batch is through
+        self.firewall: Firewall | None = None  # what drops packets to addresses with no_accept
         # What follows at leisure: announcements with the rounds that are left, and notices.
         self._announce: deque[tuple[VirtualRouter, Sequence[VirtualAddress], int]] = deque()
         self._notices: deque[ipc.Message] = deque()
@@ -96,6 +98,8 @@ class Executor:
         """The interface is gone, its sockets with it."""
         for key in [key for key in self._senders if key[0] == ifindex]:
             self._senders.pop(key).close()
+        if self.firewall is not None:
+            self.firewall.forget(ifindex)
 
     def run(self, todo: Sequence[actions.Action]) -> None:
         """Adverts at once, then addresses in one batch; what is to be announced and told waits for `work`."""
@@ -203,6 +207,8 @@ class Executor:
             if here.foreign:
                 self._foreign.add(place)
         self._declarations[action.router] = None
+        if self.firewall is not None and not action.router.cfg.accept:
+            self.firewall.shield(place for place, *_ in held.values())
 
     def holdings(self, router: VirtualRouter) -> tuple[Holding, ...]:
         """What a successor inherits."""
@@ -279,7 +285,11 @@ class Executor:
         for router in adds:
             self._declarations.pop(router, None)
         self._switch_ipv6(wanted)
+        if self.firewall is not None:
+            self.firewall.shield(place for router, _, place, adding in wanted if adding and not router.cfg.accept)
         results = self._requests.run([_request(*entry) for entry in wanted])
+        if self.firewall is not None:
+            self.firewall.unshield(place for _, _, place, _ in wanted if place not in self._places)
         for (router, address, place, adding), code in zip(wanted, results):
             if adding and code in addresses.PRESENT:
                 if router.cfg.vip_lifetime or self._links.mortal(*place):  # as its predecessor left it

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from vrrpd import control, helper, ipc, process, renewal, resume, succession, vmacs, vrrp_daemon, will
+from vrrpd import control, firewall, helper, ipc, process, renewal, resume, succession, vmacs, vrrp_daemon, will
 from vrrpd.children import (
     EXIT_CANNOT_RUN,
     Backoff,
@@ -75,6 +75,7 @@ class Guard:
         self.signals = process.SignalPipe(renewal.HANDLED)
         self.folder = os.path.join(setting.run_dir, will.FOLDER)
         self.devices = vmacs.Devices(self.folder, self.tell)
+        self.tables = firewall.Tables(self.folder, self.tell)
         self._refused: dict[str, str] = {}  # virtual interfaces that cannot be made, and why
         self.last_words = LastWords()
         self.exit_code = 0
@@ -118,6 +119,7 @@ class Guard:
         # A vrrp process may outlive its guard by the time that a planned departure takes.
         os.close(outlive(setting.vrrp_pid_file, PREDECESSOR_WAIT))
         self.devices.load()
+        self.tables.load()
         left = will.left_behind(self.folder)
         will.execute(left, self.log.write, only_present=True, virtual=self.devices.names)
         self._fit(self.vrrp.loaded)
@@ -135,16 +137,23 @@ class Guard:
         self.loop.run(self._turn)
         if self.setting.release_addresses:
             self.devices.undo()
+            self.tables.undo()
         for path in (self.setting.vrrp_pid_file, self.setting.pid_file):
             with contextlib.suppress(OSError):
                 os.unlink(path)
         return self.exit_code
 
     def _fit(self, loaded: Loaded, running: bool = False) -> None:
-        """Have the virtual interfaces of a configuration; once it is running, those and no others."""
+        """Have the virtual interfaces of a configuration; once it is running, those and no others.
+
+        Likewise the nftables table, but that is made by the vrrp process.
+        """
         wanted = [vmacs.decode(device) for device in loaded.devices]
+        self.tables.expect(loaded.table)
+        self.devices.silence(loaded.disable_local_igmp)
         if running:
             self.devices.keep(wanted)
+            self.tables.keep(loaded.table)
         self._refused = self.devices.fit(wanted, replace=running)
         if wanted:
             self.vrrp.send({"t": "refused", "causes": self._refused})
@@ -449,6 +458,7 @@ class Guard:
         gc.freeze()
         self.vrrp.watch(time.monotonic())
         self.devices.load()
+        self.tables.load()
         self._fit(self.vrrp.loaded)
         if self.helper is not None:
             self.loop.watch(self.helper.fd, self._helper_ended)

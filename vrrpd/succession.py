@@ -245,6 +245,8 @@ class Succession:
         will.remove([here for record in its for here in record.addresses if here not in kept], self.owner.tell)
         os.close(candidate.loaded.model)
         self.owner.in_force(self.loaded)
+        if self.current is not None and self.current.live:
+            self.owner.vrrp_live(self.loaded)
         candidate.done(why)
         if self.stopping and self.current is not None:
             self.current.channel.send({"t": "stop"})

@@ -27,6 +27,8 @@ Log = Callable[[str, str], object]
 # MAC address, without arp_announce its requests tell them with its own, and a neighbour learns the wrong one.
 BELOW = {"arp_ignore": 1, "arp_announce": 2}
 
+LOCAL_IGMP = "ipv4/igmp_link_local_mcast_reports"  # of the whole network namespace: disable_local_igmp
+
 # Of the macvlan. It bears virtual addresses and nothing else: no address of its own making (RFC 9568 7.4: the virtual
 # MAC must not seed one), no duplicate detection, no router's word; IPv6 only while it has an address (executor.py).
 # What comes in there is answered by way of the interface below: a loose rp_filter, which counts even where the
@@ -168,6 +170,22 @@ class Devices:
                         dotted = path.replace("/", ".")
                         self._log("warning", f"cannot set {dotted} = {least}: neighbours may learn the MAC of {base}")
 
+    def silence(self, on: bool) -> None:
+        """Keep IGMP reports of the groups 224.0.0.0/24, which no switch needs, or let them go as before."""
+        if on == (LOCAL_IGMP in self._before):
+            return
+        if not on:
+            self._restore([LOCAL_IGMP])
+            self._save()
+            return
+        with contextlib.suppress(OSError):
+            self._before[LOCAL_IGMP] = [vmac.sysctl(LOCAL_IGMP), "0"]
+            self._save()
+            try:
+                vmac.set_sysctl(LOCAL_IGMP, "0")
+            except OSError as error:
+                self._log("warning", f"disable_local_igmp: cannot write /proc/sys/net/{LOCAL_IGMP}: {error.strerror}")
+
     # ---- removing --------------------------------------------------------------------------------------------
 
     def keep(self, wanted: Collection[Device]) -> None:
@@ -175,12 +193,14 @@ class Devices:
         names = {device.name for device in wanted}
         self._drop([name for name in self._made if name not in names])
         bases = {device.base for device in wanted if device.kind == MACVLAN}
-        self._restore([path for path in self._before if path.split("/")[2] not in bases])
+        below = [path for path in self._before if path != LOCAL_IGMP]
+        self._restore([path for path in below if path.split("/")[2] not in bases])
         self._save()
 
     def undo(self) -> None:
         """Remove everything that we made, put back everything that we changed."""
         self.keep(())
+        self.silence(False)
 
     def load(self) -> None:
         """What a predecessor of this boot and this network namespace left."""

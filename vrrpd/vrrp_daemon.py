@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from vrrpd import __version__, ipc, process, will
 from vrrpd.bridge import Bridge
 from vrrpd.executor import Executor, Place
+from vrrpd.firewall import Firewall, shape
 from vrrpd.handover import Giver, Heir
 from vrrpd.loop import Loop
 from vrrpd.model.compiled import decode
@@ -117,6 +118,9 @@ class Daemon:
         self._watch(self.guard, self._from_guard)
         self.loop.watch(self.monitor.fileno(), self._from_kernel)
         now = time.monotonic()
+        self.monitor.buffer(model.global_defs.vrrp_netlink_monitor_rcv_bufs)
+        if model.global_defs.vrrp_netlink_cmd_rcv_bufs:
+            self.requests.buffer(model.global_defs.vrrp_netlink_cmd_rcv_bufs)
         self._feed(self.links.load(), now)
         self.engine.prepare(model, now)
         self.source = {"path": str(model.path), "sha256": model.sha256, "loaded_at": time.time()}
@@ -124,6 +128,8 @@ class Daemon:
         for router in routers:
             self.executor.open(router)
         self._devices = [router for router in routers if any(address.dev for address in router.addresses)]
+        wanted = shape(model)
+        self.executor.firewall = None if wanted is None else Firewall(wanted, self.executor.tell)
         shortest = min((router.cfg.advert_int for router in routers), default=BEAT_MOST)
         self._beat_every = max(BEAT_LEAST, min(BEAT_MOST, shortest))
 
@@ -141,6 +147,7 @@ class Daemon:
         A BACKUP must not answer for an address that an earlier process left; `buried` are taken care of.
         """
         self.live = self.begun = True
+        self._guard_addresses()
         new = [router for router in self._routers() if router.state is State.INIT]
         todo = self.engine.begin(now)
         self._open_sockets()
@@ -153,6 +160,22 @@ class Daemon:
             self.executor.settle(self._devices)
         self._open_path(now)
         self._watch(self.helper, self._from_helper)
+
+    def _guard_addresses(self) -> None:
+        """The firewall is ours alone: as it has to be, and watched."""
+        firewall = self.executor.firewall
+        if firewall is None:
+            return
+        firewall.watch()
+        firewall.build()
+        if firewall.monitor is not None:
+            self.loop.watch(firewall.monitor.fileno(), firewall.read)
+
+    def _leave_firewall(self) -> None:
+        firewall = self.executor.firewall
+        if firewall is not None and firewall.monitor is not None:
+            self.loop.forget(firewall.monitor.fileno())
+            firewall.leave()
 
     def announce_live(self, left: Sequence[object] = ()) -> None:
         self.guard.send({"t": "live", "left": list(left)})
@@ -186,11 +209,14 @@ class Daemon:
         sock, self._wanted_by = self._wanted_by, None
         self._forget(self.helper)
         self.path.leave()
+        self._leave_firewall()
         self._giver = Giver(self, sock, now)
 
     def leave_to_heir(self, left: Container[str], keep: Iterable[Place], now: float) -> None:
         """It has taken over: bury those that it has no use for, touch nothing else, and go."""
         self.executor.disown(keep)
+        if self.executor.firewall is not None:
+            self.executor.firewall.retire()
         self.executor.run(self.engine.bury(left, now))
         self.executor.work(INFINITY)
         self.helper.flush()
@@ -203,6 +229,7 @@ class Daemon:
             self.inherit(receiver)
         self._watch(self.helper, self._from_helper)
         self._open_path(now)
+        self._guard_addresses()
         self.executor.run(self.engine.resume(now))
 
     # ----------------------------------------------------------------- the turn
@@ -231,11 +258,14 @@ class Daemon:
             self._hand_over(now)
         giving = self._giver.turn(now) if self._giver is not None else INFINITY
         path_deadline = self.path.turn(now)
+        firewall = self.executor.firewall
+        repair = firewall.turn(now) if firewall is not None else INFINITY
         for channel in self._channels:
             if channel.congested != (channel.fileno() in self._congested) and not channel.closed:
                 self.loop.want_write(channel.fileno(), channel.congested)
                 self._congested ^= {channel.fileno()}
-        deadline = now if answering else min(self.engine.next_deadline, giving, path_deadline, now + self._beat_every)
+        due = min(self.engine.next_deadline, giving, path_deadline, repair, now + self._beat_every)
+        deadline = now if answering else due
         self.pulse.promise(max(deadline, now))
         return deadline
 
@@ -400,6 +430,7 @@ class Daemon:
             "uptime": time.time() - self.started,
             "processes": {"guard": os.getppid(), "vrrp": os.getpid()},
             "peer_path": self.path.status(),
+            "nftables": self.executor.firewall and self.executor.firewall.status(),
             "socket_drops": sum(receiver.dropped() for receiver in self.receivers.values()),
             "send_errors": self.executor.send_errors,
             "messages_dropped": self.guard.dropped + self.helper.dropped,
@@ -426,20 +457,29 @@ class Daemon:
     def _open_sockets(self) -> None:
         """Have exactly the receivers that the routers on their present interfaces need."""
         wanted: dict[ReceiverKey, tuple[set[bytes], set[int]]] = {}
+        buffers: dict[ReceiverKey, int] = {}
         for router in self._routers():
             if router.ifindex not in self.links:
                 continue
+            cfg = router.cfg
             for protocol in (PROTOCOL,) if router.spec.auth_type != AUTH_AH else (PROTOCOL, AH):
-                groups, ids = wanted.setdefault((router.ifindex, router.cfg.family, protocol), (set(), set()))
-                ids.add(router.cfg.virtual_router_id)
-                if not router.cfg.unicast_peer:
-                    groups.add(router.cfg.mcast_group)
+                key = router.ifindex, cfg.family, protocol
+                groups, ids = wanted.setdefault(key, (set(), set()))
+                ids.add(cfg.virtual_router_id)
+                if not cfg.unicast_peer:
+                    groups.add(cfg.mcast_group)
+                if cfg.kernel_rx_buf_size or cfg.rx_buf_mtus:
+                    mtu = router.link.mtu if router.link is not None else 0
+                    buffers[key] = buffers.get(key, 0) + (cfg.kernel_rx_buf_size or cfg.rx_buf_mtus * mtu)
         for key in [key for key in self.receivers if key not in wanted]:
             receiver = self.receivers.pop(key)
             self.loop.forget(receiver.fileno())
             receiver.close()
         for key, (groups, ids) in wanted.items():
             self._listen(key, groups, ids)
+        for key, size in buffers.items():
+            if key in self.receivers:
+                self.receivers[key].buffer(size)
 
     def _listen(self, key: ReceiverKey, groups: set[bytes], ids: set[int]) -> None:
         try:

@@ -217,6 +217,8 @@ def _notes(status: dict[str, Any], terminal: Terminal) -> str:
         for pipe in status.get("fifos") or ()
         if pipe.get("dropped")
     ]
+    if (status.get("nftables") or {}).get("error"):
+        lines.append(status["nftables"]["error"])
     mail = status.get("mail") or {}
     if mail.get("queued") and mail.get("last_error"):
         lines.append(f"{mail['queued']} mails wait: {mail['last_error']}")
@@ -267,6 +269,7 @@ def _detail(instance: dict[str, Any], runs: list[dict[str, Any]], terminal: Term
         ("version", f"{instance['version']} ({instance['family']})"),
         ("advert_int", f"{instance['advert_int']:g} s"),
         ("preempt", "yes" if instance["preempt"] else "no"),
+        ("accept", "" if instance.get("accept", True) else "no: packets to the addresses are dropped"),
         ("source", escape(str(instance.get("source") or "-"))),
         ("use_vmac", _vmac(instance.get("vmac") or {})),
         ("virtual_ipaddress", ", ".join(map(escape, instance["virtual_ipaddress"])) or "-"),

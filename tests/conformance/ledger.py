@@ -27,6 +27,7 @@ ELSEWHERE = {
     "A07": "netns/test_announce.py::test_a07_an_address_left_by_a_crash_is_removed_at_start",
     "A10": "netns/test_announce.py::test_a10_an_ipv6_address_is_usable_at_once",
     "A11": "netns/test_announce.py::test_a11_a_backup_does_not_answer_for_the_address",
+    "A12": "netns/test_firewall.py::test_a12_the_address_is_resolved_and_a_gateway_but_answers_nothing",
     "I08": "netns/test_links.py::test_i08_flapping_link",
     "I09": "netns/test_datagrams.py::test_i09_after_an_overrun_the_links_are_read_anew",
     "I10": "netns/test_datagrams.py::test_i10_more_than_20_groups_on_one_interface",
@@ -38,7 +39,6 @@ ELSEWHERE = {
 NOT_APPLICABLE = {
     "F32": "no sync groups",
     "F33": "no vrrp_startup_delay",
-    "A12": "no no_accept: packets to the addresses are accepted",
     "X05": "a restart is a planned stop: the successor takes over in its skew, the address answers meanwhile",
 }
 

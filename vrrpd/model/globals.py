@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from vrrpd.conf.schema import kw
 from vrrpd.conf.tree import Statement
 from vrrpd.conf.types import (
+    INTEGER,
     Address,
     Boolean,
     Custom,
@@ -29,6 +31,7 @@ from .vmac import extra_if
 
 LONGEST = 4294.967295  # keepalived counts microseconds in 32 bits
 REFRESH = 2.0**32 - 1  # but whole seconds here
+UNSIGNED = 2**32 - 1
 SHORTEST_LIFETIME, LONGEST_LIFETIME = 2, 86400
 
 
@@ -51,6 +54,25 @@ def lifetime(statement: Statement) -> int:
 
 def owner(statement: Statement) -> tuple[str, str]:
     return split_owner(statement.words[1:])
+
+
+def table_name(statement: Statement) -> str:
+    """Of nftables. What nft can only be told in quotes is refused: nobody could look at it."""
+    name = "".join(statement.words[1:2])
+    if name and not re.fullmatch(r"[A-Za-z][A-Za-z0-9_./-]{0,254}", name):
+        raise Invalid(f"'{name}' cannot be the name of a table", hint="a letter, then letters, digits and _ . / -")
+    return name
+
+
+def rx_bufs_policy(statement: Statement) -> str | int:
+    """MTU and ADVERT are multiplied, a number of bytes is not."""
+    word = statement.words[1]
+    if word in ("MTU", "ADVERT"):
+        return word
+    value = integer(word) if INTEGER.match(word) else -1
+    if not 0 <= value <= UNSIGNED:
+        raise Invalid(f"'{word}' is neither MTU nor ADVERT nor a number of bytes, 0..{UNSIGNED}")
+    return value
 
 
 def dynamic_interfaces(statement: Statement) -> tuple[str, ...]:
@@ -171,6 +193,33 @@ class GlobalDefs:
     vrrp_skip_check_adv_addr: bool = kw(
         Boolean(), False, "check the addresses of an advert only when the sender changes"
     )
+    nftables: str = kw(
+        Custom(table_name, "name", 0, 1), "", "the nftables table (family inet) of no_accept (default: vrrpd)"
+    )
+    nftables_priority: int = kw(Integer(-(2**31), 2**31 - 1), -1, "of its chains, among those of other tables")
+    nftables_counters: bool = kw(Flag(True), False, "its rules count what they drop: nft list table inet vrrpd")
+    nftables_ifindex: bool = kw(
+        Flag(True), False, "accepted: link-local addresses are told apart by interface index in any case"
+    )
+    vrrp_iptables: tuple[str, ...] | None = kw(
+        Words(), None, "accepted: no_accept is done in nftables, no rule is made by iptables"
+    )
+    vrrp_ipsets: tuple[str, ...] | None = kw(Words(), None, "accepted: the addresses are in sets of the nftables table")
+    disable_local_igmp: bool = kw(
+        Flag(True), False, "no IGMP reports for the groups 224.0.0.0/24 from this machine while the daemon runs"
+    )
+    vrrp_rx_bufs_policy: str | int | None = kw(
+        Custom(rx_bufs_policy, "bytes"),
+        None,
+        "receive buffer of an instance: MTU or ADVERT, multiplied, or bytes; 1 MB for all of an interface at least",
+    )
+    vrrp_rx_bufs_multiplier: int = kw(Integer(1, UNSIGNED), 3, "of MTU and ADVERT")
+    vrrp_netlink_cmd_rcv_bufs: int = kw(Integer(0, UNSIGNED), 0, "buffer for answers of the kernel (default: its own)")
+    vrrp_netlink_cmd_rcv_bufs_force: bool = kw(Boolean(), False, "accepted: beyond the system's limit in any case")
+    vrrp_netlink_monitor_rcv_bufs: int = kw(
+        Integer(0, UNSIGNED), 0, "buffer for notifications of the kernel, 4 MB in any case"
+    )
+    vrrp_netlink_monitor_rcv_bufs_force: bool = kw(Boolean(), False, "accepted: beyond the system's limit in any case")
     vip_lifetime: int = kw(
         Custom(lifetime, "integer"),
         0,

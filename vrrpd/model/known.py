@@ -36,7 +36,7 @@ PROCESSES = "the processes are arranged differently here, and the instances do n
 HOST = "it concerns this machine, not the instances: set it with the system's own means"
 STATIC = "what does not move with an instance is left to the system's network configuration"
 TRACKING = "a failure would not be noticed, and the address would stay"
-FIREWALL = "no firewall rules are made"
+FIREWALL = "there are no ipsets: the addresses of no_accept are in nftables, in every namespace"
 STRICT = "its rules (no authentication, no_accept, ...) would not be applied"
 DAMPING = "a change of the link acts at once"
 
@@ -116,12 +116,9 @@ GLOBAL_DEFS = _rows(
     (WARNING, VALUE, PROCESSES, "process_name vrrp_process_name vrrp_priority vrrp_rt_priority"),
     (WARNING, VALUE, PROCESSES, "vrrp_rlimit_rttime vrrp_rlimit_rtime vrrp_cpu_affinity"),
     (WARNING, FLAG, PROCESSES, "process_names vrrp_no_swap"),
-    (WARNING, VALUE, PROCESSES, "vrrp_netlink_cmd_rcv_bufs vrrp_netlink_monitor_rcv_bufs process_monitor_rcv_bufs"),
-    (WARNING, BOOL, PROCESSES, "vrrp_netlink_cmd_rcv_bufs_force vrrp_netlink_monitor_rcv_bufs_force"),
+    (WARNING, VALUE, PROCESSES, "process_monitor_rcv_bufs"),
     (WARNING, BOOL, PROCESSES, "process_monitor_rcv_bufs_force"),
-    (WARNING, VALUE, PROCESSES, "vrrp_rx_bufs_policy vrrp_rx_bufs_multiplier iproute_usr_dir iproute_etc_dir"),
-    (WARNING, VALUE, FIREWALL, "vrrp_iptables vrrp_ipsets nftables nftables_priority"),
-    (WARNING, FLAG, FIREWALL, "nftables_counters nftables_ifindex disable_local_igmp"),
+    (WARNING, VALUE, PROCESSES, "iproute_usr_dir iproute_etc_dir"),
     (WARNING, VALUE, "the instances start with the daemon", "vrrp_startup_delay vrrp_delay_after_boot"),
     (WARNING, FLAG, "such adverts are counted (vrid_err)", "log_unknown_vrids"),
     (WARNING, BOOL, "links are followed when a script is judged, and the target is executed", "use_symlink_paths"),
@@ -130,8 +127,7 @@ GLOBAL_DEFS = _rows(
 
 VRRP_INSTANCE = _rows(
     (ERROR, BOOL, STRICT, "strict_mode"),
-    (ERROR, VALUE, "give the interface by name", "vrf"),
-    (ERROR, FLAG, "packets to the addresses would be accepted", "no_accept"),
+    (ERROR, VALUE, "give the interface that has unicast_src_ip, which says what VRF it belongs to", "vrf"),
     (ERROR, LIST, TRACKING, "track_interface track_script track_file track_process track_bfd"),
     (ERROR, LIST, "the routes and rules would be missing on the master", "virtual_routes virtual_rules"),
     (WARNING, FLAG, "the instance enters FAULT when its interface goes down", "dont_track_primary"),
@@ -139,7 +135,6 @@ VRRP_INSTANCE = _rows(
     (WARNING, FLAG, "an address that is missing puts the instance into FAULT in any case", "track_src_ip"),
     (WARNING, VALUE, "checksums of both kinds are accepted; v3_checksum_as_v2 chooses ours", "old_unicast_checksum"),
     (WARNING, FLAG, "set net.ipv4.conf.<interface>.promote_secondaries", "promote_secondaries"),
-    (WARNING, VALUE, PROCESSES, "kernel_rx_buf_size"),
     (WARNING, VALUE, BALANCING, "lvs_sync_daemon_interface"),
     (WARNING, FLAG, "the link's state comes from netlink", "linkbeat_use_polling"),
     (WARNING, FLAG, "the addresses decide the family", "native_ipv6"),

@@ -55,6 +55,15 @@ def global_defs(blocks: list[Bound], node_name: str) -> GlobalDefs:
     )
 
 
+def substitutes(blocks: list[Bound], problems: Problems) -> None:
+    """Of the ways that keepalived has to drop packets there is one here."""
+    for bound in blocks:
+        for name in ("vrrp_iptables", "vrrp_ipsets"):
+            if name in bound.values:
+                message = f"{name}: no_accept is done in nftables, no rule is made by iptables"
+                problems.warning(bound.places[name].place(), message, "say 'nftables' instead")
+
+
 def _first(value: Any, otherwise: Any) -> Any:
     return otherwise if value is None else value
 
@@ -87,6 +96,8 @@ class Instance:
         self._destinations()
         self._virtual_interface()
         self._second_path()
+        self._accept()
+        self._buffer()
         self.values["garp_interval"] = self.defs.vrrp_garp_interval
         self.values["gna_interval"] = self.defs.vrrp_gna_interval
         return VrrpInstance(**self.values)
@@ -349,6 +360,25 @@ class Instance:
         elif "peer_path_key" in self.values and not peers and "peer_path" not in self.bound.tried:
             self.problems.warning(self.at("peer_path_key"), "peer_path_key without peer_path: nobody is told anything")
 
+    def _accept(self) -> None:
+        """An owner answers for its addresses (RFC 9568 6.1: Accept_Mode is of those who are not)."""
+        if not self.values.get("accept", True) and self.values.get("priority") == 255:
+            self.problems.warning(self.at("accept"), "no_accept does nothing with priority 255, the owner's")
+            self.values["accept"] = True
+
+    def _buffer(self) -> None:
+        """keepalived's vrrp_rx_bufs_policy, for whoever says nothing himself."""
+        policy, times = self.defs.vrrp_rx_bufs_policy, self.defs.vrrp_rx_bufs_multiplier
+        if "kernel_rx_buf_size" in self.values or policy is None:
+            return
+        if policy == "MTU":
+            self.values["rx_buf_mtus"] = times
+            return
+        if policy == "ADVERT":
+            header, width = (44, 4) if self.values["family"] == AF_INET else (48, 16)
+            policy = times * (header + width * len(self.values["virtual_ipaddress"]))
+        self.values["kernel_rx_buf_size"] = policy
+
 
 def _listed(numbers: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(numbers)))
@@ -550,6 +580,7 @@ def resolve(
     problems = binder.problems
     globals_ = top.values.get("global_defs", [])
     defs = pipes(globals_, global_defs(globals_, node_name), problems)
+    substitutes(globals_, problems)
     blocks = top.values.get("vrrp_instance", [])
     found = instances(blocks, defs, problems, mtus)
     scripts([*globals_, *blocks], defs, problems)

@@ -28,7 +28,7 @@ from vrrpd.conf.types import (
 from vrrpd.families import AF_INET, AF_INET6
 
 from .addresses import address_line
-from .globals import LONGEST, REFRESH, lifetime
+from .globals import LONGEST, REFRESH, UNSIGNED, lifetime
 from .scripts import Script, optional_command, script_type
 from .values import Device, Track, VirtualAddress
 from .vmac import extra_if, use_ipvlan, use_vmac
@@ -324,7 +324,16 @@ class VrrpInstance:
     track_script: tuple[Track, ...] = ()
     track_file: tuple[Track, ...] = ()
     track_process: tuple[Track, ...] = ()
-    accept: bool = kw(Flag(True), True, "packets to the addresses are accepted")
+    accept: bool = kw(
+        Flag(True),
+        True,
+        "packets to the addresses are accepted; no_accept: only ARP and neighbour discovery (not an owner)",
+        also={"no_accept": Flag(False)},
+    )
+    kernel_rx_buf_size: int = kw(
+        Integer(0, UNSIGNED), 0, "receive buffer (default: vrrp_rx_bufs_policy), 1 MB at least"
+    )
+    rx_buf_mtus: int = 0  # the same as a multiple of the interface's MTU
     notify_master: Script | None = kw(script_type(), None, "run on becoming MASTER", repeated=FIRST)
     notify_backup: Script | None = kw(script_type(), None, "run on becoming BACKUP", repeated=FIRST)
     notify_fault: Script | None = kw(script_type(), None, "run on entering FAULT", repeated=FIRST)

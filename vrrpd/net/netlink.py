@@ -22,7 +22,8 @@ RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR = 0x1, 0x10, 0x100
 
 _SOL_NETLINK, _NETLINK_CAP_ACK = 270, 10
 _SO_RCVBUFFORCE = 33
-_EVENT_BUFFER = 4 << 20  # 255 addresses at once are some 200 kB of notifications; an overrun costs a dump
+_LARGEST_BUFFER = 1 << 30  # the kernel doubles it
+EVENT_BUFFER = 4 << 20  # 255 addresses at once are some 200 kB of notifications; an overrun costs a dump
 
 BATCH = 64  # messages per write: should all of them fail, the errors fit into the default receive buffer
 
@@ -70,6 +71,15 @@ def _route_socket(groups: int = 0) -> socket.socket:
     return sock
 
 
+def receive_buffer(sock: socket.socket, size: int) -> None:
+    """Beyond net.core.rmem_max where that is permitted, else up to it."""
+    size = min(size, _LARGEST_BUFFER)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
+    except OSError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
+
+
 class Requests:
     """The socket that changes things. rtnetlink works synchronously: when the write returns, the answers are there."""
 
@@ -79,6 +89,9 @@ class Requests:
         self._sock.settimeout(1.0)  # never reached: see above
         self.port: int = self._sock.getsockname()[0]
         self._sequence = 0
+
+    def buffer(self, size: int) -> None:
+        receive_buffer(self._sock, size)
 
     def run(self, requests: Sequence[tuple[int, int, bytes]]) -> list[int]:
         """Carry out (type, flags, body) requests in order; an errno for each, 0 is success."""
@@ -126,11 +139,11 @@ class Monitor:
 
     def __init__(self) -> None:
         self._sock = _route_socket(RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR)
-        try:
-            self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _EVENT_BUFFER)
-        except OSError:
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _EVENT_BUFFER)
+        self.buffer(EVENT_BUFFER)
         self._sock.setblocking(False)
+
+    def buffer(self, size: int) -> None:
+        receive_buffer(self._sock, max(size, EVENT_BUFFER))
 
     def fileno(self) -> int:
         return self._sock.fileno()

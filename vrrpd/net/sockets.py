@@ -22,6 +22,7 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from vrrpd.net.mmsg import Inbox
+from vrrpd.net.netlink import receive_buffer
 
 AF_INET, AF_INET6 = 2, 10
 PROTOCOL = 112  # RFC 9568 5.1.1.4
@@ -29,7 +30,7 @@ AH, AH_LENGTH = 51, 24
 TRAFFIC_CLASS = 0xC0  # internetwork control, as keepalived and FRR send it
 HOP_LIMIT = 255
 
-_SO_PRIORITY, _SO_ATTACH_FILTER, _SO_RCVBUFFORCE = 12, 26, 33
+_SO_PRIORITY, _SO_ATTACH_FILTER = 12, 26
 _SO_MEMINFO, _SO_BINDTOIFINDEX = 55, 62
 _IP_MULTICAST_ALL, _IPV6_MULTICAST_ALL = 49, 29
 _IPV6_CHECKSUM, _IPV6_TCLASS, _IPV6_RECVHOPLIMIT, _IPV6_HOPLIMIT = 7, 67, 51, 52
@@ -38,7 +39,7 @@ _SK_MEMINFO_DROPS = 8
 _CONTROL_PRIORITY = 7  # TC_PRIO_CONTROL: the band that bulk traffic does not delay
 
 _CHECKSUM_OFFSET = 6
-_RECEIVE_BUFFER = 1 << 20
+RECEIVE_BUFFER = 1 << 20
 # Longer than any advert: 255 addresses and the longest header. What is cut has no length that an advert can have.
 _MAX_DATAGRAM = {AF_INET: 1152, AF_INET6: 4128}
 _SOCKADDR6 = 32  # sockaddr_in6, and what aligns the control data behind it
@@ -168,10 +169,8 @@ class Receiver:
         self._sock = sock or _raw(family, ifindex, protocol)
         self._groups = set(groups)
         self._ids = frozenset(ids)
-        try:
-            self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _RECEIVE_BUFFER)
-        except OSError:
-            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        self._buffer = 0
+        self.buffer(RECEIVE_BUFFER)
         if family == AF_INET:
             self._sock.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
         else:
@@ -187,6 +186,12 @@ class Receiver:
 
     def fileno(self) -> int:
         return self._sock.fileno()
+
+    def buffer(self, size: int) -> None:
+        """What the kernel keeps of datagrams that nobody has read yet, in bytes; it never becomes smaller."""
+        if size > self._buffer:
+            receive_buffer(self._sock, size)
+            self._buffer = size
 
     def listening(self) -> tuple[list[str], list[int]]:
         """Its groups as hexadecimal text and its ids, for who goes on with it."""

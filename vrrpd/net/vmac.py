@@ -127,6 +127,8 @@ def set_sysctl(path: str, value: str) -> None:
 
 
 def _by_netlink(path: str, value: int) -> bool:
+    if path.count("/") != 3:
+        return False  # not of an interface
     _, _, ifname, name = path.split("/")
     if path.startswith("ipv4/") and name in _DEVCONF:
         family, setting = AF_INET, attribute(_INET_CONF, attribute(_DEVCONF[name], _U32.pack(value)))

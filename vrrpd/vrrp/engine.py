@@ -473,6 +473,7 @@ class Engine:
             "priority": router.priority,
             "base_priority": cfg.priority,
             "preempt": cfg.preempt,
+            "accept": cfg.accept,
             "advert_int": cfg.advert_int,
             "master_adver_int": router.master_adver_int,
             "master_down_interval": router.master_down_interval,
