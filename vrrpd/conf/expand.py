@@ -112,9 +112,14 @@ class Reader:
         return self._guarded(self._source(path, data, None))
 
     def _source(self, path: str, data: bytes, via: Place | None) -> Source:
-        lines = data.decode("utf-8", "surrogateescape").replace("\r\n", "\n").split("\n")
+        wide = data.startswith((b"\xff\xfe", b"\xfe\xff"))
+        text = "" if wide else data.decode("utf-8", "surrogateescape")
+        lines = text.replace("\r\n", "\n").split("\n")
         self.sources += 1
-        return Source(path, os.path.dirname(os.path.abspath(path)), lines, self.sources, via)
+        source = Source(path, os.path.dirname(os.path.abspath(path)), lines, self.sources, via)
+        if wide:
+            self.problems.error(Place(source, 1), "the file is UTF-16", "save it as UTF-8")
+        return source
 
     def _guarded(self, source: Source) -> Iterator[Line]:
         try:

@@ -10,7 +10,11 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-WORD = re.compile(r'"(?P<quoted>[^"]*)"|(?P<plain>(?:\$\{[^\s"{}]*\}|[^\s"{}])+)|(?P<brace>[{}])|(?P<open>")')
+# What separates words: the blanks of ASCII, as str.split() knows them. No other one of Unicode, nor for keepalived.
+BLANKS = " \t\n\r\f\v\x1c\x1d\x1e\x1f"
+WORD = re.compile(
+    rf'"(?P<quoted>[^"]*)"|(?P<plain>(?:\$\{{[^{BLANKS}"{{}}]*\}}|[^{BLANKS}"{{}}])+)|(?P<brace>[{{}}])|(?P<open>")'
+)
 
 
 class Word(NamedTuple):
@@ -89,7 +93,7 @@ def quoted_words(text: str) -> list[str]:
                 piece.append(char)
         elif char in "\"'":
             inside, started = char, True
-        elif char.isspace():
+        elif char in BLANKS:
             if started:
                 found.append("".join(piece))
             piece, started = [], False

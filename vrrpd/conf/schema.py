@@ -13,11 +13,28 @@ from typing import Any, TypeVar
 
 from .source import Problems
 from .tree import Statement
-from .types import MISSING, Invalid, Type
+from .types import FALSE, MISSING, Invalid, Type
 
 T = TypeVar("T")
 LAST, FIRST, EACH = "last", "first", "each"  # which of several occurrences counts; lists and blocks add up
 FIRST_RELEASE = "0.1.0"
+# What people write who know another program, or have it from memory; similar words are found without this.
+MEANT = {
+    "vrid": "virtual_router_id",
+    "router_id": "virtual_router_id",
+    "prio": "priority",
+    "iface": "interface",
+    "dev": "interface",
+    "device": "interface",
+    "vip": "virtual_ipaddress",
+    "vips": "virtual_ipaddress",
+    "virtual_ip": "virtual_ipaddress",
+    "virtual_address": "virtual_ipaddress",
+    "peers": "unicast_peer",
+    "password": "auth_pass",
+    "advertisement_interval": "advert_int",
+    "no_preempt": "nopreempt",
+}
 
 
 @dataclass(frozen=True)
@@ -170,16 +187,22 @@ class Binder:
                 self.problems.mask(word)
         count = len(statement.words) - 1
         if count < kind.least:
-            self.problems.error(statement.place(count + 1), f"'{row.name}' needs a value")
+            self.problems.error(statement.place(count + 1), f"'{row.name}' needs a {'name' if kind.named else 'value'}")
             return False
         if wants_block and statement.block is None:
-            hint = f"write {row.name} {{ ... }}"
+            hint = f"write {row.name} {{ {'...' if row.secret else ' '.join(statement.words[1:]) or '...'} }}"
             self.problems.survivable(statement.place(), f"'{row.name}' needs a block", hint)
             return False
         if count > kind.most:
-            what = "the word" if row.secret else f"'{statement.words[kind.most + 1]}'"
+            word = statement.words[kind.most + 1]
+            what = "the word" if row.secret else f"'{word}'"
+            hint = ""
+            if kind.named:
+                hint = 'a name with blanks stands in "quotes"'
+            elif kind.form == "flag" and word in FALSE:
+                hint = f"its presence counts: to say no, remove '{row.name}'"
             report = self.problems.survivable if wants_block else self.problems.warning
-            report(statement.place(kind.most + 1), f"{what} after '{row.name}' is ignored")
+            report(statement.place(kind.most + 1), f"{what} after '{row.name}' is ignored", hint)
         if not wants_block and statement.block is not None:
             self.problems.survivable(statement.place(), f"'{row.name}' takes no block")
             return False
@@ -266,15 +289,22 @@ class Binder:
                 self.problems.mask(secret)
         hint = meant = ""
         top = self.blocks[""].keywords
+        # Where somebody looks for the word, the blocks of load balancing come last: their keywords have common names.
+        homes = [other for other in self.blocks.values() if other.name and word in other.keywords]
+        homes.sort(key=lambda other: not any(row.supported for row in other.keywords.values()))
+        near = MEANT.get(word.lower(), "")
+        elsewhere = [other.name for other in self.blocks.values() if near in other.keywords]
+        if near not in block.keywords:
+            lower = {name.lower(): name for name in block.keywords}
+            near = lower.get((difflib.get_close_matches(word.lower(), lower, 1, 0.7) or [""])[0], "")
         if block.name and word in top and top[word].type.form == "block":
             hint = "is a '}' missing above?"
-        else:
-            near = difflib.get_close_matches(word, block.keywords, 1, 0.7)
-            homes = [other.name for other in self.blocks.values() if other.name and word in other.keywords]
-            if near:
-                meant = near[0]
-                hint = f"did you mean '{meant}'?"
-            elif homes:
-                hint = f"'{word}' belongs in {homes[0]}"
+        elif homes and (any(row.supported for row in homes[0].keywords.values()) or not (near or elsewhere)):
+            hint = f"'{word}' belongs in {homes[0].name}" + ("" if block.name else ": is a '}' too many above?")
+        elif near:
+            meant = near
+            hint = f"did you mean '{meant}'?"
+        elif elsewhere:
+            hint = f"did you mean '{MEANT[word.lower()]}' in {elsewhere[0]}?"
         self.problems.survivable(statement.place(), f"unknown keyword '{word}'{where}", hint)
         return meant

@@ -11,6 +11,8 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
+from .slips import slip
+
 
 class Source:
     """One text of the configuration. `via` is the place of the include line, None for the main file."""
@@ -124,6 +126,7 @@ class Problems:
     def _diagnostic(self, severity: str, place: Place, message: str, hint: str) -> Diagnostic:
         text = place.source.text(place.line)
         column, length = place.column, place.length
+        hint = slip(text[column - 1 : column - 1 + length], text) or hint
         masked = SECRET.search(text) or (DEFINED.match(text) if self._holds_secret(text) else None)
         start = -1
         if masked and masked.group(masked.lastindex or 0).strip(" \t{}"):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .expand import Line
-from .lexer import quoted_words, words
+from .lexer import BLANKS, quoted_words, words
 from .source import Place, Problems
 
 
@@ -59,11 +59,12 @@ def parse(lines: Iterable[Line], problems: Problems) -> list[Statement]:
     stack: list[tuple[list[Statement], Statement]] = []
     opening: Statement | None = None  # the statement that a '{' would belong to
     for line in lines:
-        text = line.text.strip()
+        text = line.text.strip(BLANKS)
         if not text:
             continue
         # The lines that nearly all of a long file is made of, `word ...`, `word ... {` and `}`, at a fifth of the cost.
-        if '"' not in text and "{" not in text[:-1] and ("}" not in text or text == "}"):
+        # (str.split() takes more for a blank than the language does, but not within ASCII.)
+        if '"' not in text and "{" not in text[:-1] and ("}" not in text or text == "}") and text.isascii():
             if text == "}" and stack:
                 current, _ = stack.pop()
                 opening = None

@@ -239,7 +239,7 @@ class Words(Type[tuple[str, ...]]):
 
 def integer(word: str, fallback: Any = MISSING, index: int = 1) -> int:
     if not INTEGER.match(word) or len(word) > 20:
-        hint = "whole numbers are decimal here" if word[:2] in ("0x", "0X") else _undefined(word)
+        hint = "whole numbers are decimal here" if word[:2] in ("0x", "0X") else _undefined(word) or _netmask(word)
         raise Invalid(f"'{word}' is not a whole number", index, hint, fallback)
     return int(word)
 
@@ -247,7 +247,7 @@ def integer(word: str, fallback: Any = MISSING, index: int = 1) -> int:
 def seconds(word: str, minimum: float, maximum: float, fallback: Any = MISSING, index: int = 1) -> float:
     match = DECIMAL.match(word)
     if not match or len(word) > 30:
-        raise Invalid(f"'{word}' is not a number of seconds", index, _undefined(word), fallback)
+        raise Invalid(f"'{word}' is not a number of seconds", index, _undefined(word) or _without_unit(word), fallback)
     value = float(word)
     if len(match.group(1) or match.group(2) or "") > 6:
         raise Invalid(f"{word} has more than 6 decimal places", index, "microseconds are the finest", round(value, 6))
@@ -280,7 +280,7 @@ def address(word: str, index: int = 1) -> bytes:
     try:
         return socket.inet_pton(socket.AF_INET6 if ":" in word else socket.AF_INET, word)
     except (OSError, ValueError):  # ValueError: a NUL or a lone surrogate inside
-        raise Invalid(f"'{word}' is not an IP address", index, _undefined(word)) from None
+        raise Invalid(f"'{word}' is not an IP address", index, _undefined(word) or _no_address(word)) from None
 
 
 def interface_name(word: str, index: int = 1) -> str:
@@ -288,10 +288,39 @@ def interface_name(word: str, index: int = 1) -> str:
     if len(word.encode("utf-8", "surrogateescape")) > 15:
         raise Invalid(f"'{word}' is longer than 15 characters, the longest interface name", index)
     if word in (".", "..") or not re.fullmatch(r"[^\s/:]+", word) or _undefined(word):
-        raise Invalid(f"'{word}' cannot be an interface name", index, _undefined(word))
+        alias = f"a label such as {word} is given to an address; the interface is {word.partition(':')[0]}"
+        hint = _undefined(word) or (alias if re.fullmatch(r"[^\s/:]+:[^\s/:]+", word) else "")
+        raise Invalid(f"'{word}' cannot be an interface name", index, hint)
     return word
 
 
 def _undefined(word: str) -> str:
     match = re.search(r"\$\{?([A-Za-z_]\w*)", word)
     return f"${match.group(1)} is not defined above this line" if match else ""
+
+
+def _without_unit(word: str) -> str:
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]*)?)(us|ms|s|sec|secs|m|min|h)", word.lower())
+    if not match:
+        return ""
+    factor = {"us": 1e-6, "ms": 1e-3, "m": 60.0, "min": 60.0, "h": 3600.0}.get(match.group(2), 1.0)
+    return f"seconds without a unit: {plain(round(float(match.group(1)) * factor, 6))}"
+
+
+def _netmask(word: str) -> str:
+    """For 255.255.255.0 where a length is expected."""
+    try:
+        bits = f"{int.from_bytes(socket.inet_pton(socket.AF_INET, word), 'big'):032b}"
+    except (OSError, ValueError):
+        return ""
+    return f"a mask is written as its length: /{bits.count('1')}" if "01" not in bits else ""
+
+
+def _no_address(word: str) -> str:
+    if re.fullmatch(r"[0-9]+(?:\.[0-9]+){3}", word):
+        return "each of the four numbers is 0..255, without leading zeros"
+    if re.fullmatch(r"[0-9]+(?:\.[0-9]+){0,2}", word):
+        return "an IPv4 address has four numbers"
+    if re.fullmatch(r"(?:[A-Za-z0-9-]+\.)*[A-Za-z][A-Za-z0-9-]*", word):
+        return "names are not looked up: write the address"
+    return ""

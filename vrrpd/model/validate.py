@@ -558,8 +558,13 @@ def machine(blocks: list[Bound], found: list[VrrpInstance], interfaces: Interfac
 
 
 def _among(name: str, interfaces: Interfaces) -> str:
-    here = ", ".join(other for other in interfaces if other != "lo")
-    return f"here are {here}" if here else ""
+    import difflib  # only a mistake pays for it
+
+    here = [other for other in interfaces if other != "lo"]
+    near = difflib.get_close_matches(name, here, 1)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"here are {', '.join(here[:12])}{', ...' if len(here) > 12 else ''}" if here else ""
 
 
 def _within(address: bytes, addresses: Iterable[tuple[bytes, int]], ours: set[bytes]) -> bool:
