@@ -190,7 +190,8 @@ class Binder:
             self.problems.error(statement.place(count + 1), f"'{row.name}' needs a {'name' if kind.named else 'value'}")
             return False
         if wants_block and statement.block is None:
-            hint = f"write {row.name} {{ {'...' if row.secret else ' '.join(statement.words[1:]) or '...'} }}"
+            inner = " ".join(statement.words[1:]) if kind.form == "list" else ""
+            hint = f"write {row.name} {{ {inner or '...'} }}"
             self.problems.survivable(statement.place(), f"'{row.name}' needs a block", hint)
             return False
         if count > kind.most:
