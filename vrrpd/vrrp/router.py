@@ -284,7 +284,7 @@ class VirtualRouter:
 
     def take(self, estate: Estate, now: float) -> list[Action]:
         """From INIT: be what another process was, then apply what our configuration and our link differ in."""
-        if self.tracking is not None and estate.priority:
+        if self.tracking is not None and 0 < estate.priority < OWNER:  # an owner's was no effective one
             self.tracking.inherited = estate.priority
             self.judge(now)
         faults, self.faults = self.faults, dict(estate.faults)
