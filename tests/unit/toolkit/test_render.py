@@ -126,7 +126,8 @@ def inventory_of(block: Block, statements: list[Statement]) -> dict[str, Any]:
         row = block.keywords[keyword]
         if row.type.type == "script":
             words = statement.quoted(1)
-        words = words[: row.type.most if row.type.form == "value" else None]  # the rest is ignored with a warning
+        if row.type.form in ("value", "flag"):
+            words = words[: row.type.most]  # the rest is ignored with a warning
         inner = statement.block or []
         value: Any = inline(words) if words else True
         if row.type.form == "block":
