@@ -1,0 +1,48 @@
+"""Files as keepalived.conf(5) has them, one a subject, and what is easily got wrong: our verdict beside `keepalived -t`.
+
+The corpus is written after the page's own examples. `bad_*` are the mistakes that people make with what stands outside
+an instance. A verdict is equal, or DIFFERENT says why ours is better; or we do not support something yet, and say so.
+The files allow interfaces that do not exist (dynamic_interfaces), so that the machine has no say.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from vrrpd.check_config import exit_status
+from vrrpd.model.load import load
+
+CORPUS = sorted((Path(__file__).parent / "corpus").glob("*.conf"))
+UNSUPPORTED = "is not supported yet"
+DIFFERENT = {  # file: (keepalived -t of 2.2.7, vrrpd -t, reason)
+    "auth_hmac": (5, 0, "keepalived 2.4 has it"),
+    "bad_delays": (5, 0, "the link's state acts at once until interface_up_down_delays is supported"),
+    "bad_fifo": (
+        0,
+        5,
+        "two writers to one pipe would mix their lines; the man page forbids it, the program does not see",
+    ),
+    "bad_track_later": (5, 0, "a name may be defined below its use"),
+    "newer_than_2_2_7": (5, 0, "keywords of 2.2.8 to 2.4"),
+}
+
+
+def keepalived(path: Path) -> int:
+    command = ["keepalived", "-t", "-l", "-i", "main", "-f", str(path)]
+    return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode
+
+
+@pytest.mark.parametrize("path", CORPUS, ids=lambda path: path.stem)
+def test_verdict(path: Path) -> None:
+    loaded = load(str(path), config_id="main", node_name="node1")
+    theirs, ours = keepalived(path), exit_status(loaded)
+    said = "".join(each.render() for each in loaded.diagnostics)
+    if theirs != ours and any(UNSUPPORTED in each.message for each in loaded.diagnostics):
+        return
+    if path.stem in DIFFERENT:
+        assert (theirs, ours) == DIFFERENT[path.stem][:2], said
+    else:
+        assert theirs == ours, said
