@@ -16,12 +16,14 @@ from itertools import count
 from typing import NamedTuple
 
 from vrrpd.model.diff import identity
+from vrrpd.model.groups import VrrpSyncGroup
 from vrrpd.model.vrrp import AF_INET, AF_INET6, VirtualAddress, VrrpInstance
 from vrrpd.vrrp.actions import (
     Action,
     AddAddresses,
     Announce,
     DelAddresses,
+    GroupTransition,
     Inherit,
     LetGo,
     Log,
@@ -82,6 +84,7 @@ class Configuration:
     """What Engine.prepare reads of a Model."""
 
     vrrp_instances: tuple[VrrpInstance, ...]
+    vrrp_sync_groups: tuple[VrrpSyncGroup, ...] = ()
 
 
 class Event(NamedTuple):
@@ -101,6 +104,7 @@ class Datagram(NamedTuple):
     destination: bytes
     ttl: int
     data: bytes
+    interface: str = "eth0"
 
 
 @dataclass
@@ -116,6 +120,7 @@ class Node:
     causes: dict[str, str] = field(default_factory=dict)  # why virtual interfaces cannot be made
     verdicts: dict[tuple[str, str], Verdict] = field(default_factory=dict)  # the helper's
     offset: float = EPOCH  # of the time of day, to the world's
+    groups: tuple[VrrpSyncGroup, ...] = ()
 
     @property
     def router(self) -> VirtualRouter:
@@ -141,10 +146,10 @@ class Node:
         verdict = self.verdicts[kind, name] = Verdict(value, said, self.world.now)
         self.do(self.engine.verdict(kind, name, verdict, self.world.now))
 
-    def apply(self, *instances: VrrpInstance) -> None:
+    def apply(self, *instances: VrrpInstance, groups: Sequence[VrrpSyncGroup] = ()) -> None:
         """Start, or reload: a successor with this configuration takes over what the former engine hands it."""
         now = self.world.now
-        former, self.engine = self.engine, self._successor(instances)
+        former, self.engine = self.engine, self._successor(instances, groups)
         self.engine.follow(former.head(), now)
         held = {router.name: tuple(self._held_by(router)) for router in former.routers.values()}
         estates = [estate._replace(held=held[estate.name]) for estate in former.give(list(former.routers.values()))]
@@ -160,7 +165,7 @@ class Node:
         Its first advert comes now, `silent` seconds after it was due.
         """
         now, former = self.world.now, self.engine
-        self.engine = self._successor([router.cfg for router in former.routers.values()])
+        self.engine = self._successor([router.cfg for router in former.routers.values()], self.groups)
         self.engine.follow({**former.head(), "verdicts": []}, now)
         wills = [
             adopted(
@@ -182,13 +187,14 @@ class Node:
         for (kind, name), verdict in self.verdicts.items():  # by now the helper has told it
             self.do(self.engine.verdict(kind, name, verdict, now))
 
-    def _successor(self, instances: Sequence[VrrpInstance]) -> Engine:
+    def _successor(self, instances: Sequence[VrrpInstance], groups: Sequence[VrrpSyncGroup]) -> Engine:
         engine = Engine()
         engine.offset = self.offset
         engine.refused(self.causes, self.world.now)
         for link in self.links.values():
             engine.link(link, self.world.now)
-        engine.prepare(Configuration(tuple(instances)), self.world.now)
+        self.groups = tuple(groups)
+        engine.prepare(Configuration(tuple(instances), self.groups), self.world.now)
         return engine
 
     def _held_by(self, router: VirtualRouter) -> list[Holding]:
@@ -217,12 +223,13 @@ class Node:
             return router.datagrams(priority)
         return router.sealed(priority, self.world.now, self.world.now + self.engine.offset)
 
-    def receive(self, datagram: Datagram, interface: str = "eth0") -> None:
+    def receive(self, datagram: Datagram, interface: str = "") -> None:
         """As the daemon does it, keys included."""
+        interface = interface or datagram.interface
         if interface in self.links and datagram.family == AF_INET and datagram.data[:1] == b"\x45":
             self.do(self.engine.receive_ah(self.links[interface].ifindex, datagram.data, self.world.now))
         elif interface in self.links:
-            key = self.links[interface].ifindex, *datagram[1:]
+            key = self.links[interface].ifindex, *datagram[1:6]
             todo = self.engine.repeated(key, self.world.now)
             self.do(self.engine.receive(*key, self.world.now, key) if todo is None else todo)
 
@@ -234,7 +241,7 @@ class World:
         self.now = 0.0
         self.nodes: dict[str, Node] = {}
         self.events: list[Event] = []
-        self.cuts: set[tuple[str, str]] = set()  # (sender, receiver)
+        self.cuts: set[tuple[str, ...]] = set()  # (sender, receiver), or (sender, receiver, interface)
         self.latency = LATENCY
         self._lose = lose
         self._queue: list[tuple[float, int, Datagram]] = []
@@ -267,14 +274,15 @@ class World:
             else:
                 source, ttl, data = router.spec.source, router.spec.ttl, datagram
             for node in self.nodes.values():
-                if node is sender or (sender.name, node.name) in self.cuts or self._lose(sender.name, node.name):
+                path = sender.name, node.name
+                if node is sender or {path, (*path, link.name)} & self.cuts or self._lose(*path):
                     continue
-                here = node.links.get("eth0")
+                here = node.links.get(link.name)
                 if here is None or not here.up:
                     continue
                 multicast = destination[0] in (0xE0, 0xFF)
                 if multicast or any(entry.address == destination for entry in here.addresses):
-                    parcel = Datagram(node.name, router.cfg.family, source, destination, ttl, data)
+                    parcel = Datagram(node.name, router.cfg.family, source, destination, ttl, data, link.name)
                     self.sent.append(parcel)
                     heappush(self._queue, (self.now + self.latency, next(self._tie), parcel))
 
@@ -338,6 +346,9 @@ def describe(action: Action) -> str:
     if isinstance(action, Transition):
         event = "" if action.event == action.new.name else f" [{action.event}]"
         return f"Transition {action.old.name} -> {action.new.name}{event}: {action.reason}"
+    if isinstance(action, GroupTransition):
+        event = "" if action.event == action.new.name else f" [{action.event}]"
+        return f"{action.group.name} {action.old.name} -> {action.new.name}{event}: {action.reason}"
     if isinstance(action, RxLowerPriority):
         return f"RxLowerPriority {action.priority} from {text(action.source)}"
     if isinstance(action, PriorityChange):

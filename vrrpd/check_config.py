@@ -71,6 +71,9 @@ def report(loaded: Loaded, status: int) -> dict[str, Any]:
         "sha256": loaded.sha256,
         "diagnostics": [diagnostic.as_dict() for diagnostic in loaded.diagnostics],
         "instances": [_instance(instance) for instance in found],
+        "sync_groups": {
+            group.name: list(group.group) for group in (loaded.model.vrrp_sync_groups if loaded.model else ())
+        },
     }
 
 

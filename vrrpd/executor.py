@@ -79,6 +79,7 @@ class Executor:
             actions.RenewAddresses: self._renew_addresses,
             actions.Announce: self._queue_announce,
             actions.Transition: self._transition,
+            actions.GroupTransition: self._group_transition,
             actions.RxLowerPriority: self._rx_lower_priority,
             actions.PriorityChange: self._priority_change,
             actions.Refit: self._refit,
@@ -387,6 +388,22 @@ class Executor:
         )
         if MASTER in (action.old, action.new):
             self._declarations[action.router] = None
+
+    def _group_transition(self, action: actions.GroupTransition) -> None:
+        self.seq += 1
+        self._notices.append(
+            {
+                "t": "group_transition",
+                "instance": action.group.name,
+                "old": action.old.name,
+                "new": action.new.name,
+                "event": action.event,
+                "priority": 0,
+                "reason": action.reason,
+                "seq": self.seq,
+                "at": time.time(),
+            }
+        )
 
     def _rx_lower_priority(self, action: actions.RxLowerPriority) -> None:
         self._notices.append(

@@ -31,6 +31,7 @@ from vrrpd.scripts import Runner
 from vrrpd.timers import Timer, Timers
 
 if TYPE_CHECKING:
+    from vrrpd.model.groups import VrrpSyncGroup
     from vrrpd.model.vrrp import VrrpInstance
 
 SOCKET = "control.sock"  # in the run directory
@@ -46,6 +47,7 @@ RETIRE_LOOK = 0.01
 RETIRE_GRACE = 2.0  # for what runs and what is being answered, before a helper of other code takes over
 KILL_RESERVE = 0.5  # of the grace, for what does not end on SIGTERM
 
+_LISTS = ("instances", "sync_groups")  # of an answer, which may come in parts
 Reply = Callable[[dict[str, Any]], None]
 
 
@@ -67,7 +69,7 @@ class _Request:
         self.done = done
         self.timer = timer
         self.head: dict[str, Any] = {}
-        self.instances: list[Any] = []
+        self.lists: dict[str, list[Any]] = {"instances": []}  # what comes in parts
 
 
 class _Peer:
@@ -102,15 +104,18 @@ class _Peer:
         if not isinstance(number, int) or not isinstance(data, dict) or number not in self._waiting:
             return  # too late, or the answer to another helper before us
         request = self._waiting[number]
-        head, instances = data.pop("head", {}), data.pop("instances", [])
-        if isinstance(head, dict) and isinstance(instances, list):
+        head = data.pop("head", {})
+        if isinstance(head, dict):
             request.head.update(head)
-            request.instances += instances
+        for name in _LISTS:
+            part = data.pop(name, None)
+            if isinstance(part, list):
+                request.lists.setdefault(name, []).extend(part)
         if message.get("more"):
             return
         del self._waiting[number]
         request.timer.cancel()
-        request.done({**request.head, "instances": request.instances, **data})
+        request.done({**request.head, **request.lists, **data})
 
     def gone(self) -> None:
         """The process has ended: what was asked stays unanswered."""
@@ -159,7 +164,8 @@ class Helper:
         self._states_on_reload = False
         self._no_email_faults = False
         self._instances: dict[str, VrrpInstance] = {}  # those that somebody wants to be told of
-        self._mailed: dict[str, str] = {}  # last mailed event by instance
+        self._groups: dict[str, VrrpSyncGroup] = {}  # likewise
+        self._mailed: dict[str, str] = {}  # last mailed event by instance, or by "group NAME"
         self._seq = 0
         self._loaded = False  # until then the vrrp process is not listened to
         self._finishing = False
@@ -266,6 +272,7 @@ class Helper:
         # The DELETED of an instance may come before or after the model without it.
         removed = {name: old for name, old in self._instances.items() if name not in model.names}
         self._instances = {**removed, **wanted}
+        self._groups = {group.name: group for group in model.vrrp_sync_groups}
         self.config = {"path": str(model.path), "sha256": model.sha256, "loaded_at": time.time()}
         defs = model.global_defs
         self.runner.script_user = defs.script_user or ""
@@ -298,6 +305,9 @@ class Helper:
         def done(answer: dict[str, Any]) -> None:
             for entry in answer.get("instances", ()):
                 self.fifos.write(notify.fifo_line(entry["name"], entry["state"], entry["priority"]))
+            for entry in answer.get("sync_groups", ()):
+                if entry["state"]:
+                    self.fifos.write(notify.fifo_line(entry["name"], entry["state"], 0, notify.GROUP))
 
         if self._states_on_reload:
             self.vrrp.request({"cmd": "status"}, done)
@@ -385,22 +395,24 @@ class Helper:
         if not _is_transition(message):
             self.log.error("the vrrp process sent what is no transition: ignored")
             return
+        group = message["t"] == "group_transition"
+        kind = notify.GROUP if group else notify.INSTANCE
         name, event, priority = message["instance"], message["event"], message["priority"]
         self._count(message["seq"])
         new = event if event in ("STOP", "DELETED") else message["new"]
-        self.log.write(
-            "info", f"{name}: {message['old']} -> {new} ({message['reason']}), priority {priority}", message["at"]
-        )
-        instance = self._instances.get(name)
-        self.fifos.write(notify.fifo_line(name, notify.told(instance, event), priority))
-        if instance is None:
+        who, weight = (f"sync group {name}", "") if group else (name, f", priority {priority}")
+        self.log.write("info", f"{who}: {message['old']} -> {new} ({message['reason']}){weight}", message["at"])
+        concerned = self._groups.get(name) if group else self._instances.get(name)
+        self.fifos.write(notify.fifo_line(name, notify.told(concerned, event), priority, kind))
+        if concerned is None:
             return
-        for job in notify.transition_jobs(instance, event, priority):
+        for job in notify.transition_jobs(concerned, event, priority, kind):
             self.runner.submit(job)
-        last = self._mailed.get(name, "")
-        mail = notify.transition_mail(instance, event, self._router_id, message["at"], last, self._no_email_faults)
+        key = f"group {name}" if group else name
+        last, faults = self._mailed.get(key, ""), self._no_email_faults
+        mail = notify.transition_mail(concerned, event, self._router_id, message["at"], last, faults, kind)
         if mail is not None:
-            self._mailed[name] = mail.event
+            self._mailed[key] = mail.event
             self.mail.submit(mail)
 
     def _count(self, seq: int) -> None:
@@ -553,6 +565,7 @@ _FROM_GUARD: dict[str, Callable[[Helper, dict[str, Any], list[int]], None]] = {
 
 _FROM_VRRP: dict[str, Callable[[Helper, dict[str, Any]], None]] = {
     "transition": Helper._transition,
+    "group_transition": Helper._transition,
     "rx_lower_pri": Helper._rx_lower_pri,
     "priority": Helper._priority,
     "log": Helper._log,

@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 READ_LIMIT = 512
 SLICE_BYTES = 32768  # of one part of a status answer
 VERDICTS = 100  # in one message
+GROUPS = 20  # likewise
 SLICE_SECONDS = 0.002  # what making it, and announcing and telling, may take of a turn
 BEAT_LEAST, BEAT_MOST = 0.05, 0.5
 LAST_WORDS = 2.0
@@ -398,11 +399,15 @@ class Daemon:
             self.executor.run(self.engine.maintenance(self.maintenance, now))
             return {"ok": True}
         if command == "handover":
+            name = str(message.get("instance"))
             try:
-                self.executor.run(self.engine.handover(str(message.get("instance")), now))
+                self.executor.run(self.engine.handover(name, now))
+                group, routers = self.engine.meant(name)
             except (LookupError, ValueError) as error:
                 return {"ok": False, "error": str(error.args[0])}
-            return {"ok": True}
+            if group is None:
+                return {"ok": True}
+            return {"ok": True, "sync_group": group.name, "members": [router.name for router in routers]}
         return {"ok": False, "error": f"unknown command {command!r}"}
 
     def _tell_verdicts(self, message: ipc.Message) -> None:
@@ -451,7 +456,11 @@ class Daemon:
             if time.monotonic() >= until:
                 yield
                 until = time.monotonic() + SLICE_SECONDS
-        channel.send({**message, "more": False, "data": {"instances": part}})
+        channel.send({**message, "more": True, "data": {"instances": part}})
+        groups = [group.snapshot() for group in self.engine.groups.values()]
+        for start in range(0, len(groups), GROUPS):
+            channel.send({**message, "more": True, "data": {"sync_groups": groups[start : start + GROUPS]}})
+        channel.send({**message, "more": False, "data": {}})
 
     # ------------------------------------------------------------------ sockets
     def _open_sockets(self) -> None:

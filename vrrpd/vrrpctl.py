@@ -134,12 +134,27 @@ def duration(seconds: float) -> str:
 def show_status(status: dict[str, Any], name: str, terminal: Terminal) -> str:
     instances = status["instances"]
     if not name:
-        return "\n".join(filter(None, (_head(status, terminal), _table(instances, terminal), _notes(status, terminal))))
+        parts = (
+            _head(status, terminal),
+            _table(instances, terminal),
+            _groups(status, terminal),
+            _notes(status, terminal),
+        )
+        return "\n".join(filter(None, parts))
     found = next((instance for instance in instances if instance["name"] == name), None)
+    group = next((group for group in status.get("sync_groups", ()) if group["name"] == name), None)
+    if found is None and group is not None:
+        members = [instance for instance in instances if instance["name"] in group["members"]]
+        return "\n".join((_table(members, terminal), _groups({"sync_groups": [group]}, terminal)))
     if found is None:
-        known = ", ".join(instance["name"] for instance in instances) or "none"
-        raise Failed(f"no instance is called {escape(name)}; there are: {escape(known)}")
+        raise _nobody(status, name)
     return _detail(found, [run for run in status.get("scripts", ()) if run["instance"] == name], terminal)
+
+
+def _nobody(status: dict[str, Any], name: str) -> Failed:
+    known = ", ".join(each["name"] for each in (*status["instances"], *status.get("sync_groups", ()))) or "none"
+    what = "instance or sync group" if status.get("sync_groups") else "instance"
+    return Failed(f"no {what} is called {escape(name)}; there are: {escape(known)}")
 
 
 def _head(status: dict[str, Any], terminal: Terminal) -> str:
@@ -177,6 +192,26 @@ def _table(instances: list[dict[str, Any]], terminal: Terminal) -> str:
     return tabulate(rows, headers, tablefmt="simple", disable_numparse=True) if rows else "no instance is configured"
 
 
+def _groups(status: dict[str, Any], terminal: Terminal) -> str:
+    """The sync groups, each with what keeps it from being MASTER; nothing without one."""
+    groups = status.get("sync_groups")
+    if not groups:
+        return ""
+    from tabulate import tabulate
+
+    rows = [
+        (
+            escape(group["name"]),
+            terminal.state(group["state"] or "-") + (" (leaving)" if group["leaving"] else ""),
+            "\n".join(map(escape, group["members"])),
+            "\n".join(map(escape, group["reasons"])),
+        )
+        for group in groups
+    ]
+    headers = ("sync group", "state", "members", "reason")
+    return "\n" + str(tabulate(rows, headers, tablefmt="simple", disable_numparse=True))
+
+
 def _addresses(addresses: list[str]) -> str:
     shown = [escape(address) for address in addresses[:3]]
     if len(addresses) > 3:
@@ -199,6 +234,8 @@ def _master(instance: dict[str, Any]) -> str:
 def _reason(instance: dict[str, Any]) -> str:
     if instance.get("faults"):
         return "; ".join(instance["faults"])
+    if instance.get("awaited"):
+        return "; ".join(instance["awaited"])
     return str((instance.get("last_transition") or {}).get("reason", ""))
 
 
@@ -263,6 +300,7 @@ def _detail(instance: dict[str, Any], runs: list[dict[str, Any]], terminal: Term
     rows = [
         ("instance", escape(instance["name"])),
         ("state", terminal.state(instance["state"])),
+        ("sync group", escape(instance.get("sync_group") or "")),
         ("priority", _priority(instance)),
         ("interface", escape(instance["interface"])),
         ("virtual_router_id", str(instance["virtual_router_id"])),
@@ -293,6 +331,7 @@ def _detail(instance: dict[str, Any], runs: list[dict[str, Any]], terminal: Term
             )
         )
     rows += [("fault", terminal.paint(escape(fault), "31")) for fault in instance.get("faults", ())]
+    rows += [("awaited", escape(what)) for what in instance.get("awaited", ())]
     rows += [(run["keyword"], escape(f"{_result(run)}, {duration(time.time() - run['at'])} ago")) for run in runs]
     counters = {name: value for name, value in instance.get("counters", {}).items() if value}
     rows += [(name, str(value)) for name, value in counters.items()]
@@ -316,16 +355,16 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def _only(answer: dict[str, Any], name: str | None) -> Any:
-    """The status object, or one instance of it; a failure as it is."""
+    """The status object, or one instance or sync group of it; a failure as it is."""
     if not answer.get("ok"):
         return answer
     status = answer["status"]
     if not name:
         return status
     found = [instance for instance in status["instances"] if instance["name"] == name]
+    found += [group for group in status.get("sync_groups", ()) if group["name"] == name]
     if not found:
-        known = ", ".join(instance["name"] for instance in status["instances"]) or "none"
-        raise Failed(f"no instance is called {escape(name)}; there are: {escape(known)}")
+        raise _nobody(status, name)
     return found[0]
 
 
@@ -406,7 +445,9 @@ def _maintenance(options: argparse.Namespace) -> int:
 
 def _handover(options: argparse.Namespace) -> int:
     answer = request(options.socket, {"cmd": "handover", "instance": options.name})
-    return _simple(options, answer, f"{options.name}: handed over; see: vrrpctl status")
+    members = ", ".join(map(str, answer.get("members", ())))
+    what = f"sync group {answer.get('sync_group')} ({members})" if members else options.name
+    return _simple(options, answer, f"{escape(what)}: handed over; see: vrrpctl status")
 
 
 def _simple(options: argparse.Namespace, answer: dict[str, Any], done: str) -> int:
@@ -445,7 +486,9 @@ def parser() -> argparse.ArgumentParser:
         added.set_defaults(function=function)
         return added
 
-    status = command("status", _status, "who is MASTER, since when and why; with a NAME all about that instance")
+    status = command(
+        "status", _status, "who is MASTER, since when and why; with a NAME all about an instance, or a sync group"
+    )
     status.add_argument("name", metavar="NAME", nargs="?")
     command("scripts", _scripts, "the last run of every notify script and how it ended")
     command("reload", _reload, "read the configuration again; a bad one is refused and changes nothing")
@@ -453,8 +496,10 @@ def parser() -> argparse.ArgumentParser:
     upgrade.add_argument("--release", metavar="DIR", help="its folder (default: what /opt/vrrpd/current leads to)")
     maintenance = command("maintenance", _maintenance, "leave all addresses to other nodes, also after a restart")
     maintenance.add_argument("switch", choices=("on", "off"))
-    handover = command("handover", _handover, "give one instance to the next node, without an outage")
-    handover.add_argument("name", metavar="NAME")
+    handover = command(
+        "handover", _handover, "give an instance, or a sync group as a whole, to the next node, without an outage"
+    )
+    handover.add_argument("name", metavar="NAME", help="of a vrrp_instance or a vrrp_sync_group")
     return main
 
 

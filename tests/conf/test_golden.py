@@ -61,6 +61,7 @@ def test_accepted(path: Path, monkeypatch: pytest.MonkeyPatch, rewrite: bool) ->
     found = {
         "global_defs": differing(loaded.model.global_defs),
         "vrrp_instances": differing(loaded.model.vrrp_instances),
+        **({"vrrp_sync_groups": differing(groups)} if (groups := loaded.model.vrrp_sync_groups) else {}),
         "warnings": [d.render().splitlines()[0] for d in loaded.diagnostics],
     }
     compare(path.with_suffix(".json"), json.dumps(found, indent=1) + "\n", rewrite)

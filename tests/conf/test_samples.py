@@ -46,12 +46,12 @@ EXPECTED = {
     "virtualhost": ACCEPTED,
     "vrrp": ACCEPTED,
     "vrrp.localcheck": Expected(5, 50, "'track_interface' is not supported yet"),
-    "vrrp.lvs_syncd": Expected(5, 3, "'vrrp_sync_group' is not supported yet"),
+    "vrrp.lvs_syncd": Expected(5, 3, "has no members"),
     "vrrp.routes": Expected(5, 25, "'virtual_routes' is not supported yet"),
     "vrrp.rules": Expected(5, 24, "'virtual_rules' is not supported yet"),
-    "vrrp.scripts": Expected(5, 6, "'vrrp_sync_group' is not supported yet"),
+    "vrrp.scripts": ACCEPTED,
     "vrrp.static_ipaddress": Expected(5, 21, "'virtual_routes' is not supported yet"),
-    "vrrp.sync": Expected(5, 3, "'vrrp_sync_group' is not supported yet"),
+    "vrrp.sync": ACCEPTED,
 }
 
 

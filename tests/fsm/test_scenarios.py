@@ -4,7 +4,8 @@ A scenario is a text file of blocks: commands, a line `----`, what the engines d
 line. `pytest --rewrite` writes the second half anew; a change there is a change of behaviour and is reviewed as
 one. Lines that begin with # say which sentence of RFC 9568 or which option of keepalived.conf(5) the file is about.
 
-    start A [ADDRESS..] [KEY=VALUE..]    a node with eth0 and vrrp_instance VI_1 (also: node A, apply A + lines)
+    start A [ADDRESS..] [KEY=VALUE..]    a node with eth0 and vrrp_instance VI_1 (also: node A, apply A + lines, of
+                                         which `group G1 VI_1 VI_2` is a vrrp_sync_group)
     advance T                            let time pass until T seconds
     advert A from=ADDRESS [priority= interval= vips= auth= to= ttl= vrid= version= checksum= raw= key=ID late=S]
     replay A N                           the N-th last datagram on the wire, once more
@@ -16,8 +17,8 @@ one. Lines that begin with # say which sentence of RFC 9568 or which option of k
     track A NAME ok|fail|value N         what the helper finds of a script (process:NAME), or the number of a file;
                                          scripts=NAME[:WEIGHT[r]],.. (interfaces= files= processes=) in a configuration
     crash A                              its vrrp process dies and is adopted; the helper tells the next one at once
-    cut A B (both ways) · deaf A B (A no longer hears B) · heal
-    state A · counters A · owners ADDRESS
+    cut A B (both ways) · deaf A B [eth1] (A no longer hears B) · heal
+    state A · groups A · counters A · owners ADDRESS
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from pathlib import Path
 import pytest
 from simulator import Datagram, Event, World, describe, instance, interface_address, packed, text, vip
 
+from vrrpd.model.groups import VrrpSyncGroup
 from vrrpd.model.values import FILE, INTERFACE, SCRIPT, Track
 from vrrpd.model.vmac import Device
 from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, AuthHmac, VrrpInstance
@@ -147,8 +149,10 @@ class Interpreter:
         node.apply(configuration("VI_1", [word for word in words if "=" in word]))
 
     def do_apply(self, name: str, more: list[str] | None = None) -> None:
-        instances = [configuration(line.split()[0], line.split()[1:]) for line in more or ()]
-        self.world.nodes[name].apply(*instances)
+        lines = [line.split() for line in more or ()]
+        instances = [configuration(word, words) for word, *words in lines if word != "group"]
+        groups = [VrrpSyncGroup(words[0], tuple(words[1:])) for word, *words in lines if word == "group"]
+        self.world.nodes[name].apply(*instances, groups=groups)
 
     def do_advance(self, until: str) -> None:
         self.world.advance(float(until))
@@ -179,7 +183,8 @@ class Interpreter:
             bare = ((destination, bytes(20) + data if family == AF_INET else data),)
             data = sealed(spec._replace(seal=seal), bare, next_sequence(seal, 0, 0.0, wall))[0][1]
             data = data[20:] if family == AF_INET else data
-        node.receive(Datagram(name, family, source, destination, int(given.get("ttl", 255)), data))
+        ttl = int(given.get("ttl", 255))
+        node.receive(Datagram(name, family, source, destination, ttl, data, router.cfg.interface))
 
     def do_replay(self, name: str, back: str) -> None:
         self.world.nodes[name].receive(self.world.sent[-int(back)])
@@ -271,8 +276,8 @@ class Interpreter:
         self.world.cut(one, other)
         self.world.cut(other, one)
 
-    def do_deaf(self, hearer: str, speaker: str) -> None:
-        self.world.cut(speaker, hearer)
+    def do_deaf(self, hearer: str, speaker: str, *interface: str) -> None:
+        self.world.cuts.add((speaker, hearer, *interface))
 
     def do_heal(self) -> None:
         self.world.cuts.clear()
@@ -294,6 +299,13 @@ class Interpreter:
         if router.tracking is not None and router.tracking.held:
             line += f", {', '.join(router.tracking.awaited())}"
         return line
+
+    def do_groups(self, name: str) -> None:
+        for group in self.world.nodes[name].engine.groups.values():
+            found = group.snapshot()
+            leaving = " (leaving)" if found["leaving"] else ""
+            reasons = "; ".join(found["reasons"])
+            self.answers.append(f"{name}/{group.name} {found['state']}{leaving}{': ' if reasons else ''}{reasons}")
 
     def do_counters(self, name: str) -> None:
         engine = self.world.nodes[name].engine

@@ -17,12 +17,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from simulator import EPOCH, Datagram, Node, World, instance, packed, vip
 
+from vrrpd.model.groups import VrrpSyncGroup
 from vrrpd.model.values import FILE, INTERFACE, PROCESS, SCRIPT, Track
 from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, AuthHmac, VrrpInstance
-from vrrpd.vrrp.actions import AddAddresses, Announce, DelAddresses, SendAdvert, Transition
+from vrrpd.vrrp.actions import AddAddresses, Announce, DelAddresses, GroupTransition, SendAdvert, Transition
 from vrrpd.vrrp.auth import next_sequence, sealed
 from vrrpd.vrrp.packet import AUTH_AH, AdvertSpec, datagrams, encode
-from vrrpd.vrrp.router import BACKUP, FAULT, INIT, LEGAL, MASTER, VirtualRouter
+from vrrpd.vrrp.router import BACKUP, FAULT, GROUP, INIT, LEGAL, MAINTENANCE, MASTER, VirtualRouter
 
 PRIORITIES = st.sampled_from([1, 99, 100, 101, 254, 255])
 SOURCES = {AF_INET: ["10.0.0.1", "10.0.0.2", "10.0.0.200", "200.0.0.1"], AF_INET6: ["fe80::1", "fe80::2", "fe80::ffff"]}
@@ -102,10 +103,17 @@ class AnyOrder(RuleBasedStateMachine):
     def routers(self) -> list[VirtualRouter]:
         return list(self.node.engine.routers.values())
 
-    @rule(data=st.data(), family=st.sampled_from([AF_INET, AF_INET6]), count=st.integers(0, 3))
-    def reload(self, data: st.DataObject, family: int, count: int) -> None:
+    @rule(
+        data=st.data(),
+        family=st.sampled_from([AF_INET, AF_INET6]),
+        count=st.integers(0, 3),
+        grouped=st.sampled_from([0, 0, 1, 2, 3]),
+    )
+    def reload(self, data: st.DataObject, family: int, count: int, grouped: int) -> None:
         self.family = family
-        self.node.apply(*(data.draw(configurations(family, f"VI_{n}", 100 + 4 * n)) for n in range(count)))
+        instances = [data.draw(configurations(family, f"VI_{n}", 100 + 4 * n)) for n in range(count)]
+        members = tuple(cfg.name for cfg in instances[:grouped])
+        self.node.apply(*instances, groups=(VrrpSyncGroup("G1", members),) if members else ())
 
     @rule(seconds=st.sampled_from([0.0, 0.005, 0.02, 0.3, 1.0, 3.0, 10.0, 100.0]))
     def pass_time(self, seconds: float) -> None:
@@ -204,7 +212,11 @@ class AnyOrder(RuleBasedStateMachine):
             if router.tracking is not None and router.cfg.priority != 255:
                 assert router.priority == router.tracking.priority(router.cfg.priority)
                 assert 1 <= router.priority <= 254
-            if router.state in (MASTER, BACKUP):
+            if router.waits:
+                assert router.group is not None
+                assert not router.group.allows_master(router)
+                assert router.group.holders_back(router)
+            elif router.state in (MASTER, BACKUP):
                 assert now - 1e-6 <= router.timer.deadline < now + 200
                 assert self.node.engine.next_deadline <= router.timer.deadline
             if router.state is not MASTER:
@@ -212,6 +224,14 @@ class AnyOrder(RuleBasedStateMachine):
                 assert not router.leaving
             snapshot = self.node.engine.snapshot(router, now, 1e9)
             assert snapshot["state"] == router.state.name
+        for group in self.node.engine.groups.values():
+            own = {m.name: {f for f, by in m.faults.items() if by not in (GROUP, MAINTENANCE)} for m in group.members}
+            for member in group.members:
+                others = {f"sync group G1: {name}: {f}" for name in own if name != member.name for f in own[name]}
+                assert {fault for fault, by in member.faults.items() if by == GROUP} == others
+                if member.follows and not self.node.engine.stopping:
+                    assert all(m.leaving for m in group.members if m.state is MASTER)
+            assert group.snapshot()["members"]
         masters = [router for router in self.routers if router.state is MASTER]
         may = {entry.address for router in masters for entry in router.addresses}
         must = {entry.address for router in masters if not router.leaving for entry in router.addresses}
@@ -226,6 +246,8 @@ class AnyOrder(RuleBasedStateMachine):
                 assert action.reason
                 assert not action.reason.endswith(".")
                 assert action.event in ("MASTER", "BACKUP", "FAULT", "STOP", "DELETED")
+            elif isinstance(action, GroupTransition):
+                assert action.old is not action.new
             elif isinstance(action, (AddAddresses, DelAddresses, Announce)):
                 assert all(entry in action.router.addresses for entry in action.addresses) or isinstance(
                     action, DelAddresses

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 
 import pytest
@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from simulator import Configuration, Datagram, Event, Node, World, describe, instance, packed, vip
 
+from vrrpd.model.groups import VrrpSyncGroup
 from vrrpd.model.vrrp import AF_INET, VirtualAddress, VrrpInstance
-from vrrpd.vrrp.actions import Inherit
+from vrrpd.vrrp.actions import GroupTransition, Inherit
 from vrrpd.vrrp.estate import ESTATE_VERSION, Estate, Holding, UnknownEstate, decode, encode
 from vrrpd.vrrp.packet import encode as advert
 
@@ -90,10 +91,22 @@ def story(dice: Random) -> list[Step]:
     return steps
 
 
+def grouped(instances: Sequence[VrrpInstance], dice: Random) -> tuple[VrrpSyncGroup, ...]:
+    """None, or a sync group of some of them."""
+    members = tuple(cfg.name for cfg in instances if dice.random() < 0.7)
+    return (VrrpSyncGroup("G1", members),) if members and dice.random() < 0.5 else ()
+
+
 def seen(events: list[Event]) -> list[tuple[float, str, str]]:
-    """Everything but the hand-over itself; what is done at one moment in any order."""
+    """Everything but the hand-over itself; what is done at one moment in any order, so that the last member of a sync
+    group, whose reason is the group's, may be another one.
+    """
     lines = [
-        (round(event.at, 6), getattr(getattr(event.action, "router", None), "name", ""), describe(event.action))
+        (
+            round(event.at, 6),
+            getattr(getattr(event.action, "router", None), "name", ""),
+            describe(event.action._replace(reason="") if isinstance(event.action, GroupTransition) else event.action),
+        )
         for event in events
         if not isinstance(event.action, Inherit)
     ]
@@ -112,12 +125,13 @@ def test_a_hand_over_at_any_moment_is_not_noticed(seed: int) -> None:
         dice = Random(seed)
         node = World().node("A")
         instances = configuration(dice)
-        node.apply(*instances)
+        groups = grouped(instances, dice)
+        node.apply(*instances, groups=groups)
         steps = story(dice)
         when = {index for index in range(len(steps)) if dice.random() < 0.4}
         for index, step in enumerate(steps):
             if interrupted and index in when:
-                node.apply(*instances)
+                node.apply(*instances, groups=groups)
             step(node)
         worlds.append(node)
     plain, successor = worlds
@@ -133,7 +147,8 @@ def test_a_successor_that_does_not_come_to_be_leaves_no_trace(seed: int) -> None
     for interrupted in (False, True):
         dice = Random(seed)
         node = World().node("A")
-        node.apply(*configuration(dice))
+        instances = configuration(dice)
+        node.apply(*instances, groups=grouped(instances, dice))
         for step in story(dice):
             if interrupted:
                 node.engine.give(list(node.engine.routers.values()))

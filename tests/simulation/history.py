@@ -24,6 +24,8 @@ start. Events are (at, kind, arguments...):
     vips ROUTER COUNT LATER             as many addresses from now on, host after host
     lost HOST ROUTER                    somebody takes an address off
     junk HOST ROUTER                    datagrams that no router may act on
+    sick HOST ROUTER DURATION           one router of a host has a fault
+    split DURATION ROUTER SENDERS RECEIVERS    nothing of these hosts about one router reaches those
 """
 
 from __future__ import annotations
@@ -71,6 +73,7 @@ class History:
     routers: list[Router]
     events: list[Event]
     path: bool = False  # all know each other over a second path (peer_path), which somebody attacks
+    group: bool = False  # the routers of a host are a vrrp_sync_group
 
     @property
     def calm(self) -> bool:
@@ -118,6 +121,9 @@ def draw(seed: int) -> History:
         events += _event(dice, dice.choice(kinds), at, count, routers, interval)
     if calm:
         events = _apart(events, interval)
+    group = len(routers) > 1 and Random(seed + 3).random() < 0.5
+    if group:
+        routers, events = _grouped(Random(seed + 4), routers, events, calm, count, interval, span)
     delay = min(min(router.interval) for router in routers) * dice.choice((0.003, 0.02, 0.05))
     boot = [0.0 if dice.random() < 0.3 else dice.random() * 4 * interval for _ in range(count)]
     drift = [dice.uniform(-0.01, 0.01) for _ in range(count)]
@@ -135,7 +141,37 @@ def draw(seed: int) -> History:
         routers=routers,
         events=sorted(events, key=lambda event: event[0]),
         path=path,
+        group=group,
     )
+
+
+def _grouped(
+    dice: Random, routers: list[Router], events: list[Event], calm: bool, hosts: int, unit: float, span: float
+) -> tuple[list[Router], list[Event]]:
+    """The members rank the hosts alike, as whoever configures a group has to; and they have faults of their own."""
+    routers = [replace(router, priority=routers[0].priority) for router in routers]
+    for number in range(1, len(routers)):
+        if routers[number].version == 3:
+            factor = dice.choice((1, 1, 0.5, 0.2))
+            quicker = [max(0.01, round(each * factor, 2)) for each in routers[number].interval]
+            routers[number] = replace(routers[number], interval=quicker)
+    events = [
+        (*event[:4], "nothing", 0) if event[1] == "reload" and event[4] == "priority" else event for event in events
+    ]
+    for _ in range(0 if calm else 1 + dice.randrange(4)):
+        at = round(5 * unit + dice.random() * span, 6)
+        router, length = (
+            dice.randrange(len(routers)),
+            round(unit * dice.choice((0.5, 2, 4, 6)) * (0.5 + dice.random()), 6),
+        )
+        one, other = dice.sample(range(hosts), 2)
+        if dice.random() < 0.5:
+            events.append((at, "sick", one, router, length))
+            continue
+        events.append((at, "split", length, router, [one], [other]))
+        if dice.random() < 0.5:
+            events.append((at, "split", length, router, [other], [one]))
+    return routers, events
 
 
 def _router(dice: Random, count: int, version2: bool, interval: float) -> Router:

@@ -41,6 +41,10 @@ advert_int that the router's hosts have at that moment or had before, all of it 
 7. The segment hears the owner last: a client that hears every announcement ends up with the owner, unless one of two
    owners left and its last word to the other one was lost, or the owner died before it could answer. In a row of
    lesser masters up to a second later: they are answered at growing gaps.
+
+8. A sync group is MASTER with all of its routers or with none: a host that follows a master with one of them, or has
+   a fault in one, has resigned from all in the same turn, and answers for the others for as long as a lame duck may.
+   One that is new, or was not adopted with the others, may join them later.
 """
 
 from __future__ import annotations
@@ -184,7 +188,8 @@ class Rules:
             for low in self.hosts
             for high in self.hosts
         )
-        return max(
+        ducks = self.longest_down() + 2.5 * self.longest_interval if self.world.history.group else 0.0
+        return ducks + max(
             self.longest_down() + patience * (1 + DRIFT),
             self._calls_back - self.world.now + self.longest_interval,
         )
@@ -219,8 +224,9 @@ class Rules:
             self.fail(f"{host.name} drops {text(address)}, and {name} which could have it does not")
 
     def _may_succeed(self, host: Host, number: int) -> bool:
-        router = host.router(number)
-        return router is not None and router.state is BACKUP and not router.yielding_until
+        numbers = range(len(self.intervals)) if self.world.history.group else (number,)
+        routers = [host.router(each) for each in numbers]
+        return all(router is not None and router.state is BACKUP and not router.yielding_until for router in routers)
 
     def _has_just_yielded(self, host: Host, number: int) -> bool:
         """Its last advert as MASTER may be under way still, and is taken for the first one of a successor."""
@@ -272,9 +278,9 @@ class Rules:
     def _duck(self, host: Host, number: int) -> float:
         """Until when one that has resigned may answer."""
         left = self._left.get((host.number, number), self.world.now)
-        return max(left, self._excused[host.number]) + (self.longest_skew(number) + 1.5 * self.intervals[number]) * (
-            1 + DRIFT
-        )
+        numbers = range(len(self.intervals)) if self.world.history.group else (number,)
+        longest = max(self.longest_skew(each) + 1.5 * self.intervals[each] for each in numbers)
+        return max(left, self._excused[host.number]) + longest * (1 + DRIFT)
 
     # ---- adverts ---------------------------------------------------------------------------------------------
 
@@ -401,6 +407,16 @@ class Rules:
             self.fail(f"{host.name} yields VI_{number} to priority {priority} from {text(cause[1])}")
         self._heard[host.number, number] = (self.world.now, priority, 0.0)
 
+    def together(self, host: Host) -> None:
+        """Rule 8, after each turn."""
+        if not self.world.history.group or host.engine is None or host.engine.stopping:
+            return
+        routers = host.engine.routers.values()
+        masters = [router for router in routers if router.state is MASTER and not router.leaving]
+        others = [router for router in routers if router.state is FAULT or router.follows]
+        if masters and others:
+            self.fail(f"{host.name} is MASTER of {masters[0].name}, and {others[0].state.name} of {others[0].name}")
+
     def _belongings(self, host: Host, router: VirtualRouter, number: int) -> None:
         has = {address for address, owner in host.kernel.items() if owner == number}
         wants = {entry.address for entry in router.addresses} if router.state is MASTER else set()
@@ -441,6 +457,10 @@ class Rules:
 
     def finished(self) -> None:
         self._everybody_has_one()
+        for host in self.hosts if self.world.history.group else ():
+            states = {router.state for router in host.engine.routers.values()} if host.engine else set()
+            if MASTER in states and len(states) > 1:
+                self.fail(f"{host.name} is in the end MASTER of one member and not of another")
         for address, owners in self._owners.items():
             number = self._of[address]
             if len(owners) > 1 and not self._recent(address):
@@ -467,7 +487,8 @@ class Rules:
         return any(since >= limit for pair, since in self._pairs.items() if pair[0] == address)
 
     def _right_one(self, number: int, owner: Host, able: list[Host]) -> None:
-        if not self._preference or any(not h.config[number].preempt or h.config[number].preempt_delay for h in able):
+        configs = [c for h in able for c in (h.config if self.world.history.group else h.config[number : number + 1])]
+        if not self._preference or any(not cfg.preempt or cfg.preempt_delay for cfg in configs):
             return
         highest = max(host.config[number].priority for host in able)
         if owner.config[number].priority < highest:

@@ -18,6 +18,7 @@ from run import violation
 from vrrpd.vrrp import engine, estate, path
 from vrrpd.vrrp.actions import Action, DelAddresses
 from vrrpd.vrrp.duties import Duties
+from vrrpd.vrrp.groups import SyncGroup
 from vrrpd.vrrp.packet import Advert
 from vrrpd.vrrp.path import Peer, Told
 from vrrpd.vrrp.router import BACKUP, MASTER, Heard, VirtualRouter
@@ -211,7 +212,38 @@ def who_slept_steps_down_too_early(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(VirtualRouter, "_resign", lambda self: [])
 
 
+def a_member_does_not_ask_its_group(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(SyncGroup, "allows_master", lambda self, router: True)
+
+
+def the_group_does_not_follow(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(SyncGroup, "follow", lambda self, router, now: [])
+
+
+def a_fault_is_nobody_elses(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(SyncGroup, "find", lambda self, router, now: [])
+
+
+def who_waits_does_not_go_with_the_last(patch: pytest.MonkeyPatch) -> None:
+    take_over = SyncGroup._take_over
+    patch.setattr(SyncGroup, "_take_over", lambda self, routers, now: take_over(self, [*routers][:1], now))
+
+
+def a_member_does_not_wait_for_the_slower_successors(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(SyncGroup, "linger", property(lambda self: min(member.linger for member in self.members)))
+
+
+def who_is_left_alone_stays(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(SyncGroup, "may_stay", lambda self, router: True)
+
+
 BUGS: list[Patch] = [
+    a_member_does_not_ask_its_group,
+    the_group_does_not_follow,
+    a_fault_is_nobody_elses,
+    who_waits_does_not_go_with_the_last,
+    a_member_does_not_wait_for_the_slower_successors,
+    who_is_left_alone_stays,
     owners_that_ignore_each_other_never_yield,
     who_slept_steps_down_too_early,
     a_reload_applies_no_difference,

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from simulator import Configuration, describe, instance, interface_address, packed, vip
 
 from vrrpd.model.diff import identity
+from vrrpd.model.groups import VrrpSyncGroup
 from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, VrrpInstance
 from vrrpd.succession import PEERS_WAIT
 from vrrpd.vrrp import path
@@ -110,6 +111,9 @@ class Host:
         self.hung = False
         self.suspended = False  # the whole machine: its kernel neither hears nor answers
         self.in_maintenance = False
+        self.sick = [0] * len(history.routers)  # how many faults each router has at the moment
+        members = tuple(cfg.name for cfg in self.config)
+        self.groups = (VrrpSyncGroup("G1", members),) if history.group else ()
         self.todo: list[Callable[[], None]] = []  # what a process that does not run has yet to learn
         self.socket: deque[tuple[int, Wire]] = deque()  # (sender, datagram), unread
         self.kernel: dict[bytes, int] = {}  # address -> router
@@ -150,9 +154,15 @@ class Host:
         self.engine.link(self.link, now)
         self.world.rules.restarted(self)
         self.open_path()
-        self.engine.prepare(Configuration(tuple(self.config)), now)
+        self._prepare(self.engine, now)
         self.do(self.engine.begin(now))
         self._clean_up(list(self.engine.routers.values()))
+
+    def _prepare(self, engine: Engine, now: float) -> None:
+        engine.prepare(Configuration(tuple(self.config), self.groups), now)
+        for number, faults in enumerate(self.sick):
+            if faults:
+                engine.routers[f"VI_{number}"].find("check", ("sick",), now)
 
     # ---- the second path -------------------------------------------------------------------------------------
 
@@ -227,7 +237,7 @@ class Host:
         now, former = self.clock(), self.engine
         successor = Engine()
         successor.link(self.link, now)
-        successor.prepare(Configuration(tuple(self.config)), now)
+        self._prepare(successor, now)
         successor.follow(former.head(), now)
         estates = former.give(list(former.routers.values()))
         todo, left = successor.take(decode(json.loads(json.dumps(encode(estates)))), now)
@@ -283,6 +293,8 @@ class Host:
         """After a death: another process goes on with what was MASTER, as far as its peers still wait for it."""
         now = self.clock()
         due = {number: min(now, since) for number, since, until in heirs if now < until}
+        if self.groups and len(due) < len(heirs):  # as a group, or not at all
+            due = {}
         numbers = list(due)
         self.execute_will([number for number in set(self.kernel.values()) if number not in numbers])
         self.world.say(self, f"adopts {', '.join(f'VI_{number}' for number in numbers) or 'nothing'}")
@@ -290,7 +302,7 @@ class Host:
         successor = Engine()
         successor.link(self.link, now)
         successor.maintenance(self.in_maintenance, now)
-        successor.prepare(Configuration(tuple(self.config)), now)
+        self._prepare(successor, now)
         prefixes = {e.address: e.prefixlen for cfg in self.config for e in cfg.virtual_ipaddress}
         estates = []
         for number in numbers:
@@ -369,6 +381,7 @@ class Host:
                 moved.append(action)
         for transition in moved:
             world.rules.moved(self, transition, cause)
+        world.rules.together(self)
         engine = self.engine
         if engine is None:
             return
@@ -427,6 +440,7 @@ class World:
         self._wires: dict[tuple[bytes, ...], list[Wire]] = {}
         self._last: dict[tuple[int, int], float] = {}  # when the last datagram of a path arrives: they stay in order
         self.cuts: list[tuple[int, int]] = []
+        self.splits: list[tuple[int, int, int]] = []  # and the router
         self.noise: list[tuple[float, float, float]] = []
         self.hosts = [Host(self, number) for number in range(len(history.boot))]
         self._at_address = {source(family, h.number): h.number for h in self.hosts for family in (AF_INET, AF_INET6)}
@@ -459,7 +473,7 @@ class World:
     def _carry(self, sender: int, host: Host, wire: Wire) -> None:
         path = (sender, host.number)
         dice = self.dice
-        if path in self.cuts:
+        if path in self.cuts or (*path, wire[4][1] - 51) in self.splits:
             self.rules.unheard(*path)
             return
         at = self.now + self.history.delay * (0.2 + 0.8 * dice.random())
@@ -596,6 +610,35 @@ class World:
                 self.cuts.remove(cut)
 
         self.after(duration, heal)
+
+    def _do_split(self, duration: float, router: int, senders: list[int], receivers: list[int]) -> None:
+        paths = [(a, b, router) for a in senders for b in receivers]
+        self.splits += paths
+
+        def heal() -> None:
+            self.say(None, f"split {router} {senders} {receivers} is over")
+            for each in paths:
+                self.splits.remove(each)
+
+        self.after(duration, heal)
+
+    def _do_sick(self, number: int, router: int, duration: float) -> None:
+        host = self.hosts[number]
+
+        def change(by: int) -> None:
+            host.sick[router] += by
+            self.say(host, f"VI_{router} is {'sick' if host.sick[router] else 'well'}")
+            self.rules.disturbed(host)
+
+            def tell() -> None:
+                victim = host.router(router)
+                assert victim is not None
+                host.do(victim.find("check", ("sick",) if host.sick[router] else (), host.clock()))
+
+            host.learn(tell)
+
+        change(1)
+        self.after(duration, lambda: change(-1))
 
     def _do_noise(self, duration: float, *what: float) -> None:
         self.noise.append(what)  # type: ignore[arg-type]

@@ -20,6 +20,7 @@ from vrrpd import helper, ipc
 from vrrpd.fifo import Kept
 from vrrpd.model.compiled import encode
 from vrrpd.model.globals import GlobalDefs
+from vrrpd.model.groups import VrrpSyncGroup
 from vrrpd.model.load import Model
 from vrrpd.model.vrrp import Script, VrrpInstance
 from vrrpd.pulse import Pulse
@@ -66,8 +67,9 @@ class Helper:
             os._exit(code)
 
     # ------------------------------------------------------------ as the guard and the vrrp process
-    def load(self, *instances: VrrpInstance, **global_defs: Any) -> None:
-        model = Model(replace(GlobalDefs(), router_id="LB1", **global_defs), instances, "/etc/test.conf", "ab" * 32)
+    def load(self, *instances: VrrpInstance, groups: tuple[VrrpSyncGroup, ...] = (), **global_defs: Any) -> None:
+        defs = replace(GlobalDefs(), router_id="LB1", **global_defs)
+        model = Model(defs, instances, "/etc/test.conf", "ab" * 32, groups)
         fd = os.memfd_create("model")
         os.write(fd, encode(model))
         self.guard.send({"t": "model"}, [fd])
@@ -190,6 +192,22 @@ def test_scripts_run_in_the_order_of_the_transitions(process: Helper, tmp_path: 
         "any INSTANCE VI_1 MASTER 100",
         "backup 0",
         "any INSTANCE VI_1 BACKUP 100",
+    ]
+
+
+def test_members_and_group_are_told_in_their_order(process: Helper, tmp_path: Path) -> None:
+    trace = tmp_path / "trace"
+    trace.touch()
+    group = VrrpSyncGroup("G1", ("VI_1",), notify_fault=sh(f"echo fault >>{trace}"), notify=sh(f'echo "$*" >>{trace}'))
+    process.load(groups=(group,))
+    process.transition("FAULT", seq=1)
+    process.transition("FAULT", "G1", 2, t="group_transition", priority=0)
+    process.until(lambda: trace.read_text().count("\n") == 2)
+    assert trace.read_text().splitlines() == ["fault", "GROUP G1 FAULT 0"]
+    lines = [line.partition(" ")[2] for line in process.lines() if "FAULT" in line]
+    assert [line[line.index(" ") + 1 :] for line in lines] == [
+        "VI_1: BACKUP -> FAULT (a test), priority 100",
+        "sync group G1: BACKUP -> FAULT (a test)",
     ]
 
 

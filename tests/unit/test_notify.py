@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from vrrpd import notify
+from vrrpd.model.groups import VrrpSyncGroup
 from vrrpd.model.vrrp import Script, VrrpInstance
 
 NOTHING = VrrpInstance("VI_1", "eth0", 51)
@@ -104,3 +105,21 @@ def test_a_removed_instance_is_mailed_as_fault_unless_notify_deleted() -> None:
     mail = notify.transition_mail(ALL, "DELETED", "LB1", 1.5)
     assert mail is not None
     assert (mail.event, mail.subject) == ("FAULT", "[LB1] VRRP Instance VI_1 - Entering FAULT state")
+
+
+def test_a_sync_group_has_its_own_word_and_priority_0() -> None:
+    group = VrrpSyncGroup(
+        "G1",
+        ("VI_1", "VI_2"),
+        notify_stop=Script(("/bin/to-stop",)),
+        notify=Script(("/bin/any",)),
+        smtp_alert=True,
+    )
+    jobs = notify.transition_jobs(group, "STOP", 0, notify.GROUP)
+    assert [job.argv for job in jobs] == [("/bin/to-stop",), ("/bin/any", "GROUP", "G1", "STOP", "0")]
+    assert notify.fifo_line("G1", "STOP", 0, notify.GROUP) == 'GROUP "G1" STOP 0\n'
+    mail = notify.transition_mail(group, "MASTER", "lb1", 0.0, kind=notify.GROUP)
+    assert mail is not None
+    assert mail.subject == "[lb1] VRRP Group G1 - Entering MASTER state"
+    assert mail.body == "=> All VRRP group instances are now in MASTER state <="
+    assert notify.transition_mail(group, "MASTER", "lb1", 0.0, last="MASTER", kind=notify.GROUP) is None

@@ -138,6 +138,38 @@ def test_status_of_one_instance_tells_all_and_no_zeros() -> None:
     assert "unicast_peer" not in fields
 
 
+GROUP = {
+    "name": "G1",
+    "state": "FAULT",
+    "leaving": False,
+    "members": ["VI_1", "VI_2"],
+    "reasons": ["VI_2: interface eth1 is down"],
+}
+
+
+def test_a_sync_group_names_the_member_that_holds_it_back() -> None:
+    status = {**STATUS, "instances": [{**MASTER, "sync_group": "G1"}, FAULT], "sync_groups": [GROUP]}
+    text = vrrpctl.show_status(status, "", PLAIN)
+    (line,) = [line for line in text.splitlines() if line.startswith("G1")]
+    assert line.split() == ["G1", "FAULT", "VI_1", "VI_2:", "interface", "eth1", "is", "down"]
+    assert "G1" in vrrpctl.show_status(status, "VI_1", PLAIN)
+    assert "VI_2" in vrrpctl.show_status(status, "G1", PLAIN)
+    with pytest.raises(vrrpctl.Failed, match=r"no instance or sync group is called VI_9; there are: VI_1, VI_2, G1"):
+        vrrpctl.show_status(status, "VI_9", PLAIN)
+
+
+def test_who_waits_says_for_whom() -> None:
+    waits = "waits for VI_2 in sync group G1, which is in FAULT"
+    backup = {**MASTER, "state": "BACKUP", "sync_group": "G1", "awaited": [waits]}
+    assert waits in vrrpctl.show_status({**STATUS, "instances": [backup]}, "", PLAIN)
+
+
+def test_a_handover_says_that_the_group_went(daemon: Daemon) -> None:
+    daemon.reply = {"ok": True, "sync_group": "G1", "members": ["VI_1", "VI_2"]}
+    done = vrrpctl_("--socket", daemon.path, "handover", "VI_1")
+    assert (done.returncode, done.stdout) == (0, "sync group G1 (VI_1, VI_2): handed over; see: vrrpctl status\n")
+
+
 def test_an_unknown_instance_names_the_known_ones() -> None:
     with pytest.raises(vrrpctl.Failed, match="no instance is called VI_9; there are: VI_1, VI_2"):
         vrrpctl.show_status(STATUS, "VI_9", PLAIN)

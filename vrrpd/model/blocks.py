@@ -9,6 +9,7 @@ from vrrpd.conf.types import Nested
 
 from . import known
 from .globals import GlobalDefs
+from .groups import VrrpSyncGroup
 from .vrrp import Authentication, AuthHmac, VrrpInstance
 
 TOP = ""
@@ -19,6 +20,7 @@ class _Top:
     """What stands outside every block."""
 
     global_defs: object = kw(Nested("global_defs"), None, "what holds for all instances")
+    vrrp_sync_group: object = kw(Nested("vrrp_sync_group", named=True), None, "instances that change state together")
     vrrp_instance: object = kw(Nested("vrrp_instance", named=True), None, "one virtual router")
 
 
@@ -28,6 +30,7 @@ BLOCKS = {
         Block(TOP, "the file", _Top, known.TOP),
         Block("global_defs", "what holds for all instances", GlobalDefs, known.GLOBAL_DEFS),
         Block("vrrp_instance", "one virtual router", VrrpInstance, known.VRRP_INSTANCE),
+        Block("vrrp_sync_group", "instances that change state together", VrrpSyncGroup, known.VRRP_SYNC_GROUP),
         Block("authentication", "VRRPv2 authentication (RFC 2338)", Authentication, private=True),
         Block("auth_hmac", "authentication by HMAC (draft-cassen-vrrp-auth-hmac)", AuthHmac, private=True),
         *known.BLOCKS,

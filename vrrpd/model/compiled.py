@@ -17,6 +17,7 @@ from vrrpd.model import values
 
 if TYPE_CHECKING:
     from vrrpd.model.globals import GlobalDefs
+    from vrrpd.model.groups import VrrpSyncGroup
     from vrrpd.model.model import Model
     from vrrpd.model.vrrp import VrrpInstance
 
@@ -29,6 +30,7 @@ class Extract(NamedTuple):
     global_defs: GlobalDefs
     path: str
     sha256: str
+    vrrp_sync_groups: tuple[VrrpSyncGroup, ...]  # likewise
 
 
 _LENGTH = struct.Struct("=Q")
@@ -38,7 +40,8 @@ def encode(model: Model) -> bytes:
     """The extract and the whole in one piece, for `extracted` and `decode`."""
     names = tuple(instance.name for instance in model.vrrp_instances)
     told = tuple(filter(_is_told, model.vrrp_instances))
-    extract = _encode(Extract(names, told, model.global_defs, model.path, model.sha256))
+    groups = tuple(filter(_is_told, model.vrrp_sync_groups))
+    extract = _encode(Extract(names, told, model.global_defs, model.path, model.sha256, groups))
     return b"".join((_LENGTH.pack(len(extract)), extract, _encode(model)))
 
 
@@ -59,9 +62,9 @@ _NOTIFIES = (
 )  # fmt: skip
 
 
-def _is_told(instance: VrrpInstance) -> bool:
+def _is_told(instance: VrrpInstance | VrrpSyncGroup) -> bool:
     """Does anybody want to be told of its transitions, by script or mail?"""
-    return instance.smtp_alert or any(getattr(instance, name) is not None for name in _NOTIFIES)
+    return instance.smtp_alert or any(getattr(instance, name, None) is not None for name in _NOTIFIES)
 
 
 def _encode(value: object) -> bytes:

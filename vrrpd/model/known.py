@@ -15,7 +15,6 @@ from vrrpd.conf.types import Boolean, Flag, Nested, Type, Words
 ERROR, WARNING = "error", "warning"
 VALUE, LIST, FLAG, BOOL = Words(), Words("list"), Flag(True), Boolean()
 NAMED = {"virtual_server", "real_server", "bfd_instance", "track_group"} | {  # blocks: a name follows the keyword
-    "vrrp_sync_group",
     "vrrp_script",
     "track_file",
     "vrrp_track_process",
@@ -56,7 +55,6 @@ TOP = _rows(
         "nothing watches this file; what tracks it says so at its place",
         "vrrp_track_file",
     ),
-    (ERROR, Nested, "its instances would change state one by one", "vrrp_sync_group"),
     (WARNING, Nested, "gratuitous ARPs are not limited over several interfaces", "garp_group"),
     (WARNING, Nested, STATIC, "track_group"),
     (WARNING, LIST, STATIC, "static_ipaddress static_routes static_rules"),
@@ -141,8 +139,11 @@ VRRP_INSTANCE = _rows(
     (WARNING, VALUE, "it has no effect in keepalived either", "debug"),
 )
 
-TRACKERS = "track_interface track_script track_file track_process track_bfd"
-NOTIFIES = "notify_master notify_backup notify_fault notify_stop notify_deleted notify"
+VRRP_SYNC_GROUP = _rows(
+    (ERROR, VALUE, "keepalived's manual page has it, its program knows it in an instance only", "notify_deleted"),
+    (ERROR, LIST, TRACKING, "track_interface track_script track_file track_process track_bfd"),
+)
+
 CHECKERS = "TCP_CHECK HTTP_GET SSL_GET SMTP_CHECK DNS_CHECK MISC_CHECK UDP_CHECK PING_CHECK BFD_CHECK FILE_CHECK"
 TIMING = "connect_timeout retry delay_before_retry warmup delay_loop"
 CONNECTION = f"connect_ip connect_port bindto bind_if bind_port fwmark log_all_failures alpha {TIMING}"
@@ -155,12 +156,6 @@ def _block(name: str, doc: str, values: str, lists: str = "", blocks: str = "") 
 
 
 BLOCKS = [
-    _block(
-        "vrrp_sync_group",
-        "instances that change state together",
-        f"{NOTIFIES} smtp_alert notify_priority_changes sync_group_tracking_weight global_tracking",
-        f"group {TRACKERS}",
-    ),
     _block("vrrp_script", "a check that runs at intervals", "script interval timeout weight rise fall user init_fail"),
     _block("track_file", "a file whose number counts", "file weight init_file"),
     _block(

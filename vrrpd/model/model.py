@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .globals import GlobalDefs
+from .groups import VrrpSyncGroup
 from .vrrp import VrrpInstance
 
 
@@ -19,3 +20,4 @@ class Model:
     vrrp_instances: tuple[VrrpInstance, ...]
     path: str
     sha256: str
+    vrrp_sync_groups: tuple[VrrpSyncGroup, ...] = ()

@@ -18,6 +18,8 @@ from vrrpd.families import AF_INET, AF_INET6
 from . import vmac
 from .blocks import BLOCKS
 from .globals import GlobalDefs
+from .groups import VrrpSyncGroup, for_members
+from .groups import groups as sync_groups
 from .scripts import Script, insecure, program, user_exists
 from .values import VirtualAddress
 from .vrrp import HMAC_KEY_HINT, Authentication, AuthHmac, UnicastPeer, VrrpInstance
@@ -580,7 +582,7 @@ def _within(address: bytes, addresses: Iterable[tuple[bytes, int]], ours: set[by
 
 def resolve(
     binder: Binder, top: Bound, node_name: str, interfaces: Interfaces | None, mtus: Mapping[str, int]
-) -> tuple[GlobalDefs, tuple[VrrpInstance, ...]]:
+) -> tuple[GlobalDefs, tuple[VrrpInstance, ...], tuple[VrrpSyncGroup, ...]]:
     """Everything of a file."""
     problems = binder.problems
     globals_ = top.values.get("global_defs", [])
@@ -588,7 +590,10 @@ def resolve(
     substitutes(globals_, problems)
     blocks = top.values.get("vrrp_instance", [])
     found = instances(blocks, defs, problems, mtus)
-    scripts([*globals_, *blocks], defs, problems)
+    group_blocks = top.values.get("vrrp_sync_group", [])
+    groups = sync_groups(group_blocks, found, defs, problems)
+    found = for_members(groups, found)
+    scripts([*globals_, *blocks, *group_blocks], defs, problems)
     if interfaces is not None:
         machine(blocks, found, interfaces, problems)
-    return defs, tuple(found)
+    return defs, tuple(found), tuple(groups)

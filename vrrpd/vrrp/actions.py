@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, Union
 if TYPE_CHECKING:
     from vrrpd.model.vrrp import VirtualAddress
     from vrrpd.vrrp.estate import Holding
+    from vrrpd.vrrp.groups import SyncGroup
     from vrrpd.vrrp.router import State, VirtualRouter
 
 
@@ -79,6 +80,19 @@ class Transition(NamedTuple):
     reason: str
 
 
+class GroupTransition(NamedTuple):
+    """All members of the sync group are in another state now; told once, behind the Transition of the last one.
+
+    `event` is keepalived's word for scripts and mail: MASTER, BACKUP, FAULT or STOP. `reason` is the last member's.
+    """
+
+    group: SyncGroup
+    old: State
+    new: State
+    event: str
+    reason: str
+
+
 class LetGo(NamedTuple):
     """Tell the peers of the second path that the router, MASTER until now, holds none of its addresses any more.
 
@@ -128,6 +142,7 @@ Action = Union[
     LetGo,
     Announce,
     Transition,
+    GroupTransition,
     RxLowerPriority,
     PriorityChange,
     Refit,

@@ -181,6 +181,10 @@ class Duties:
         advert = () if silent else self._router.advertise()
         return [*advert, *self._announce(self._router.addresses, cfg.garp_lower_prio_repeat, now)]
 
+    def announce_with_group(self, now: float) -> list[Action]:
+        """Another member of the sync group has answered a lower advert (keepalived); its answers have their gaps."""
+        return self._announce(self._router.addresses, self._router.cfg.garp_lower_prio_repeat, now)
+
     def restore(self, address: VirtualAddress, now: float) -> Sequence[Action]:
         """Somebody took one of our addresses off: put it back and announce it; in a fight, ten times a second."""
         router = self._router

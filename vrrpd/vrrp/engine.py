@@ -30,6 +30,7 @@ from vrrpd.vrrp.checks import (
     validate,
 )
 from vrrpd.vrrp.estate import Estate
+from vrrpd.vrrp.groups import SyncGroup
 from vrrpd.vrrp.links import InterfaceAddress, Link, is_other
 from vrrpd.vrrp.packet import AH_LENGTH, HEADER_LENGTH, AdvertSpec, Buffer, PacketError
 from vrrpd.vrrp.path import STEP, Told
@@ -40,6 +41,7 @@ from vrrpd.vrrp.timers import Timer, Timers
 from vrrpd.vrrp.track import OWNER, Key, Verdict
 
 if TYPE_CHECKING:
+    from vrrpd.model.groups import VrrpSyncGroup
     from vrrpd.model.vrrp import VrrpInstance
 
 __all__ = ["AdvertSpec", "Engine", "InterfaceAddress", "Link", "State", "VirtualRouter"]
@@ -54,12 +56,17 @@ class Configuration(Protocol):
     def vrrp_instances(self) -> Sequence[VrrpInstance]:
         """Every instance, names unique."""
 
+    @property
+    def vrrp_sync_groups(self) -> Sequence[VrrpSyncGroup]:
+        """Names unique; members exist, each in one group."""
+
 
 class Engine:
     """The edge of the core. Every method takes `now` and returns what to do."""
 
     def __init__(self) -> None:
         self.routers: dict[str, VirtualRouter] = {}
+        self.groups: dict[str, SyncGroup] = {}
         self.counters = {"packet_len_err": 0, "vrid_err": 0}  # of packets that are nobody's
         self.stopping = False
         # How far the time of day is ahead of the monotonic clock; kept up by who reads both, while `seals`.
@@ -69,6 +76,7 @@ class Engine:
         self._in_maintenance = False
         self._timers = Timers()
         self._announcer = Announcer(self._timers)
+        self._of_groups: dict[str, tuple[str, ...]] = {}  # whom the configuration names
         self._unclaimed: dict[Identity, list[VirtualRouter]] = {}  # prepared, neither taken over nor started
         self._given: dict[str, tuple[VirtualRouter, Estate]] = {}  # to a successor that has not said so yet
         self._links: dict[str, Link] = {}
@@ -184,6 +192,8 @@ class Engine:
             for cfg in model.vrrp_instances
         }
         self.seals = any(router.auth is not None for router in self.routers.values())
+        self._of_groups = {cfg.name: cfg.group for cfg in model.vrrp_sync_groups}
+        self.groups = {cfg.name: SyncGroup(cfg, self._timers) for cfg in model.vrrp_sync_groups}
         self._index()
         self._unclaimed = {}
         for router in self.routers.values():
@@ -234,7 +244,12 @@ class Engine:
         self._begun = True
         if self.stopping:
             return ()
-        return [*self._fit(self.routers.values(), now), *(action for router in new for action in router.start(now))]
+        actions = [*self._fit(self.routers.values(), now)]
+        for router in new:
+            actions += router.start(now)
+        for group in self.groups.values():
+            actions += group.settle(now)
+        return actions
 
     def give(self, routers: Sequence[VirtualRouter]) -> list[Estate]:
         """These are another process's from now on; until it says so they are kept for `resume` or `bury`."""
@@ -247,6 +262,7 @@ class Engine:
         gone = set(routers)
         for index in (self._on_interface, self._on_device, self._keepers, self._known, self._trackers):
             _forget(index, gone)
+        self._gather()
         self._index_table()
         return estates
 
@@ -257,7 +273,10 @@ class Engine:
         self._index()
         for router, estate in given.values():
             router.resume(estate)
-        return [action for interface in self._on_interface for action in self._refresh(interface, now)]
+        actions = [action for interface in self._on_interface for action in self._refresh(interface, now)]
+        for group in self.groups.values():
+            actions += group.settle(now)
+        return actions
 
     def bury(self, names: Container[str], now: float) -> Sequence[Action]:
         """The successor has taken over, but for these: they are gone from the configuration."""
@@ -284,7 +303,13 @@ class Engine:
             interface: frozenset(entry.address for router in routers for entry in router.addresses)
             for interface, routers in self._on_interface.items()
         }
+        self._gather()
         self._index_table()
+
+    def _gather(self) -> None:
+        """The groups have those of their members that are ours."""
+        for group in self.groups.values():
+            group.consist_of(self.routers[name] for name in self._of_groups[group.name] if name in self.routers)
 
     def _index_table(self) -> None:
         groups: dict[tuple[int, int, int], list[VirtualRouter]] = {}
@@ -445,13 +470,26 @@ class Engine:
         return [action for router in self.routers.values() for action in router.maintenance(on, now)]
 
     def handover(self, name: str, now: float) -> Sequence[Action]:
-        """Resign `name`; LookupError or ValueError when there is nothing to give away."""
+        """Resign `name`, or all of the sync group that is called so or that it is in.
+
+        LookupError or ValueError when there is nothing to give away.
+        """
+        group, routers = self.meant(name)
+        if not any(router.state is MASTER and not router.leaving for router in routers):
+            states = ", ".join(sorted({"leaving" if r.leaving else r.state.name for r in routers}))
+            who = name if group is None else f"sync group {group.name}"
+            raise ValueError(f"{who} is {states}, not MASTER")
+        return [action for router in routers for action in router.handover(now)]
+
+    def meant(self, name: str) -> tuple[SyncGroup | None, tuple[VirtualRouter, ...]]:
+        """Who moves when `name` does: an instance, or all of a sync group, by its name or a member's. LookupError."""
         router = self.routers.get(name)
+        group = self.groups.get(name) if router is None else router.group
+        if group is not None:
+            return group, group.members
         if router is None:
-            raise LookupError(f"no vrrp_instance {name}")
-        if router.state is not MASTER or router.leaving:
-            raise ValueError(f"{name} is {'leaving' if router.leaving else router.state.name}, not MASTER")
-        return router.handover(now)
+            raise LookupError(f"no vrrp_instance or vrrp_sync_group {name}")
+        return None, (router,)
 
     # ---- status ----------------------------------------------------------------------------------------------
 
@@ -507,7 +545,11 @@ class Engine:
                 "ago": round(now - last.at, 3),
             },
             "faults": sorted(router.faults),
-            "awaited": tracking.awaited() if tracking is not None and tracking.held else [],
+            "sync_group": None if router.group is None else router.group.name,
+            "awaited": [
+                *(tracking.awaited() if tracking is not None and tracking.held else ()),
+                *(router.group.holders_back(router) if router.group is not None else ()),
+            ],
             "trackers": [] if tracking is None else tracking.snapshot(cfg.priority == OWNER, date),
             "counters": router.counts(),
         }

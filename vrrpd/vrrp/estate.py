@@ -78,6 +78,7 @@ class Estate(NamedTuple):
     lifetime: float = 0.0
     addresses: tuple[VirtualAddress, ...] | None = None  # None: what it holds
     priority: int = 0  # its effective one, where the verdicts that it follows from are not known
+    group: str = ""  # the state of its sync group that scripts and mail know
 
     @property
     def identity(self) -> Identity:
@@ -103,7 +104,7 @@ def adopted(
     transition = ("INIT", "MASTER", "MASTER", "adopted from a process that died", now)
     return Estate(
         interface, family, vrid, source, (), name, "MASTER",
-        timer=due, last_transition=transition, held=tuple(held), auth=auth, priority=priority,
+        timer=due, last_transition=transition, held=tuple(held), auth=auth, priority=priority, group="MASTER",
     )  # fmt: skip
 
 

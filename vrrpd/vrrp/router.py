@@ -17,12 +17,14 @@ renamed some of them; everywhere else in the code it is the left column:
     INIT     MASTER  start of an address owner
     INIT     FAULT   start with a fault
     BACKUP   MASTER  no advert heard, or preempt_delay is over
-    MASTER   BACKUP  outbid, handed over, or it slept for too long (timer_expired_backup)
+    MASTER   BACKUP  outbid, handed over, with its sync group, or it slept for too long (timer_expired_backup)
     BACKUP   FAULT   a fault
     MASTER   FAULT   a fault
     FAULT    BACKUP  the last fault is cleared: as a start
     FAULT    MASTER  the same of an address owner
     any      INIT    the daemon stops, or the instance is removed
+
+A member of a sync group asks it before it is MASTER, and tells it of faults and masters (groups.py).
 
 State changes in `_enter` only. A rejected packet never comes here, so it can touch no timer.
 """
@@ -64,6 +66,7 @@ from vrrpd.vrrp.track import OWNER, Tracking, Verdicts, tracks
 if TYPE_CHECKING:
     from vrrpd.model.vrrp import VrrpInstance
     from vrrpd.vrrp.checks import Memo
+    from vrrpd.vrrp.groups import SyncGroup
 
 
 class State(Enum):
@@ -86,7 +89,9 @@ LEGAL: dict[State, frozenset[State]] = {
 }
 
 PATIENCE = 3.2  # intervals that an owner gives another one to yield: keepalived's two adverts and 1.2 of them
-LINK, TRACK, MAINTENANCE = "link", "track", "maintenance"  # who finds a fault; of the last also the sentence
+# Who finds a fault; of the last also the sentence.
+LINK, TRACK, GROUP, MAINTENANCE = "link", "track", "group", "maintenance"
+WITH_GROUP = "GROUP"  # the event of a planned leave that its sync group began
 
 
 class LastTransition(NamedTuple):
@@ -113,9 +118,9 @@ class VirtualRouter:
     __slots__ = (
         "_announcer", "_datagrams", "_frames", "_steady", "_timers",
         "addresses", "advert_rcvd", "advert_sent", "advertised", "auth", "cfg", "counters", "delay_timer", "duties",
-        "faults", "heard", "last_transition", "leaving", "link", "master_adver_int", "master_down_interval", "memo",
-        "name", "outbids", "peer_pseudo_header", "priority", "records", "resigned", "rival", "siblings", "skew_time",
-        "spec", "state", "timer", "tracking", "virtual_mac", "yielding_until",
+        "faults", "group", "heard", "last_transition", "leaving", "link", "master_adver_int", "master_down_interval",
+        "memo", "name", "outbids", "peer_pseudo_header", "priority", "records", "resigned", "rival", "siblings",
+        "skew_time", "spec", "state", "timer", "tracking", "virtual_mac", "yielding_until",
     )  # fmt: skip
 
     def __init__(
@@ -136,6 +141,7 @@ class VirtualRouter:
         self.delay_timer = Timer(self._on_preempt_delay)
         self.duties = Duties(self, timers, announcer)
         self.leaving = ""  # a planned leave under way: the event it ends with
+        self.group: SyncGroup | None = None  # the engine's
         self.heard: Heard | None = None
         self.outbids = False  # BACKUP: the last advert was a lower one that we do not accept
         self.resigned = False  # BACKUP: the timer runs for Skew_Time after priority 0
@@ -264,6 +270,7 @@ class VirtualRouter:
             self._checksum(), cfg.advert_int, self.master_adver_int, self.master_down_interval,
             cfg.preempt, cfg.preempt_delay, cfg.garp_master_refresh, cfg.vip_lifetime, self.addresses,
             self.tracking.inherited if self.tracking is not None else 0,
+            "" if self.group is None else self.group.told.name,
         )  # fmt: skip
         self._timers.clear(self.timer)
         self._timers.clear(self.delay_timer)
@@ -308,6 +315,10 @@ class VirtualRouter:
             self.master_adver_int = estate.interval
             self._recompute()
         self.resume(estate)
+        if self.group is not None and estate.group:
+            self.group.told = State[estate.group]
+        elif self.waits:  # for a sync group that it is in no longer
+            self._timers.set(self.timer, now + self.master_adver_int + self.skew_time)
         actions: list[Action] = [Inherit(self, estate.held)] if estate.held else []
         return [*actions, *self._differ(estate, now), *self._set_faults(faults, now)]
 
@@ -351,7 +362,8 @@ class VirtualRouter:
     def _follow_after_all(self) -> bool:
         """BACKUP: what we heard and did not accept is our master's from now on, as we are configured or weigh now."""
         cfg, heard, keeps = self.cfg, self.heard, not self.cfg.preempt and self.priority != OWNER
-        if not self.outbids or heard is None or not (heard.priority >= self.priority or keeps or cfg.preempt_delay):
+        delays = cfg.preempt_delay and not self.waits  # for whoever waits for its sync group the delay is over
+        if not self.outbids or heard is None or not (heard.priority >= self.priority or keeps or delays):
             return False
         self.outbids = False
         self._timers.set(self.timer, heard.at + self.master_down_interval)
@@ -377,22 +389,27 @@ class VirtualRouter:
     def start(self, now: float, reason: str = "start") -> Sequence[Action]:
         """From INIT, or from FAULT when its last cause is gone. RFC 9568 6.4.1."""
         if self.faults:
-            return [self._enter(FAULT, self._fault_text(), now)]
+            return self._enter(FAULT, self._fault_text(), now)
         if self.tracking is not None and (awaited := self.tracking.awaited()):
             if self.state is FAULT:
                 self.faults = dict.fromkeys(awaited, TRACK)
+                return () if self.group is None else self.group.find(self, now)
             else:
                 self.tracking.held = True
             return ()
         # keepalived: an owner is MASTER at once only when `state MASTER` says so too.
-        if self.priority == OWNER and self.cfg.state == "MASTER":
-            return self._become_master("address owner (priority 255)", now)
+        if self.priority == OWNER and self.cfg.state == "MASTER" and (self.group is None or self.group.owners()):
+            return self.become_master("address owner (priority 255)", now)
         return self._become_backup(reason, now)
 
     def find(self, source: str, faults: Iterable[str], now: float) -> Sequence[Action]:
         """All that `source` (LINK, ...) has against this router from now on, as sentences; none: it is content."""
         others = {fault: by for fault, by in self.faults.items() if by != source}
-        return self._set_faults({**others, **dict.fromkeys(faults, source)}, now)
+        former = self.faults
+        actions = self._set_faults({**others, **dict.fromkeys(faults, source)}, now)
+        if self.group is not None and source != GROUP and self.faults != former:
+            return [*actions, *self.group.find(self, now)]
+        return actions
 
     def judge(self, now: float, reason: str = "") -> Sequence[Action]:
         """What it tracks says something new, `reason`: priority and faults follow, and a start that waited for it."""
@@ -447,8 +464,7 @@ class VirtualRouter:
             if self.link is not None and self.link.up:
                 actions += self._resign()
             actions += self._let_go()
-        actions.append(self._enter(FAULT, self._fault_text(), now))
-        return actions
+        return actions + self._enter(FAULT, self._fault_text(), now)
 
     def _fault_text(self) -> str:
         return ", ".join(sorted(self.faults))
@@ -463,7 +479,7 @@ class VirtualRouter:
         """Give MASTER away in the planned way; normal rules apply again once another owner was heard."""
         if self.state is not MASTER or self.leaving:
             return ()
-        self.yielding_until = now + 2 * self.master_down_interval
+        self.yielding_until = now + 2 * (self.group or self).master_down_interval
         return self._leave("BACKUP", now)
 
     def stop(self, now: float) -> Sequence[Action]:
@@ -472,7 +488,7 @@ class VirtualRouter:
         if self.state is INIT:
             return ()
         if self.state is not MASTER:
-            return [self._enter(INIT, "the daemon stops", now, "STOP")]
+            return self._enter(INIT, "the daemon stops", now, "STOP")
         if self.leaving:  # priority 0 is out already
             self.leaving = "STOP"
             return ()
@@ -488,8 +504,7 @@ class VirtualRouter:
             if not self.leaving:
                 actions += self._resign()
             actions += self._let_go()
-        actions.append(self._enter(INIT, "removed from the configuration", now, "DELETED"))
-        return actions
+        return actions + self._enter(INIT, "removed from the configuration", now, "DELETED")
 
     def _hold_no_start(self) -> None:
         if self.tracking is not None:
@@ -505,17 +520,25 @@ class VirtualRouter:
         self.advert_sent += 1
         return [SendAdvert(self, 0)]
 
-    def _leave(self, event: str, now: float) -> Sequence[Action]:
-        """Priority 0 now; the addresses answer until the successor speaks, so that nobody notices.
+    def leave_with_group(self, now: float) -> Sequence[Action]:
+        """MASTER: another member of the sync group has found a better master."""
+        return self._leave(WITH_GROUP, now)
+
+    @property
+    def linger(self) -> float:
+        """How long the addresses answer when we leave and nobody comes.
 
         Whoever succeeds us does so within its Skew_Time, which is nearly one interval at priority 1; half an interval
         is for what is slow.
         """
+        return (self.cfg.advert_int if self.cfg.version == 3 else 1.0) + self.cfg.advert_int / 2
+
+    def _leave(self, event: str, now: float) -> Sequence[Action]:
+        """Priority 0 now; the addresses answer until the successor speaks, so that nobody notices."""
         self.leaving = event
         last = self.duties.renew(now) if self.cfg.vip_lifetime else []  # it must not end before the successor speaks
         self.duties.end()
-        longest_skew = self.cfg.advert_int if self.cfg.version == 3 else 1.0
-        self._timers.set(self.timer, now + longest_skew + self.cfg.advert_int / 2)
+        self._timers.set(self.timer, now + (self.group or self).linger)
         return [*self._resign(), *last]
 
     def _finish_leaving(
@@ -523,24 +546,28 @@ class VirtualRouter:
     ) -> Sequence[Action]:
         event, self.leaving = self.leaving, ""
         taken_off = DelAddresses(self, self.addresses)
-        if heard is None and event != "STOP" and not self.faults:
+        may_stay = self.group is None or self.group.may_stay(self)
+        if heard is None and event != "STOP" and not self.faults and may_stay:
             return self._stay(event, why, now)
         if event == "STOP":
-            return [taken_off, self._enter(INIT, f"the daemon stops, {why}", now, "STOP")]
+            return [taken_off, *self._enter(INIT, f"the daemon stops, {why}", now, "STOP")]
         if self.faults:
-            return [taken_off, self._enter(FAULT, self._fault_text(), now)]
+            return [taken_off, *self._enter(FAULT, self._fault_text(), now)]
         what = "handover" if event == "BACKUP" else MAINTENANCE
+        if event == WITH_GROUP and self.group is not None:
+            what = f"with its sync group {self.group.name}"
         return [taken_off, *self._become_backup(f"{what}, {why}", now, heard, adver_int)]
 
     def _stay(self, event: str, why: str, now: float) -> Sequence[Action]:
         """Nothing makes us go, and nobody came: an address without an owner would help nobody."""
         self.yielding_until = 0.0
         self._timers.set(self.timer, now + self.cfg.advert_int)
-        what = "handover" if event == "BACKUP" else "maintenance is over"
+        what = {"BACKUP": "handover", WITH_GROUP: "its sync group left"}.get(event, "maintenance is over")
         line = Log("warning", f"{self.name}: {what}, but {why}: still MASTER")
         # A reload meanwhile has added none.
         there = [AddAddresses(self, self.addresses)] if self.addresses else []
-        return [*self.advertise(), *there, *self.duties.begin(self.addresses, now), line]
+        with_us = () if self.group is None else self.group.stayed(self, now)
+        return [*self.advertise(), *there, *self.duties.begin(self.addresses, now), line, *with_us]
 
     # ---- adverts ---------------------------------------------------------------------------------------------
 
@@ -555,6 +582,8 @@ class VirtualRouter:
             heard = self.heard
             if heard is None or heard.source != source:
                 actions = self._new_master(advert, source, now)
+                if self.group is not None:
+                    actions = [*actions, *self.group.follow(self, now)]
             if advert.adver_int != self.master_adver_int and self.cfg.version == 3:
                 actions = [*actions, *self._learn(advert, source, now)]
             if self.delay_timer.deadline != inf and advert.priority >= self.priority:
@@ -604,6 +633,9 @@ class VirtualRouter:
         if not self.cfg.preempt and self.priority != OWNER:
             return True
         if self.cfg.preempt_delay > 0:
+            if self.waits and self.outbids:  # it is over: our sync group is not there yet
+                self.heard = Heard(source, advert.priority, now)
+                return False
             if self.delay_timer.deadline == inf:  # the first lower advert arms it, later ones do not
                 self._timers.set(self.delay_timer, now + self.cfg.preempt_delay)
             return True
@@ -722,6 +754,8 @@ class VirtualRouter:
         if answer is None:
             return ()
         actions: list[Action] = [RxLowerPriority(self, source, advert.priority), *answer]
+        if self.group is not None:
+            actions += self.group.announce(self, now)
         if not self.records.hushed("lower", now):
             how = "lower" if advert.priority < self.priority else "equal"
             level = "error" if advert.priority == OWNER else "info"  # an owner is the only one (erratum 8298)
@@ -777,16 +811,31 @@ class VirtualRouter:
         if now < self.yielding_until:
             self._timers.set(self.timer, self.yielding_until)
             return ()
+        if self.group is not None:
+            return self.group.wants(self, now)
+        return self.become_master(self.why_master(now), now)
+
+    @property
+    def waits(self) -> bool:
+        """BACKUP, and would be MASTER by now but for its sync group: its timer has run out."""
+        return self.state is BACKUP and self.timer.deadline == inf
+
+    @property
+    def follows(self) -> bool:
+        """BACKUP, and has a master."""
+        heard = self.heard
+        return self.state is BACKUP and heard is not None and heard.priority > 0 and not (self.outbids or self.waits)
+
+    def why_master(self, now: float) -> str:
+        """BACKUP whose timer has run out: a sentence."""
         heard = self.heard
         if heard is None:
-            reason = f"no advert heard for {duration(self.master_down_interval)}"
-        elif self.outbids:
-            reason = f"preempting {text(heard.source)}, its priority {heard.priority} is below ours, {self.priority}"
-        elif heard.priority == 0:
-            reason = f"{text(heard.source)} resigned"
-        else:
-            reason = f"no advert from {text(heard.source)} for {duration(now - heard.at)}"
-        return self._become_master(reason, now)
+            return f"no advert heard for {duration(self.master_down_interval)}"
+        if self.outbids:
+            return f"preempting {text(heard.source)}, its priority {heard.priority} is below ours, {self.priority}"
+        if heard.priority == 0:
+            return f"{text(heard.source)} resigned"
+        return f"no advert from {text(heard.source)} for {duration(now - heard.at)}"
 
     def _on_preempt_delay(self, now: float, due: float) -> Sequence[Action]:
         heard = self.heard
@@ -796,7 +845,10 @@ class VirtualRouter:
             # We slept, and who is MASTER by now is not known. It is heard within one interval; only then take over.
             self._timers.set(self.delay_timer, now + self.master_adver_int)
             return ()
-        return self._become_master(
+        if self.group is not None:
+            self.outbids = True
+            return self.group.wants(self, now)
+        return self.become_master(
             f"preempting {text(heard.source)}, its priority {heard.priority} is below ours, {self.priority}, "
             f"preempt_delay {self.cfg.preempt_delay:g} s is over",
             now,
@@ -804,7 +856,7 @@ class VirtualRouter:
 
     # ---- entering and leaving states -------------------------------------------------------------------------
 
-    def _become_master(self, reason: str, now: float) -> list[Action]:
+    def become_master(self, reason: str, now: float) -> list[Action]:
         """keepalived's order: the advert first, so that the old owner lets go before we announce.
 
         With a virtual MAC address both may have it for a moment, and it must be here by the time that the advert, or
@@ -820,21 +872,23 @@ class VirtualRouter:
         actions = [*actions, *advert] if virtual else [*advert, *actions]
         if self.addresses:
             actions += self.duties.begin(self.addresses, now)
-        actions.append(entered)
-        return actions
+        return actions + entered
 
     def _become_backup(
         self, reason: str, now: float, heard: Heard | None = None, adver_int: float = 0.0
     ) -> list[Action]:
+        was_master = self.state is MASTER
         entered = self._enter(BACKUP, reason, now)
         self.heard = heard
         if adver_int and self.cfg.version == 3:
             self.master_adver_int = adver_int
             self._recompute()
         self._timers.set(self.timer, now + self.master_down_interval)
-        return [entered]
+        if was_master and self.group is not None:
+            return entered + self.group.follow(self, now)
+        return entered
 
-    def _enter(self, new: State, reason: str, now: float, event: str = "") -> Transition:
+    def _enter(self, new: State, reason: str, now: float, event: str = "") -> list[Action]:
         """The one place where the state changes: leave the old one, be in the new one, tell."""
         old = self.state
         assert new in LEGAL[old], f"{self.name}: {old.name} -> {new.name}"
@@ -852,7 +906,8 @@ class VirtualRouter:
         self.state = new
         event = event or new.name
         self.last_transition = LastTransition(old, new, event, reason, now)
-        return Transition(self, old, new, event, self.priority, reason)
+        entered: list[Action] = [Transition(self, old, new, event, self.priority, reason)]
+        return entered if self.group is None else entered + self.group.tell(reason, event)
 
     def advertise(self) -> Sequence[Action]:
         """An advert now, made once for each priority and source."""

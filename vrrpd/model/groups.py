@@ -1,0 +1,109 @@
+"""vrrp_sync_group: which instances change state together, as written and resolved.
+
+In: bound blocks and the instances of the file, in any order. Out: groups of at least one member, each instance in one
+of them, and findings at the word that causes them. What a group does is vrrp/groups.py's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vrrpd.conf.schema import FIRST, Bound, kw
+from vrrpd.conf.source import Problems
+from vrrpd.conf.types import Boolean, Flag, WordList
+
+from .globals import GlobalDefs
+from .scripts import Script, script_type
+from .vrrp import VrrpInstance
+
+
+@dataclass(frozen=True)
+class VrrpSyncGroup:
+    """Instances of which all are MASTER or none; `group` are names of instances that exist."""
+
+    name: str
+    group: tuple[str, ...] = kw(WordList(), (), "the instances, by name, defined before or after the group")
+    sync_group_tracking_weight: bool = kw(
+        Flag(True),
+        False,
+        "members keep weights of their own; without it what a member tracks with a weight is dropped, or FAULT",
+        also={"global_tracking": Flag(True)},
+    )
+    notify_master: Script | None = kw(script_type(), None, "run when all members have become MASTER", repeated=FIRST)
+    notify_backup: Script | None = kw(script_type(), None, "run when all members have become BACKUP", repeated=FIRST)
+    notify_fault: Script | None = kw(script_type(), None, "run when all members have entered FAULT", repeated=FIRST)
+    notify_stop: Script | None = kw(script_type(), None, "run when all members have stopped", repeated=FIRST)
+    notify: Script | None = kw(
+        script_type(), None, "run on every transition of the group with GROUP NAME STATE 0", repeated=FIRST
+    )
+    notify_priority_changes: bool = kw(
+        Boolean(), False, "changes of the effective priority of a member are written to the named pipes too"
+    )
+    smtp_alert: bool = kw(Boolean(), False, "mail about transitions of the group", inherits="smtp_alert_vrrp")
+
+
+def groups(
+    blocks: Sequence[Bound], found: Sequence[VrrpInstance], defs: GlobalDefs, problems: Problems
+) -> list[VrrpSyncGroup]:
+    """All groups, resolved. keepalived skips the name, or the group, that is at fault; so do we with --lenient."""
+    known = {instance.name for instance in found}
+    taken: dict[str, str] = {}  # instance -> its group
+    names: dict[str, Bound] = {}
+    resolved = []
+    for bound in blocks:
+        if bound.name in names:
+            line = names[bound.name].statement.line.number
+            message = f"vrrp_sync_group {bound.name} is already defined in line {line}"
+            problems.survivable(bound.statement.place(1), message, "this block would be skipped")
+            continue
+        names[bound.name] = bound
+        members = _members(bound, known, taken, problems)
+        if "global_tracking" in {statement.words[0] for statement in bound.places.values()}:
+            place = bound.places["sync_group_tracking_weight"].place()
+            problems.warning(place, "global_tracking is an old name", "say 'sync_group_tracking_weight'")
+        if not members:
+            if not bound.values.get("group") and ("group" in bound.values or "group" not in bound.tried):
+                message = f"vrrp_sync_group {bound.name} has no members"
+                problems.survivable(bound.statement.place(1), message, "list them: group { VI_1 VI_2 }")
+            continue
+        if len(bound.values["group"]) == 1:
+            message = f"vrrp_sync_group {bound.name} has one member: it does nothing but tell of it"
+            problems.warning(bound.statement.place(1), message)
+        alert = bound.values.get("smtp_alert", defs.smtp_alert_vrrp)
+        resolved.append(
+            VrrpSyncGroup(**{**bound.values, "name": bound.name, "group": tuple(members), "smtp_alert": bool(alert)})
+        )
+    return resolved
+
+
+def for_members(groups: Sequence[VrrpSyncGroup], found: Sequence[VrrpInstance]) -> list[VrrpInstance]:
+    """The instances with what their groups say for them."""
+    mine = {name: group for group in groups for name in group.group}
+    return [_for_member(mine[instance.name], instance) if instance.name in mine else instance for instance in found]
+
+
+def _for_member(group: VrrpSyncGroup, instance: VrrpInstance) -> VrrpInstance:
+    told = instance.notify_priority_changes or group.notify_priority_changes
+    return dataclasses.replace(instance, notify_priority_changes=told)
+
+
+def _members(bound: Bound, known: set[str], taken: dict[str, str], problems: Problems) -> list[str]:
+    members: list[str] = []
+    for name, statement in zip(bound.values.get("group", ()), bound.items.get("group", ())):
+        place = statement.place(statement.words.index(name))
+        if name not in known:
+            near = difflib.get_close_matches(name, known, 1, 0.6)
+            hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(sorted(known)) or 'none'}"
+            problems.survivable(place, f"group: there is no vrrp_instance {name}", hint)
+        elif name in members:
+            problems.survivable(place, f"group: {name} is given twice")
+        elif name in taken:
+            message = f"group: {name} is in vrrp_sync_group {taken[name]} already"
+            problems.survivable(place, message, "an instance is in one group at most")
+        else:
+            members.append(name)
+            taken[name] = bound.name
+    return members
