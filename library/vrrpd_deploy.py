@@ -69,7 +69,9 @@ options:
     type: dict
     default: {}
   firewall:
-    description: Open IP protocol 112 in the firewall that is active.
+    description: >-
+      Open IP protocol 112 in the firewall that is active, and what else O(config) needs: protocol 51 for
+      C(auth_type AH), UDP port 11200 for C(peer_path).
     type: bool
     default: false
   python:
@@ -192,6 +194,7 @@ from ansible.module_utils.vrrpd_host import (
     mode_of,
     must,
     open_firewall,
+    openings,
     read,
     remove,
     rivals,
@@ -308,7 +311,7 @@ class Deploy:
         reload_units, restart = self._files(unit)
         self._config(text, secrets)
         self._sysctls()
-        self._firewall()
+        self._firewall(text)
         self._enable(reload_units)
         if restart and running:
             self.record["restart_pid"] = running["pid"]
@@ -511,20 +514,23 @@ class Deploy:
             if former != recorded:
                 write(self.at(FORMER_SYSCTLS), json.dumps(former, indent=1) + "\n", 0o644)
 
-    def _firewall(self) -> None:
+    def _firewall(self, text: str) -> None:
         if not self.real:
             return
         if self.wants["firewall"]:
-            kind = firewall()
-            if not firewall_open(kind):
-                self.note(f"firewall ({kind})", "", "accept IP protocol 112 (VRRP)\n")
+            kind, wanted = firewall(), openings(text)
+            if not firewall_open(kind, wanted):
+                self.note(f"firewall ({kind})", "", "".join(f"accept {each.what}\n" for each in wanted))
                 if not self.check:
-                    open_firewall(kind)
+                    open_firewall(kind, wanted)
             self.record["firewall"] = kind
         elif self.record.get("firewall"):
-            if close_firewall(self.check):
-                self.note("firewall", "accept IP protocol 112 (VRRP)\n", "")
+            self._close_firewall()
             self.record.pop("firewall")
+
+    def _close_firewall(self) -> None:
+        if close_firewall(self.check):
+            self.note("firewall", "accept IP protocol 112 (VRRP)\n", "")
 
     def _enable(self, reload_units: bool) -> None:
         if not self.real:
@@ -597,8 +603,8 @@ class Deploy:
     def absent(self) -> dict[str, Any]:
         if self.real:
             self._stop()
-            if self.record.get("firewall") and close_firewall(self.check):
-                self.note("firewall", "accept IP protocol 112 (VRRP)\n", "")
+            if self.record.get("firewall"):
+                self._close_firewall()
             self._restore_sysctls()
         for path in (SYSCTL_D, WANTED_BY, UNIT, *(f"/usr/local/sbin/{program}" for program in PROGRAMS)):
             if os.path.lexists(self.at(path)):

@@ -13,11 +13,13 @@ import os
 import re
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 UFW_BEGIN = "# BEGIN vrrpd (managed by Ansible)"
 UFW_END = "# END vrrpd (managed by Ansible)"
 NFT_COMMENT = "vrrpd"
+NO_ACCEPT_CHAIN = "vrrpd_in"  # the daemon's own (vrrpd/firewall.py), in a table of any name: it drops, nobody opens it
 
 # Daemons that answer for VRRP addresses: command name -> how to stop it.
 RIVALS = {
@@ -200,6 +202,44 @@ def sysctl_text(wanted: dict[str, str]) -> str:
 # --- firewall --------------------------------------------------------------------------------------------------------
 
 
+class Opening(NamedTuple):
+    """What the daemon must hear from its peers, in the words of each firewall."""
+
+    what: str
+    firewalld: str  # a rich rule
+    iptables: str
+    nft: dict[str, str]  # by family of the table
+    comment: str  # of a rule of nftables; a word, because the service manager takes quotes away
+
+
+def _protocol(number: int, name: str, why: str, comment: str) -> Opening:
+    nft = {"ip": f"ip protocol {number}", "ip6": f"ip6 nexthdr {number}", "inet": f"meta l4proto {number}"}
+    rule = f"rule protocol value={name} accept"
+    return Opening(f"IP protocol {number} ({why})", rule, f"-p {number}", nft, comment)
+
+
+VRRP = _protocol(112, "vrrp", "VRRP", NFT_COMMENT)
+AH = _protocol(51, "ah", "VRRP with auth_type AH", f"{NFT_COMMENT}_ah")
+SECOND_PATH = Opening(
+    "UDP port 11200 (peer_path)",
+    "rule port port=11200 protocol=udp accept",
+    "-p udp --dport 11200",
+    dict.fromkeys(("ip", "ip6", "inet"), "udp dport 11200"),
+    f"{NFT_COMMENT}_peer_path",
+)
+OPENINGS = (VRRP, AH, SECOND_PATH)
+
+
+def openings(config: str) -> list[Opening]:
+    """Those that a configuration needs. Unicast is the same protocol as multicast."""
+    found = [VRRP]
+    if re.search(r"(?m)^\s*auth_type\s+AH\b", config):
+        found.append(AH)
+    if re.search(r"(?m)^\s*peer_path\b", config):
+        found.append(SECOND_PATH)
+    return found
+
+
 def firewall() -> str:
     """The firewall that decides here: firewalld, ufw, nftables or none."""
     if run(["systemctl", "is-active", "--quiet", "firewalld"])[0] == 0:
@@ -222,31 +262,38 @@ def input_chains() -> list[tuple[str, str, str]]:
     return [
         (chain["family"], chain["table"], chain["name"])
         for chain in chains
-        if chain.get("hook") == "input" and chain.get("type") == "filter" and chain["family"] in ("ip", "ip6", "inet")
+        if chain.get("hook") == "input"
+        and chain.get("type") == "filter"
+        and chain["family"] in ("ip", "ip6", "inet")
+        and chain["name"] != NO_ACCEPT_CHAIN
     ]
 
 
-def nft_missing() -> list[tuple[str, str, str]]:
-    missing = []
+def nft_changes(wanted: Sequence[Opening]) -> list[list[str]]:
+    """The commands after which every input chain has our rules for these and no other rule of ours."""
+    commands = []
     for family, table, chain in input_chains():
-        _, rules = run(["nft", "list", "chain", family, table, chain])
-        if f'comment "{NFT_COMMENT}"' not in rules:
-            missing.append((family, table, chain))
-    return missing
+        _, rules = run(["nft", "-a", "list", "chain", family, table, chain])
+        handles = dict(re.findall(r'comment "(\w+)".*# handle (\d+)', rules))
+        ours = {each.comment: handles[each.comment] for each in OPENINGS if each.comment in handles}
+        commands += [nft_rule(family, table, chain, each) for each in wanted if each.comment not in ours]
+        stale = set(ours) - {each.comment for each in wanted}
+        commands += [["nft", "delete", "rule", family, table, chain, "handle", ours[each]] for each in sorted(stale)]
+    return commands
 
 
-def nft_rule(family: str, table: str, chain: str) -> list[str]:
-    match = {"ip": ["ip", "protocol", "112"], "ip6": ["ip6", "nexthdr", "112"]}.get(family, ["meta", "l4proto", "112"])
-    return ["nft", "insert", "rule", family, table, chain, *match, "accept", "comment", f'"{NFT_COMMENT}"']
+def nft_rule(family: str, table: str, chain: str, opening: Opening) -> list[str]:
+    match = opening.nft[family].split()
+    return ["nft", "insert", "rule", family, table, chain, *match, "accept", "comment", f'"{opening.comment}"']
 
 
 NFT_DROP_IN = "/etc/systemd/system/nftables.service.d/vrrpd.conf"
 
 
-def nft_drop_in() -> str:
+def nft_drop_in(wanted: Sequence[Opening]) -> str:
     """The user's ruleset file stays the user's: the service puts our rule back after loading it."""
     nft = next((path for path in ("/usr/sbin/nft", "/sbin/nft") if os.path.exists(path)), "/usr/sbin/nft")
-    rules = [" ".join([nft, *nft_rule(*chain)[1:]]) for chain in input_chains()]
+    rules = [" ".join([nft, *nft_rule(*chain, each)[1:]]) for chain in input_chains() for each in wanted]
     starts = "".join(f"ExecStartPost=-{rule}\n" for rule in rules)
     reloads = "".join(f"ExecReload=-{rule}\n" for rule in rules)
     return (
@@ -254,61 +301,73 @@ def nft_drop_in() -> str:
     )
 
 
-def ufw_text(text: str, chain: str, opened: bool) -> str:
-    """before.rules with or without our block, which stands right before its COMMIT."""
+def ufw_text(text: str, chain: str, wanted: Sequence[Opening]) -> str:
+    """before.rules with our block for these right before its COMMIT, without it where there are none."""
     lines = text.splitlines()
     if UFW_BEGIN in lines and UFW_END in lines:
         del lines[lines.index(UFW_BEGIN) : lines.index(UFW_END) + 1]
-    if opened:
+    if wanted:
         try:
             place = len(lines) - 1 - lines[::-1].index("COMMIT")
         except ValueError:
             raise HostError("/etc/ufw/before.rules has no COMMIT line: open protocol 112 yourself") from None
-        lines[place:place] = [UFW_BEGIN, f"-A {chain} -p 112 -j ACCEPT", UFW_END]
+        rules = [f"-A {chain} {each.iptables} -j ACCEPT" for each in wanted]
+        lines[place:place] = [UFW_BEGIN, *rules, UFW_END]
     return "\n".join(lines) + "\n"
 
 
 UFW_FILES = {"/etc/ufw/before.rules": "ufw-before-input", "/etc/ufw/before6.rules": "ufw6-before-input"}
-FIREWALLD_RULE = "rule protocol value=vrrp accept"
 
 
-def firewall_open(kind: str) -> bool:
-    """Is VRRP open already?"""
+def firewalld_changes(wanted: Sequence[Opening]) -> list[list[str]]:
+    """The commands after which it accepts these and, of what we may have opened, nothing else; now and for good."""
+    commands = []
+    for more in ([], ["--permanent"]):
+        for each in OPENINGS:
+            there = run(["firewall-cmd", *more, f"--query-rich-rule={each.firewalld}"])[0] == 0
+            if there is not (each in wanted):
+                verb = "remove" if there else "add"
+                commands.append(["firewall-cmd", *more, f"--{verb}-rich-rule={each.firewalld}"])
+    return commands
+
+
+def firewall_open(kind: str, wanted: Sequence[Opening]) -> bool:
+    """Are these open already, and of ours nothing else?"""
     if kind == "firewalld":
-        both: list[list[str]] = [[], ["--permanent"]]
-        return all(run(["firewall-cmd", *more, f"--query-rich-rule={FIREWALLD_RULE}"])[0] == 0 for more in both)
+        return not firewalld_changes(wanted)
     if kind == "ufw":
-        return all(UFW_BEGIN in (read(path) or UFW_BEGIN) for path in UFW_FILES)
+        texts = {chain: read(path) for path, chain in UFW_FILES.items()}
+        return all(text is None or text == ufw_text(text, chain, wanted) for chain, text in texts.items())
     if kind == "nftables":
-        return not nft_missing() and read(NFT_DROP_IN) == nft_drop_in()
+        return not nft_changes(wanted) and read(NFT_DROP_IN) == nft_drop_in(wanted)
     return True
 
 
-def open_firewall(kind: str) -> None:
+def open_firewall(kind: str, wanted: Sequence[Opening]) -> None:
     if kind == "firewalld":
-        for more in ([], ["--permanent"]):
-            must(["firewall-cmd", *more, f"--add-rich-rule={FIREWALLD_RULE}"])
+        for command in firewalld_changes(wanted):
+            must(command)
     elif kind == "ufw":
-        _edit_ufw(True)
+        _edit_ufw(wanted)
     elif kind == "nftables":
-        write(NFT_DROP_IN, nft_drop_in(), 0o644)
-        for chain in nft_missing():
-            must(nft_rule(*chain))
+        write(NFT_DROP_IN, nft_drop_in(wanted), 0o644)
+        for command in nft_changes(wanted):
+            must(command)
         must(["systemctl", "daemon-reload"])
 
 
 def close_firewall(check: bool) -> bool:
     """Undo open_firewall, whichever firewall it was; true when there was something to undo."""
     found = False
-    if run(["firewall-cmd", "--permanent", f"--query-rich-rule={FIREWALLD_RULE}"])[0] == 0:
-        found = True
-        if not check:
-            run(["firewall-cmd", f"--remove-rich-rule={FIREWALLD_RULE}"])
-            must(["firewall-cmd", "--permanent", f"--remove-rich-rule={FIREWALLD_RULE}"])
+    if run(["firewall-cmd", "--state"])[0] == 0:
+        commands = firewalld_changes(())
+        found = bool(commands)
+        for command in () if check else commands:
+            must(command)
     if any(UFW_BEGIN in (read(path) or "") for path in UFW_FILES):
         found = True
         if not check:
-            _edit_ufw(False)
+            _edit_ufw(())
     if read(NFT_DROP_IN) is not None:
         found = True
         if not check:
@@ -316,19 +375,17 @@ def close_firewall(check: bool) -> bool:
     return found
 
 
-def _edit_ufw(opened: bool) -> None:
+def _edit_ufw(wanted: Sequence[Opening]) -> None:
     for path, chain in UFW_FILES.items():
         text = read(path)
         if text is not None:
-            write(path, ufw_text(text, chain, opened), 0o640)
+            write(path, ufw_text(text, chain, wanted), 0o640)
     must(["ufw", "reload"])
 
 
 def _close_nftables() -> None:
-    for family, table, chain in input_chains():
-        _, rules = run(["nft", "-a", "list", "chain", family, table, chain])
-        for handle in re.findall(rf'comment "{NFT_COMMENT}".*# handle (\d+)', rules):
-            must(["nft", "delete", "rule", family, table, chain, "handle", handle])
+    for command in nft_changes(()):
+        must(command)
     remove(NFT_DROP_IN)
     with contextlib.suppress(OSError):
         os.rmdir(os.path.dirname(NFT_DROP_IN))
