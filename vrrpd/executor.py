@@ -492,6 +492,7 @@ class Executor:
                 router.cfg.peer_path,
                 priority,
                 identity(router.cfg)[3],
+                "" if router.group is None else router.group.name,
             )
             for start in range(0, max(len(own), 1), RECORD_ADDRESSES)
         ]

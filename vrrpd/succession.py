@@ -435,6 +435,7 @@ class Succession:
             for record in records
             if not delay and record.priority and now + ADOPTION < due + PEERS_WAIT * record.advert.advert_int
         ]
+        adoptable = will.in_one_piece(adoptable, records)
         dead.again = f"again in {delay:g} s" if delay else "again now"
         if adoptable:
             self._speak_for(adoptable)

@@ -53,6 +53,7 @@ class Record(NamedTuple):
     peers: tuple[bytes, ...] = ()  # of the second path, told when the addresses are gone
     priority: int = 0  # of its adverts; 0: it has resigned, nobody can go on with it
     unicast: bytes | None = None  # source of a unicast router (model/diff.py)
+    group: str = ""  # its sync group
 
     @property
     def stem(self) -> str:
@@ -98,6 +99,7 @@ def encode(record: Record) -> dict[str, Any]:
         "peers": [peer.hex() for peer in record.peers],
         "priority": record.priority,
         "unicast": None if record.unicast is None else record.unicast.hex(),
+        **({"group": record.group} if record.group else {}),
     }
 
 
@@ -121,9 +123,17 @@ def decode(data: object) -> Record:
         peers = tuple(bytes.fromhex(_text(peer)) for peer in data["peers"])
         unicast = data.get("unicast")
         source = None if unicast is None else bytes.fromhex(_text(unicast))
-        return Record(_text(data["key"]), *where, held, advert, peers, _integer(data.get("priority", 0)), source)
+        priority, group = _integer(data.get("priority", 0)), _text(data.get("group", ""))
+        return Record(_text(data["key"]), *where, held, advert, peers, priority, source, group)
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         raise ValueError(f"record: {error!r}") from None
+
+
+def in_one_piece(some: Sequence[Record], of: Iterable[Record]) -> list[Record]:
+    """`some` without the sync groups of which others are left out: a group is gone on with as a whole, or not at all."""
+    kept = {record.key for record in some}
+    torn = {record.group for record in of if record.group and record.key not in kept}
+    return [record for record in some if record.group not in torn]
 
 
 class Will:

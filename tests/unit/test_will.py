@@ -36,7 +36,7 @@ SEALED = V4._replace(advert=V4.advert._replace(auth_type=0, auth_data=b"", seal=
 AH = V4._replace(advert=V4.advert._replace(auth_type=2, auth_data=b"", seal=Seal(b"secret12", base=12345.75)))
 
 
-@pytest.mark.parametrize("record", [V4, V6, SEALED, AH])
+@pytest.mark.parametrize("record", [V4, V6, SEALED, AH, V6._replace(group="G1")])
 def test_a_record_survives_json(record: will.Record) -> None:
     assert will.decode(json.loads(json.dumps(will.encode(record)))) == record
 
@@ -160,3 +160,10 @@ def test_a_file_that_others_may_write_does_nothing(folder: str) -> None:
     path = written(folder, V4)
     path.chmod(0o620)
     assert will.left_behind(folder) == []
+
+
+def test_a_sync_group_is_gone_on_with_as_a_whole_or_not_at_all() -> None:
+    alone = V4
+    one, other, leaving = (V6._replace(key=f"VI_{n}#2.{n}/0", group="G1" if n < 3 else "G2") for n in (1, 2, 3))
+    assert will.in_one_piece([alone, one, other], [alone, one, other, leaving]) == [alone, one, other]
+    assert will.in_one_piece([alone, one, leaving], [alone, one, other, leaving]) == [alone, leaving]
