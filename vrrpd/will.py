@@ -130,7 +130,7 @@ def decode(data: object) -> Record:
 
 
 def in_one_piece(some: Sequence[Record], of: Iterable[Record]) -> list[Record]:
-    """`some` without the sync groups of which others are left out: a group is gone on with as a whole, or not at all."""
+    """`some` without the sync groups of which others are left out: those are gone on with as a whole, or not at all."""
     kept = {record.key for record in some}
     torn = {record.group for record in of if record.group and record.key not in kept}
     return [record for record in some if record.group not in torn]
