@@ -251,10 +251,13 @@ class Act:
     def _released(self) -> Callable[[Status], str | None]:
         assert self.found is not None
         name = self.wants["instance"]
-        owned = [instance["name"] for instance in chosen(self.found, name) if instance["state"] == "MASTER"]
+        owned: dict[str, str] = {}  # one of each sync group: the others go with it
+        for instance in chosen(self.found, name):
+            if instance["state"] == "MASTER":
+                owned.setdefault(instance.get("sync_group") or instance["name"], instance["name"])
         self.changed = bool(owned)
         if not self.module.check_mode:
-            for instance in owned:
+            for instance in owned.values():
                 ask(self.socket, {"cmd": "handover", "instance": instance}, self.wants["timeout"])
         return wanting("released", name)
 

@@ -32,6 +32,7 @@ class Daemon:
         self.maintenance = False
         self.release = "1"
         self.vrrp_pids = [2]
+        self.sync_group: str | None = None  # of all instances
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.listener.bind(self.path)
         self.listener.listen(8)
@@ -74,6 +75,7 @@ class Daemon:
                     "faults": faults,
                     "advert_int": 0.01,
                     "priority": 100,
+                    "sync_group": self.sync_group,
                 }
             )
         return {
@@ -258,6 +260,14 @@ def test_released_hands_over_what_it_owns_and_nothing_else(daemon: Daemon, run: 
     daemon.then = {"handover": [{"VI_1": "MASTER", "VI_2": "BACKUP"}, {"VI_1": "BACKUP", "VI_2": "BACKUP"}]}
     result = run("vrrpd_state", state="released")
     assert (result["changed"], result["after"]) == (True, {"VI_1": "BACKUP", "VI_2": "BACKUP"})
+    assert [request.get("instance") for request in daemon.requests if request["cmd"] == "handover"] == ["VI_1"]
+
+
+def test_released_asks_once_for_a_sync_group(daemon: Daemon, run: Run) -> None:
+    daemon.sync_group = "G1"
+    daemon.script = [{"VI_1": "MASTER", "VI_2": "MASTER"}]
+    daemon.then = {"handover": [{"VI_1": "BACKUP", "VI_2": "BACKUP"}]}
+    assert run("vrrpd_state", state="released")["changed"]
     assert [request.get("instance") for request in daemon.requests if request["cmd"] == "handover"] == ["VI_1"]
 
 
