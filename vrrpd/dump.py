@@ -19,6 +19,7 @@ from vrrpd.vrrp.records import text
 
 if TYPE_CHECKING:
     from vrrpd.model.globals import GlobalDefs
+    from vrrpd.model.groups import VrrpSyncGroup
     from vrrpd.model.model import Model
     from vrrpd.model.scripts import Script
     from vrrpd.model.values import VirtualAddress
@@ -170,6 +171,11 @@ def as_data(model: Model, status: dict[str, Any]) -> str:
     lines += ["------< VRRP Topology >------"]
     for cfg, live in _pairs(model, status):
         lines += _instance(cfg, live)
+    if model.vrrp_sync_groups:
+        lines += ["------< VRRP Sync groups >------"]
+    states = {entry["name"]: entry["state"] for entry in status["instances"]}
+    for group in model.vrrp_sync_groups:
+        lines += _group(group, [states.get(name, "INIT") for name in group.group])
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -311,6 +317,20 @@ def _instance(cfg: VrrpInstance, live: Live) -> Iterator[str]:
         if script is not None and script.argv:
             yield f"   {name} = {_command(script)}"
     yield f"   Notify priority changes = {_boolean(cfg.notify_priority_changes)}"
+
+
+def _group(group: VrrpSyncGroup, states: Sequence[str]) -> Iterator[str]:
+    """`states` are those of its members: the worst of them is its own while they differ."""
+    state = min(states, key=("FAULT", "INIT", "BACKUP", "MASTER").index)
+    yield f" VRRP Sync Group = {group.name}, {state}"
+    yield f"   Num member fault {states.count('FAULT')}, num member init {states.count('INIT')}"
+    yield "   VRRP member instances :"
+    yield from _indented(group.group)
+    yield f"   Using smtp notification = {_yes(group.smtp_alert)}"
+    for keyword, _, name in SCRIPTS:
+        script = getattr(group, keyword, None)
+        if script is not None and script.argv:
+            yield f"   {name} = {_command(script)}"
 
 
 # ----------------------------------------------------------------------------------------------------------- words
