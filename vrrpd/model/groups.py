@@ -70,8 +70,8 @@ def groups(
                 problems.survivable(bound.statement.place(1), message, "list them: group { VI_1 VI_2 }")
             continue
         if len(bound.values["group"]) == 1:
-            message = f"vrrp_sync_group {bound.name} has one member: it does nothing but tell of it"
-            problems.warning(bound.statement.place(1), message)
+            message = f"vrrp_sync_group {bound.name} has one member, which has nobody to change state with"
+            problems.survivable(bound.statement.place(1), message, "name the others, or remove the group")
         alert = bound.values.get("smtp_alert", defs.smtp_alert_vrrp)
         resolved.append(
             VrrpSyncGroup(**{**bound.values, "name": bound.name, "group": tuple(members), "smtp_alert": bool(alert)})
