@@ -3,13 +3,15 @@
     giver, which goes on until it is told `taken`          heir, prepared and waiting
         head: version, what is not of one router    ->
         part: estates and the receive socket        ->     live for these routers from now on
+                                                    <-     got: the next one may come
         all                                         ->     starts what is new; tells the guard `live`
                                                     <-     taken: whom it has no use for, what is not to be touched
         buries those, leaves
 
 One part is what one receive socket serves (with AH two): nothing that arrives is lost or heard twice, and with
 thousands of routers the silence of each is the time for 255. A part is given away right after an advert of its routers
-where that is to be had. When the heir dies, or refuses, before `taken`, the giver goes on with everything as if nothing
+where that is to be had, and one at a time: an heir that finds several has no turn for adverts before it is through
+with all of them. When the heir dies, or refuses, before `taken`, the giver goes on with everything as if nothing
 had been.
 """
 
@@ -45,6 +47,7 @@ class Giver:
         self._channel = ipc.Channel(sock)
         self._receivers: list[Receiver] = []
         self._done = False
+        self._awaited = False  # the heir is busy with a part
         parts: dict[Key, list[VirtualRouter]] = {}
         longest = 0.0
         for router in daemon.engine.routers.values():
@@ -59,7 +62,7 @@ class Giver:
 
     def turn(self, now: float) -> float:
         """Give the next part away, if it is time; when to be asked again."""
-        if self._done or self._channel.closed:
+        if self._done or self._awaited or self._channel.closed:
             return INFINITY
         if not self._parts:
             self._done = True
@@ -71,8 +74,9 @@ class Giver:
         if first - now < room and now < self._until:
             return first
         self._parts.popleft()
+        self._awaited = True
         self._give(key, routers)
-        return now
+        return INFINITY
 
     def _give(self, key: Key, routers: list[VirtualRouter]) -> None:
         daemon = self._daemon
@@ -96,7 +100,9 @@ class Giver:
     def _answered(self, now: float) -> None:
         for message, fds in self._channel.receive():
             ipc.close_all(fds)
-            if message.get("t") == "taken" and self._done:
+            if message.get("t") == "got":
+                self._awaited = False
+            elif message.get("t") == "taken" and self._done:
                 self._daemon.leave_to_heir(
                     set(map(str, message.get("left") or ())),
                     [(int(index), bytes.fromhex(address), int(length)) for index, address, length in message["keep"]],
@@ -150,6 +156,7 @@ class Heir:
                 sock.setblocking(False)
                 self._daemon.inherit(Receiver(ifindex, family, sock, map(bytes.fromhex, groups), ids, int(protocol)))
             self._left += self._daemon.take(estates, now)
+            self._channel.send({"t": "got"})
         elif kind == "all":
             self._daemon.begin({here.address for left in self._left for here in left.held}, now)
             self._daemon.announce_live([[*left.identity[:3], _hex(left.source)] for left in self._left])
