@@ -17,12 +17,15 @@ from typing import NamedTuple
 
 from vrrpd.model.diff import identity
 from vrrpd.model.groups import VrrpSyncGroup
+from vrrpd.model.values import Routing
 from vrrpd.model.vrrp import AF_INET, AF_INET6, VirtualAddress, VrrpInstance
 from vrrpd.vrrp.actions import (
     Action,
     AddAddresses,
+    AddRouting,
     Announce,
     DelAddresses,
+    DelRouting,
     GroupTransition,
     Inherit,
     LetGo,
@@ -36,7 +39,7 @@ from vrrpd.vrrp.actions import (
 )
 from vrrpd.vrrp.auth import standing_of
 from vrrpd.vrrp.engine import Engine, InterfaceAddress, Link
-from vrrpd.vrrp.estate import Holding, adopted, decode, encode
+from vrrpd.vrrp.estate import Holding, Laid, adopted, decode, encode
 from vrrpd.vrrp.packet import AUTH_AH
 from vrrpd.vrrp.router import MASTER, VirtualRouter
 from vrrpd.vrrp.track import Verdict
@@ -116,6 +119,7 @@ class Node:
     engine: Engine = field(default_factory=Engine)
     links: dict[str, Link] = field(default_factory=dict)
     held: dict[bytes, VirtualRouter] = field(default_factory=dict)
+    ways: dict[Routing, VirtualRouter] = field(default_factory=dict)
     asleep: bool = False
     causes: dict[str, str] = field(default_factory=dict)  # why virtual interfaces cannot be made
     verdicts: dict[tuple[str, str], Verdict] = field(default_factory=dict)  # the helper's
@@ -152,7 +156,9 @@ class Node:
         former, self.engine = self.engine, self._successor(instances, groups)
         self.engine.follow(former.head(), now)
         held = {router.name: tuple(self._held_by(router)) for router in former.routers.values()}
-        estates = [estate._replace(held=held[estate.name]) for estate in former.give(list(former.routers.values()))]
+        ways = {router.name: tuple(self._ways_of(router)) for router in former.routers.values()}
+        given = former.give(list(former.routers.values()))
+        estates = [estate._replace(held=held[estate.name], laid=ways[estate.name]) for estate in given]
         estates = decode(json.loads(json.dumps(encode(estates))))
         todo, left = self.engine.take(estates, now)
         self.do(former.bury({estate.name for estate in left}, now))
@@ -176,6 +182,7 @@ class Node:
                 now - silent,
                 router.priority,
                 None if router.spec.seal is None else standing_of(router.spec.seal, 0),
+                self._ways_of(router),
             )
             for router in former.routers.values()
             if router.state is MASTER and not router.leaving
@@ -204,6 +211,9 @@ class Node:
             if self.held.get(entry.address) is router
         ]
 
+    def _ways_of(self, router: VirtualRouter) -> list[Laid]:
+        return [Laid(entry, tuple(2 for _ in entry.holes)) for entry, of in self.ways.items() if of is router]
+
     def do(self, actions: Sequence[Action]) -> None:
         for action in actions:
             self.world.events.append(Event(self.world.now, self.name, action))
@@ -213,6 +223,12 @@ class Node:
                 self.held.update((entry.address, action.router) for entry in action.addresses)
             elif isinstance(action, Inherit):
                 self.held.update((here.address, action.router) for here in action.held)
+                self.ways.update((here.entry, action.router) for here in action.laid)
+            elif isinstance(action, AddRouting):
+                self.ways.update((entry, action.router) for entry in action.entries)
+            elif isinstance(action, DelRouting):
+                for entry in action.entries:
+                    self.ways.pop(entry, None)
             elif isinstance(action, DelAddresses):
                 for entry in action.addresses:
                     self.held.pop(entry.address, None)
@@ -339,6 +355,8 @@ def describe(action: Action) -> str:
     if isinstance(action, (AddAddresses, DelAddresses, RenewAddresses)):
         listed = " ".join(f"{text(entry.address)}/{entry.prefixlen}" for entry in action.addresses)
         return f"{type(action).__name__} {listed}"
+    if isinstance(action, (AddRouting, DelRouting)):
+        return f"{type(action).__name__} {', '.join(entry.text for entry in action.entries)}"
     if isinstance(action, (LetGo, Refit)):
         return type(action).__name__
     if isinstance(action, Announce):

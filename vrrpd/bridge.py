@@ -10,10 +10,11 @@ import time
 from collections.abc import Sequence
 
 from vrrpd import will
+from vrrpd.model.values import Routing
 from vrrpd.net.links import Links
 from vrrpd.pulse import Pulse
 from vrrpd.vrrp.auth import Standing, standing_of
-from vrrpd.vrrp.estate import Estate, Holding, adopted
+from vrrpd.vrrp.estate import Estate, Holding, Laid, adopted
 
 # Intervals without an advert after which a peer's timer may have run out: its third one, and its skew, at the worst
 # begins with the last advert, an interval before the one that is due.
@@ -58,9 +59,11 @@ class Bridge:
         """What the dead one held, as far as it is still there."""
         now = time.monotonic()
         held: dict[str, list[Holding]] = {}
+        laid: dict[str, list[Laid]] = {}
         first: dict[str, will.Record] = {}
         for record in self._records:
             first.setdefault(record.stem, record)
+            laid.setdefault(record.stem, []).extend(map(_inherited, record.laid))
             held.setdefault(record.stem, []).extend(
                 Holding(*here[:4], peer=here.peer)
                 for here in record.addresses
@@ -75,6 +78,7 @@ class Bridge:
                 self._due_of(record, now),
                 record.priority,
                 self._standing(record),
+                laid[stem],
             )
             for stem, record in first.items()
         ]
@@ -88,3 +92,9 @@ class Bridge:
         if record.advert.seal is None or self._voice is None:
             return None
         return standing_of(record.advert.seal, self._voice.sequences.get(record.advert, 0))
+
+
+def _inherited(here: will.Laid) -> Laid:
+    holes = tuple((offset, name) for offset, name, _ in here.holes)
+    entry = Routing(here.kind, here.text, here.body, holes, here.mode, here.no_track)
+    return Laid(entry, tuple(ifindex for *_, ifindex in here.holes))

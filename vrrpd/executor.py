@@ -19,12 +19,13 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vrrpd import ipc, will
+from vrrpd.laying import Laying
 from vrrpd.model.diff import identity
 from vrrpd.net import addresses, netlink, vmac
 from vrrpd.net.links import Links
 from vrrpd.net.sockets import Frames, Sender
 from vrrpd.vrrp import actions, frames
-from vrrpd.vrrp.estate import Holding
+from vrrpd.vrrp.estate import Holding, Laid
 from vrrpd.vrrp.router import State
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from vrrpd.vrrp.router import VirtualRouter
 
 RECORD_ADDRESSES = 200  # in one record of the will
+RECORD_LAID = 20  # routes and rules in it
+LONGEST_TEXT = 200
 WILL_BYTES = 32768  # in one message
 NOTICES = 16  # in one message: none of them is longer than 4 kB
 
@@ -65,6 +68,7 @@ class Executor:
         self._held: dict[VirtualRouter, dict[tuple[bytes, int], tuple[Place, str, bytes]]] = {}  # with name and peer
         self._places: dict[Place, VirtualRouter] = {}
         self._fresh: set[Place] = set()  # what nobody held before this batch
+        self.laying = Laying(links)  # routes and rules
         self._foreign: set[Place] = set()  # an owner's address that was on the interface before us
         self._declarations: dict[VirtualRouter, None] = {}  # to be looked at when the batch is through
         self._keys: dict[VirtualRouter, tuple[str, ...]] = {}  # of the records that the guard has
@@ -75,6 +79,8 @@ class Executor:
             actions.Inherit: self._inherit,
             actions.AddAddresses: self._add_addresses,
             actions.DelAddresses: self._del_addresses,
+            actions.AddRouting: lambda action: self.laying.add(action.router, action.entries),
+            actions.DelRouting: self._del_routing,
             actions.LetGo: self._let_go,
             actions.RenewAddresses: self._renew_addresses,
             actions.Announce: self._queue_announce,
@@ -109,7 +115,7 @@ class Executor:
         handlers = self._handlers
         for action in todo:
             handlers[type(action)](action)
-        if self._batch:
+        if self._batch or self.laying.queued:
             self._flush_batch()
         if self._renewals:
             self._flush_renewals()
@@ -207,9 +213,15 @@ class Executor:
             self._places[place] = action.router
             if here.foreign:
                 self._foreign.add(place)
+        if action.laid:
+            self.laying.inherit(action.router, action.laid)
         self._declarations[action.router] = None
         if self.firewall is not None and not action.router.cfg.accept:
             self.firewall.shield(place for place, *_ in held.values())
+
+    def _del_routing(self, action: actions.DelRouting) -> None:
+        self.laying.remove(action.router, action.entries)
+        self._declarations[action.router] = None
 
     def holdings(self, router: VirtualRouter) -> tuple[Holding, ...]:
         """What a successor inherits."""
@@ -282,13 +294,15 @@ class Executor:
                     continue
             wanted.append(entry)
         adds = dict.fromkeys(router for router, _, _, adding in wanted if adding)
+        if self.laying.queued:
+            adds.update(dict.fromkeys(self.laying.adding()))
         self._declare(adds)
         for router in adds:
             self._declarations.pop(router, None)
         self._switch_ipv6(wanted)
         if self.firewall is not None:
             self.firewall.shield(place for router, _, place, adding in wanted if adding and not router.cfg.accept)
-        results = self._requests.run([_request(*entry) for entry in wanted])
+        results = self._carry_out([_request(*entry) for entry in wanted])
         if self.firewall is not None:
             self.firewall.unshield(place for _, _, place, _ in wanted if place not in self._places)
         for (router, address, place, adding), code in zip(wanted, results):
@@ -303,6 +317,20 @@ class Executor:
                 self._letting_go.pop(router, None)
                 self.tell("error", f"{router.name}: cannot {verb} {_show(address)}: {os.strerror(code)}")
         self._fresh.clear()
+
+    def _carry_out(self, requests: list[addresses.Request]) -> list[int]:
+        """Addresses, between the routes and rules that leave and those that come: one batch of them all."""
+        laying = self.laying
+        if not laying.queued:
+            return self._requests.run(requests)
+        before, behind = laying.requests()
+        codes = self._requests.run([*before, *requests, *behind])
+        end = len(before) + len(requests)
+        laying.answered([*codes[: len(before)], *codes[end:]])
+        complaints, laying.complaints = laying.complaints, []
+        for complaint in complaints:
+            self.tell(*complaint)
+        return codes[len(before) : end]
 
     def _switch_ipv6(self, wanted: Iterable[tuple[VirtualRouter, VirtualAddress, Place, bool]]) -> None:
         """IPv6 on virtual interfaces while they have an address, not a moment longer.
@@ -366,6 +394,14 @@ class Executor:
                     actions.Announce(router, missing, router.cfg.garp_master_repeat),
                 ]
         self.run(todo)
+
+    def settle_routing(self, routers: Iterable[VirtualRouter]) -> None:
+        """Interfaces have come, or come up: the kernel drops the routes of one that goes down, and says nothing."""
+        for router in routers:
+            if router.state is MASTER and not router.leaving:
+                self.laying.add(router, [entry for entry in router.routing if not entry.no_track])
+        if self.laying.queued:
+            self._flush_batch()
 
     def _refit(self, action: actions.Refit) -> None:
         self._guard.send({"t": "refit"})
@@ -461,7 +497,7 @@ class Executor:
             self._keys[router], self._specs[router] = keys, router.spec
             for record in records:
                 sets.append(will.encode(record))
-                size += 256 + 64 * len(record.addresses) + 40 * len(record.advert.addresses)
+                size += 256 + 64 * len(record.addresses) + 40 * len(record.advert.addresses) + 1024 * len(record.laid)
                 if size >= WILL_BYTES:
                     self._guard.send({"t": "will", "set": sets, "drop": []})
                     sets, size = [], 0
@@ -473,7 +509,8 @@ class Executor:
     def _records(self, router: VirtualRouter) -> list[will.Record]:
         """One for every RECORD_ADDRESSES addresses, because a message has a limit; none for who holds nothing."""
         held = self._held.get(router, {}).values()
-        if not held and router.state is not MASTER:
+        laid = [_bequeathed(here) for here in self.laying.of(router) if not here.foreign]
+        if not held and not laid and router.state is not MASTER:
             return []
         own = [will.Held(*at[1:], at[0], name, peer) for at, name, peer in held if at not in self._foreign]
         if router in self._keys:
@@ -481,6 +518,7 @@ class Executor:
         else:
             self._next_key += 1
             stem = f"{router.name}#{self._epoch}.{self._next_key}"
+        part = RECORD_ADDRESSES // RECORD_LAID
         priority = router.priority if router.state is MASTER and not router.leaving else 0
         return [
             will.Record(
@@ -493,8 +531,9 @@ class Executor:
                 priority,
                 identity(router.cfg)[3],
                 "" if router.group is None else router.group.name,
+                tuple(laid[start // part : start // part + RECORD_LAID]),
             )
-            for start in range(0, max(len(own), 1), RECORD_ADDRESSES)
+            for start in range(0, max(len(own), len(laid) * part, 1), RECORD_ADDRESSES)
         ]
 
     def renew_wills(self) -> None:
@@ -540,6 +579,12 @@ def _request(
 def _on_device(router: VirtualRouter, address: VirtualAddress) -> bool:
     """Does it lie on a virtual interface of ours?"""
     return bool(address.dev) and any(device.name == address.dev for device in router.cfg.devices)
+
+
+def _bequeathed(here: Laid) -> will.Laid:
+    entry = here.entry
+    holes = tuple((offset, name, ifindex) for (offset, name), ifindex in zip(entry.holes, here.indexes))
+    return will.Laid(entry.kind, entry.text[:LONGEST_TEXT], entry.body, holes, entry.mode, entry.no_track)
 
 
 def _show(address: VirtualAddress) -> str:

@@ -80,8 +80,9 @@ class Giver:
 
     def _give(self, key: Key, routers: list[VirtualRouter]) -> None:
         daemon = self._daemon
-        held = [daemon.executor.holdings(router) for router in routers]
-        estates = [left._replace(held=here) for left, here in zip(daemon.engine.give(routers), held)]
+        held = [(daemon.executor.holdings(router), daemon.executor.laying.of(router)) for router in routers]
+        given = zip(daemon.engine.give(routers), held)
+        estates = [left._replace(held=here, laid=laid) for left, (here, laid) in given]
         message: ipc.Message = {"t": "part", "ifindex": key[0], "family": key[1], "receivers": []}
         fds = [_memfd(estate.encode(estates))]
         for receiver in [one for known, one in daemon.receivers.items() if known[:2] == key]:
@@ -106,6 +107,7 @@ class Giver:
                 self._daemon.leave_to_heir(
                     set(map(str, message.get("left") or ())),
                     [(int(index), bytes.fromhex(address), int(length)) for index, address, length in message["keep"]],
+                    [(str(kind), bytes.fromhex(body)) for kind, body in message["keep_routing"]],
                     now,
                 )
                 return
@@ -167,7 +169,9 @@ class Heir:
                 for here in left.held
                 if (here.ifindex, here.address, here.prefixlen) in places
             ]
-            self._channel.send({"t": "taken", "left": [left.name for left in self._left], "keep": keep})
+            ways = self._daemon.executor.laying.shared(here for left in self._left for here in left.laid)
+            taken = {"t": "taken", "left": [left.name for left in self._left], "keep": keep}
+            self._channel.send({**taken, "keep_routing": [(kind, body.hex()) for kind, body in ways]})
         ipc.close_all(fds)
 
     def _refuse(self, why: str) -> None:

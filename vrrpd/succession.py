@@ -241,8 +241,14 @@ class Succession:
             candidate.pair.close()
         its = self.will.of(candidate.epoch)
         self.will.forget(its)
-        kept = {here for record in self.will.records.values() for here in record.addresses}
-        will.remove([here for record in its for here in record.addresses if here not in kept], self.owner.tell)
+        records = self.will.records.values()
+        kept = {here for record in records for here in record.addresses}
+        laid = {here for record in records for here in record.laid}
+        will.remove(
+            [here for record in its for here in record.addresses if here not in kept],
+            self.owner.tell,
+            [here for record in its for here in record.laid if here not in laid],
+        )
         os.close(candidate.loaded.model)
         self.owner.in_force(self.loaded)
         if self.current is not None and self.current.live:

@@ -21,14 +21,14 @@ from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vrrpd import __version__, ipc, process, will
+from vrrpd import __version__, ipc, laying, process, will
 from vrrpd.bridge import Bridge
 from vrrpd.executor import Executor, Place
 from vrrpd.firewall import Firewall, shape
 from vrrpd.handover import Giver, Heir
 from vrrpd.loop import Loop
 from vrrpd.model.compiled import decode
-from vrrpd.net import netlink
+from vrrpd.net import netlink, routing
 from vrrpd.net.links import Changes, Links
 from vrrpd.net.sockets import AH, PROTOCOL, Receiver
 from vrrpd.pulse import Pulse
@@ -44,6 +44,7 @@ from vrrpd.vrrp.track import Verdict
 
 if TYPE_CHECKING:
     from vrrpd.model.model import Model
+    from vrrpd.model.values import Routing
     from vrrpd.vrrp.router import VirtualRouter
 
 # Datagrams taken from one socket in one turn. More than its queue holds, so that a turn empties what it found
@@ -99,6 +100,8 @@ class Daemon:
         self.executor.let_go = lambda routers: self.path.let_go(routers, time.monotonic())
         self.receivers: dict[ReceiverKey, Receiver] = {}
         self._devices: list[VirtualRouter] = []  # those with addresses on other interfaces than their own
+        self._on_roads: list[VirtualRouter] = []  # those with routes or rules
+        self._roads: routing.Monitor | None = None  # hears of their removal
         self.started = time.time()
         self.source: dict[str, Any] = {"path": "", "sha256": "", "loaded_at": 0.0}
         self.maintenance = setting.maintenance
@@ -132,6 +135,8 @@ class Daemon:
         self._devices = [router for router in routers if any(address.dev for address in router.addresses)]
         wanted = shape(model)
         self.executor.firewall = None if wanted is None else Firewall(wanted, self.executor.tell)
+        self._on_roads = [router for router in routers if router.routing]
+        self._watch_roads(entry for router in self._on_roads for entry in router.routing)
         shortest = min((router.cfg.advert_int for router in routers), default=BEAT_MOST)
         self._beat_every = max(BEAT_LEAST, min(BEAT_MOST, shortest))
 
@@ -158,6 +163,9 @@ class Daemon:
             if router.state is not MASTER and router.cfg.priority != 255:
                 leftovers = tuple(entry for entry in router.addresses if entry.address not in buried)
                 self.executor.run([actions.DelAddresses(router, leftovers)])
+                if router.routing:
+                    self.executor.laying.leftovers(router, reversed(router.routing))
+        self.executor.settle_routing(())
         if self._devices:
             self.executor.settle(self._devices)
         self._open_path(now)
@@ -178,6 +186,12 @@ class Daemon:
         if firewall is not None and firewall.monitor is not None:
             self.loop.forget(firewall.monitor.fileno())
             firewall.leave()
+
+    def _watch_roads(self, entries: Iterable[Routing]) -> None:
+        tracked = {(entry.kind, entry.body[0]) for entry in entries if not entry.no_track}
+        if tracked:
+            self._roads = routing.Monitor(routing.groups(tracked), [routing.RTPROT_KEEPALIVED])
+            self.loop.watch(self._roads.fileno(), self._from_roads)
 
     def announce_live(self, left: Sequence[object] = ()) -> None:
         self.guard.send({"t": "live", "left": list(left)})
@@ -214,11 +228,14 @@ class Daemon:
         self._leave_firewall()
         self._giver = Giver(self, sock, now)
 
-    def leave_to_heir(self, left: Container[str], keep: Iterable[Place], now: float) -> None:
+    def leave_to_heir(
+        self, left: Container[str], keep: Iterable[Place], ways: Iterable[laying.Place], now: float
+    ) -> None:
         """It has taken over: bury those that it has no use for, touch nothing else, and go."""
         self.executor.disown(keep)
         if self.executor.firewall is not None:
             self.executor.firewall.retire()
+        self.executor.laying.disown(ways)
         self.executor.run(self.engine.bury(left, now))
         self.executor.work(INFINITY)
         self.helper.flush()
@@ -315,6 +332,25 @@ class Daemon:
         if changes.changed or changes.gone or changes.removed:
             self._feed(changes, now)
 
+    def _from_roads(self, now: float) -> None:
+        """Routes or rules of ours were removed; when too many were, all are looked at."""
+        assert self._roads is not None
+        self._from_kernel(now)  # an address or an interface that takes its routes along comes first
+        try:
+            events = list(self._roads.events())
+        except netlink.Overrun:
+            self._roads.discard()
+            if self.live:
+                self.executor.settle_routing(self._on_roads)
+            return
+        again: dict[VirtualRouter, None] = {}
+        for router, entry, by_somebody in self.executor.laying.lost(events, self.requests.port):
+            if self.live and by_somebody:
+                self.executor.run(self.engine.routing_removed(router, entry, now))
+            elif self.live and self.engine.routers.get(router.name) is router:
+                again[router] = None
+        self.executor.settle_routing(again)
+
     def _feed(self, changes: Changes, now: float) -> None:
         """Tell the engine: interfaces first, so that a lost address of a dead interface is no news."""
         todo: list[actions.Action] = []
@@ -333,6 +369,8 @@ class Daemon:
         self.executor.run(todo)
         if self._devices:
             self.executor.settle(self._devices)
+        if changes.links and self._on_roads:
+            self.executor.settle_routing(self._on_roads)
         self.executor.renew_wills()
         self.path.look(now)
 

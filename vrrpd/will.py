@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vrrpd.net import addresses, netlink, vmac
+from vrrpd.net import addresses, netlink, routing, vmac
 from vrrpd.net.links import Links
 from vrrpd.net.sockets import AF_INET, Sender
 from vrrpd.vrrp import auth, packet
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 FILE = "will.json"
 FOLDER = "guard"  # in the run directory: 0700, root
+LONGEST_BODY = 8192  # of a route or a rule, in hexadecimal
 MAX_HISTORY = 1000  # lines in the file beyond twice the records
 
 Log = Callable[[str, str], object]
@@ -42,6 +43,17 @@ class Held(NamedTuple):
     peer: bytes = b""
 
 
+class Laid(NamedTuple):
+    """A route or a rule, and which numbers its interfaces had when it was put there: (offset, name, index)."""
+
+    kind: str
+    text: str
+    body: bytes
+    holes: tuple[tuple[int, str, int], ...] = ()
+    mode: int = 0
+    no_track: bool = False
+
+
 class Record(NamedTuple):
     """Key: NAME#EPOCH.NUMBER/PART; a router has several when its addresses do not fit into one message."""
 
@@ -54,6 +66,7 @@ class Record(NamedTuple):
     priority: int = 0  # of its adverts; 0: it has resigned, nobody can go on with it
     unicast: bytes | None = None  # source of a unicast router (model/diff.py)
     group: str = ""  # its sync group
+    laid: tuple[Laid, ...] = ()
 
     @property
     def stem(self) -> str:
@@ -100,6 +113,7 @@ def encode(record: Record) -> dict[str, Any]:
         "priority": record.priority,
         "unicast": None if record.unicast is None else record.unicast.hex(),
         **({"group": record.group} if record.group else {}),
+        **({"laid": [(*here[:2], here.body.hex(), *here[3:]) for here in record.laid]} if record.laid else {}),
     }
 
 
@@ -124,7 +138,8 @@ def decode(data: object) -> Record:
         unicast = data.get("unicast")
         source = None if unicast is None else bytes.fromhex(_text(unicast))
         priority, group = _integer(data.get("priority", 0)), _text(data.get("group", ""))
-        return Record(_text(data["key"]), *where, held, advert, peers, priority, source, group)
+        laid = tuple(map(_laid, data.get("laid", ())))
+        return Record(_text(data["key"]), *where, held, advert, peers, priority, source, group, laid)
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         raise ValueError(f"record: {error!r}") from None
 
@@ -134,6 +149,20 @@ def in_one_piece(some: Sequence[Record], of: Iterable[Record]) -> list[Record]:
     kept = {record.key for record in some}
     torn = {record.group for record in of if record.group and record.key not in kept}
     return [record for record in some if record.group not in torn]
+
+
+def _laid(data: Any) -> Laid:
+    """Only what netlink can take: a body of sane length, with its interfaces inside of it."""
+    kind, text, body, holes, mode, no_track = data
+    packed = bytes.fromhex(_text(body, LONGEST_BODY))
+    at = tuple((_integer(offset), _text(name), _integer(ifindex)) for offset, name, ifindex in holes)
+    if (
+        kind not in (routing.ROUTE, routing.RULE)
+        or len(packed) < 12
+        or any(offset > len(packed) - 4 for offset, *_ in at)
+    ):
+        raise ValueError(f"neither a route nor a rule: {text!r:.40}")
+    return Laid(kind, _text(text), packed, at, _integer(mode), bool(no_track))
 
 
 class Will:
@@ -280,30 +309,40 @@ def execute(
         here = [held for held in record.addresses if links.holds(held.ifindex, held.address, held.prefixlen)]
         interface = links.get(record.ifindex)
         # Renamed is still the same interface; an index that was given to another device is not ours to touch.
-        if interface is None or (only_present and (interface.name != record.ifname or not here)):
+        if interface is None or (only_present and interface.name != record.ifname):
             continue
-        due.append((record, here))
+        if here or not only_present:
+            due.append((record, here))
+        elif record.laid:
+            log("warning", f"{record.name}: removed {', '.join(map(_said, record.laid))}")
     _resign([record for record, _ in due], log)
     wanted = [held for _, here in due for held in here]
     _silence(wanted, links, virtual)
-    stuck = remove(wanted, log)
+    stuck = remove(wanted, log, [here for record in records for here in record.laid], links)
     for record, here in due:
-        removed = ", ".join(map(_show, here)) or "no address"
+        removed = ", ".join([*map(_show, here), *map(_said, record.laid)]) or "no address"
         log("warning", f"{record.name}: resigned and removed {removed}")
     return [record for record in records if stuck.isdisjoint(record.addresses)]
 
 
-def remove(wanted: Sequence[Held], log: Log) -> set[Held]:
-    """Take these off, whoever holds them; the answer: what could not be removed."""
-    if not wanted:
+def remove(wanted: Sequence[Held], log: Log, laid: Sequence[Laid] = (), links: Links | None = None) -> set[Held]:
+    """Take these off, whoever holds them; the answer: which addresses could not be removed.
+
+    Routes and rules go first, in the reverse order; where an interface has given its number away, they are left.
+    """
+    if not wanted and not laid:
         return set()
+    leaving = [here for here in reversed(laid) if links is None or _still_there(here, links)]
+    off = [addresses.delete(held.ifindex, held.address, held.prefixlen, held.peer) for held in wanted]
     requests = netlink.Requests()
     try:
-        results = requests.run(
-            [addresses.delete(held.ifindex, held.address, held.prefixlen, held.peer) for held in wanted]
-        )
+        codes = requests.run([*map(_undo, leaving), *off])
     finally:
         requests.close()
+    for here, code in zip(leaving, codes):
+        if code and code not in routing.ABSENT:
+            log("error", f"cannot remove {_said(here)}: {os.strerror(code)}")
+    results = codes[len(leaving) :]
     stuck = {held: code for held, code in zip(wanted, results) if code and code not in addresses.ABSENT}
     for held, code in stuck.items():
         log("error", f"cannot remove {_show(held)}: {os.strerror(code)}")
@@ -365,6 +404,19 @@ def _show(held: Held) -> str:
     return f"{_written(held.address)}/{held.prefixlen} on {held.ifname}"
 
 
+def _said(here: Laid) -> str:
+    return f"{here.kind} {here.text}"
+
+
+def _still_there(here: Laid, links: Links) -> bool:
+    return all(links.hardware(ifindex)[0] == name for _, name, ifindex in here.holes)
+
+
+def _undo(here: Laid) -> routing.Request:
+    offsets, indexes = [hole[0] for hole in here.holes], [hole[2] for hole in here.holes]
+    return routing.delete(here.kind, routing.filled(here.body, offsets, indexes))
+
+
 def _written(address: bytes) -> str:
     return socket.inet_ntop(_family(address), address)
 
@@ -383,8 +435,8 @@ def _packed(text: str) -> bytes:
     return socket.inet_pton(socket.AF_INET6 if ":" in text else socket.AF_INET, text)
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str) or len(value) > 256:
+def _text(value: object, most: int = 256) -> str:
+    if not isinstance(value, str) or len(value) > most:
         raise ValueError(f"not a short text: {value!r:.40}")
     return value
 

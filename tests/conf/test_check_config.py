@@ -178,7 +178,7 @@ def test_keywords_for_machines() -> None:
         "default": 100,
     }
     extensions = {name for block in blocks.values() for name, word in block["keywords"].items() if "extension" in word}
-    assert extensions == {"peer_path", "peer_path_key", "vip_lifetime"}
+    assert extensions == {"peer_path", "peer_path_key", "restore_deleted", "vip_lifetime"}
     nested = [word for block in blocks.values() for word in block["keywords"].values() if word["form"] == "block"]
     assert {word["block"] for word in nested} <= set(blocks)
     for block in blocks.values():

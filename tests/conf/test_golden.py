@@ -40,9 +40,9 @@ def differing(value: Any, name: str = "") -> Any:
         kept = {key: item for key, item in value._asdict().items() if key not in plain or item != plain[key]}
         return {key: differing(item, key) for key, item in kept.items()}
     if isinstance(value, bytes):
-        if len(value) in (4, 16) and name != "auth_pass":
+        if len(value) in (4, 16) and name not in ("auth_pass", "body"):
             return socket.inet_ntop(socket.AF_INET if len(value) == 4 else socket.AF_INET6, value)
-        return value.hex(":") if name == "mac" else value.decode()
+        return value.hex(":") if name in ("mac", "body") else value.decode()
     if isinstance(value, (tuple, list)):
         return [differing(item, name) for item in value]
     return value

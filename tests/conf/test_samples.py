@@ -47,10 +47,10 @@ EXPECTED = {
     "vrrp": ACCEPTED,
     "vrrp.localcheck": Expected(5, 50, "'track_interface' is not supported yet"),
     "vrrp.lvs_syncd": Expected(5, 3, "has no members"),
-    "vrrp.routes": Expected(5, 25, "'virtual_routes' is not supported yet"),
-    "vrrp.rules": Expected(5, 24, "'virtual_rules' is not supported yet"),
+    "vrrp.routes": ACCEPTED,
+    "vrrp.rules": Expected(5, 25, "the rule has no preference"),
     "vrrp.scripts": ACCEPTED,
-    "vrrp.static_ipaddress": Expected(5, 21, "'virtual_routes' is not supported yet"),
+    "vrrp.static_ipaddress": ACCEPTED,
     "vrrp.sync": ACCEPTED,
 }
 

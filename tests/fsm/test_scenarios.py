@@ -10,6 +10,7 @@ one. Lines that begin with # say which sentence of RFC 9568 or which option of k
     advert A from=ADDRESS [priority= interval= vips= auth= to= ttl= vrid= version= checksum= raw= key=ID late=S]
     replay A N                           the N-th last datagram on the wire, once more
     auth=PASSWORD or auth=AH:PASSWORD, hmac=IDS/ACTIVE/MODE in a configuration
+    unrouted A route|rule TEXT           somebody else removes one of routes=A,B rules=C (! before one: no_track)
     link A eth0 [up=no addresses= tentative= mac= arp=no ifindex=] · unlink A eth0 · removed A ADDRESS/LEN [eth1]
     refused A [vrrp.51 why]              virtual interfaces that cannot be made (vmac=vrrp.51 in a configuration)
     stop A · kill A · maintenance A on · handover A VI_1 · sleep A · wake A
@@ -32,7 +33,7 @@ import pytest
 from simulator import Datagram, Event, World, describe, instance, interface_address, packed, text, vip
 
 from vrrpd.model.groups import VrrpSyncGroup
-from vrrpd.model.values import FILE, INTERFACE, SCRIPT, Track
+from vrrpd.model.values import FILE, INTERFACE, SCRIPT, Routing, Track
 from vrrpd.model.vmac import Device
 from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, AuthHmac, VrrpInstance
 from vrrpd.vrrp.actions import SendAdvert
@@ -45,11 +46,18 @@ SCENARIOS = sorted(Path(__file__).parent.glob("*.txt"))
 TYPES = {f.name: str(f.type) for f in fields(VrrpInstance)}
 SHORT = {"vrid": "virtual_router_id", "vips": "virtual_ipaddress", "excluded": "virtual_ipaddress_excluded"}
 SHORT |= {"peers": "unicast_peer", "src": "unicast_src_ip", "hmac": "auth_hmac"}
+SHORT |= {"routes": "virtual_routes", "rules": "virtual_rules"}
 SHORT |= {f"{kind}s": f"track_{kind}" for kind in (INTERFACE, SCRIPT, FILE)} | {"processes": "track_process"}
 
 
 def seconds(at: float) -> str:
     return f"{at:.6f}".rstrip("0").rstrip(".")
+
+
+def way(name: str, word: str) -> Routing:
+    """A route or a rule of which nobody reads more than its text."""
+    text = word.lstrip("!")
+    return Routing("rule" if name.endswith("rules") else "route", text, text.encode(), no_track=text != word)
 
 
 def value_of(name: str, word: str) -> object:
@@ -69,6 +77,8 @@ def value_of(name: str, word: str) -> object:
         return AuthHmac(tuple((int(key), key_of(int(key))) for key in ids.split(",")), int(active), "time", 5, mode)
     if "Track" in kind:
         return tuple(track(name[6:], part) for part in word.split(","))
+    if "Routing" in kind:  # routes=1.2.3.0/24,default; ! before one: no_track
+        return tuple(way(name, part) for part in word.split(",") if part)
     if "VirtualAddress" in kind:
         return tuple(vip(part) for part in word.split(",") if part)
     if "bytes, ..." in kind:
@@ -236,6 +246,12 @@ class Interpreter:
         ifindex = node.links[interface].ifindex
         node.do(node.engine.address_removed(ifindex, entry.address, entry.prefixlen, self.world.now))
 
+    def do_unrouted(self, name: str, kind: str, text: str) -> None:
+        node = self.world.nodes[name]
+        entry = next(entry for entry in node.router.routing if (entry.kind, entry.text) == (kind, text))
+        node.ways.pop(entry, None)
+        node.do(node.engine.routing_removed(node.router, entry, self.world.now))
+
     def do_stop(self, name: str) -> None:
         node = self.world.nodes[name]
         node.do(node.engine.stop(self.world.now))
@@ -288,6 +304,8 @@ class Interpreter:
             self.answers.append(f"{name}/{router.name} {self.state(router)}")
         held = sorted(node.held, key=lambda address: (len(address), address))
         self.answers.append(f"{name} holds {' '.join(map(text, held)) or 'nothing'}")
+        if node.ways:
+            self.answers.append(f"{name} has {', '.join(f'{entry.kind} {entry.text}' for entry in node.ways)}")
 
     def state(self, router: VirtualRouter) -> str:
         line = f"{router.state.name}{' (leaving)' if router.leaving else ''} priority {router.priority}"

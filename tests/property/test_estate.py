@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from simulator import Configuration, Datagram, Event, Node, World, describe, instance, packed, vip
 
 from vrrpd.model.groups import VrrpSyncGroup
+from vrrpd.model.values import Routing
 from vrrpd.model.vrrp import AF_INET, VirtualAddress, VrrpInstance
 from vrrpd.vrrp.actions import GroupTransition, Inherit
-from vrrpd.vrrp.estate import ESTATE_VERSION, Estate, Holding, UnknownEstate, decode, encode
+from vrrpd.vrrp.estate import ESTATE_VERSION, Estate, Holding, Laid, UnknownEstate, decode, encode
 from vrrpd.vrrp.packet import encode as advert
 
 Step = Callable[[Node], None]
@@ -234,6 +235,7 @@ def test_after_a_crash_of_a_backup_it_listens_first() -> None:
     assert world.masters() == ["A"]
 
 
+ROUTE = Routing("route", "198.51.100.0/24 dev eth1", bytes(range(40)), ((36, "eth1"),), 0x800, True)
 ESTATE = Estate(
     "eth0", AF_INET, 51, None, (packed("10.0.0.2"),), "VI_1", "MASTER",
     heard=(packed("10.0.0.9"), 100, 1.5),
@@ -248,6 +250,7 @@ ESTATE = Estate(
                        packed("10.0.0.9"), 0x200, 60),
         VirtualAddress(packed("10.0.0.100"), 24),
     ),
+    routing=(ROUTE,), laid=(Laid(ROUTE, (7,), True),),
 )  # fmt: skip
 
 

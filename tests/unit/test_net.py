@@ -51,25 +51,25 @@ ONE, TWO = bytes([10, 0, 0, 1]), bytes([10, 0, 0, 2])
 def test_the_same_picture_twice_is_no_change() -> None:
     links = Links()
     assert links.read([link(2, "eth0"), address(2, ONE)]).changed == [2]
-    assert links.read([link(2, "eth0"), address(2, ONE)]) == ([], [], [])
+    assert links.read([link(2, "eth0"), address(2, ONE)]) == ([], [], [], False)
 
 
 def test_an_address_that_went_and_came_in_one_turn_was_not_removed() -> None:
     links = Links()
     links.read([link(2, "eth0"), address(2, ONE)])
-    assert links.read([address(2, ONE, add=False), address(2, ONE)]) == ([2], [], [])
+    assert links.read([address(2, ONE, add=False), address(2, ONE)]) == ([2], [], [], False)
 
 
 def test_an_interface_made_anew_in_one_turn_is_gone_and_changed() -> None:
     links = Links()
     links.read([link(2, "eth0"), address(2, ONE)])
-    assert links.read([gone(2), link(3, "eth0"), address(3, TWO)]) == ([3], [2], [])
+    assert links.read([gone(2), link(3, "eth0"), address(3, TWO)]) == ([3], [2], [], True)
 
 
 def test_a_port_that_leaves_its_bridge_is_still_there() -> None:
     links = Links()
     links.read([link(2, "eth0")])
-    assert links.read([gone(2, family=7)]) == ([], [], [])
+    assert links.read([gone(2, family=7)]) == ([], [], [], False)
     assert 2 in links
 
 
@@ -78,11 +78,11 @@ def test_only_the_echo_of_our_own_address_is_no_news() -> None:
     links = Links(own_port=77)
     links.read([link(2, "eth0")])
     ours = {(2, ONE, 24)}
-    assert links.read([address(2, ONE, port=77)], ours) == ([], [], [])
+    assert links.read([address(2, ONE, port=77)], ours) == ([], [], [], False)
     assert links.read([address(2, TWO, port=77)], ours).changed == [2]
-    assert links.read([address(2, ONE, add=False, port=77)], ours) == ([], [], [])
+    assert links.read([address(2, ONE, add=False, port=77)], ours) == ([], [], [], False)
     assert links.read([address(2, TWO, add=False, port=77)], ours).removed == [(2, TWO, 24)]
 
 
 def test_an_address_of_an_unknown_interface_is_ignored() -> None:
-    assert Links().read([address(9, ONE)]) == ([], [], [])
+    assert Links().read([address(9, ONE)]) == ([], [], [], False)

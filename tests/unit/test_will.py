@@ -29,6 +29,10 @@ V6 = will.Record(
     "eth0",
     (will.Held(VIP6, 64, 2, "eth0"),),
     AdvertSpec(10, 3, 52, 0.1, (VIP6,), SOURCE6, (GROUP6,)),
+    laid=(
+        will.Laid("route", "198.51.100.0/24 dev eth1", bytes(40), ((36, "eth1", 7),)),
+        will.Laid("rule", "x", bytes(12)),
+    ),
 )
 
 
@@ -67,6 +71,12 @@ def broken_advert(**changes: Any) -> dict[str, Any]:
         broken_advert(seal=["zz", 1, 5, 0.0]),
         broken_advert(seal=["00", "1", 5, 0.0]),
         broken_advert(seal=["00", 1, 5, "0"]),
+        broken(laid=[["link", "x", "00" * 12, [], 0, False]]),
+        broken(laid=[["route", "x", "00" * 11, [], 0, False]]),
+        broken(laid=[["route", "x", "00" * 12, [[9, "eth0", 2]], 0, False]]),
+        broken(laid=[["route", "x", "zz", [], 0, False]]),
+        broken(laid=[["route", "x", "00" * 5000, [], 0, False]]),
+        broken(laid=[["route"]]),
         broken_advert(source="zz"),
         broken_advert(destinations=[1]),
         broken_advert(vrid="51"),

@@ -220,6 +220,14 @@ class GlobalDefs:
         Integer(0, UNSIGNED), 0, "buffer for notifications of the kernel, 4 MB in any case"
     )
     vrrp_netlink_monitor_rcv_bufs_force: bool = kw(Boolean(), False, "accepted: beyond the system's limit in any case")
+    iproute_usr_dir: str = kw(String(), "", "where iproute2 names tables and the like (default: /usr/share/iproute2)")
+    iproute_etc_dir: str = kw(String(), "", "what was changed there by hand (default: /etc/iproute2)")
+    restore_deleted: bool = kw(
+        Boolean(),
+        True,
+        "put back what somebody removes of ours; 'no': resign and stand again, as keepalived does",
+        ours=True,
+    )
     vip_lifetime: int = kw(
         Custom(lifetime, "integer"),
         0,

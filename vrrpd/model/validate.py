@@ -9,17 +9,20 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from vrrpd.conf.schema import Binder, Bound
 from vrrpd.conf.source import Place, Problems
 from vrrpd.families import AF_INET, AF_INET6
+from vrrpd.net.vmac import vrf_tables
 
 from . import vmac
 from .blocks import BLOCKS
 from .globals import GlobalDefs
 from .groups import VrrpSyncGroup, for_members
 from .groups import groups as sync_groups
+from .iproute2 import Names
+from .routing import Compiler
 from .scripts import Script, insecure, program, user_exists
 from .values import VirtualAddress
 from .vrrp import HMAC_KEY_HINT, Authentication, AuthHmac, UnicastPeer, VrrpInstance
@@ -70,12 +73,19 @@ def _first(value: Any, otherwise: Any) -> Any:
     return otherwise if value is None else value
 
 
+class Surroundings(NamedTuple):
+    """What the instances of a file share: this machine's, and what is handed out one by one."""
+
+    mtus: Mapping[str, int]
+    routing: Compiler
+
+
 class Instance:
     """Resolves one vrrp_instance. Every rule is a method that may change `values` and report."""
 
-    def __init__(self, bound: Bound, defs: GlobalDefs, problems: Problems, mtus: Mapping[str, int]) -> None:
+    def __init__(self, bound: Bound, defs: GlobalDefs, problems: Problems, around: Surroundings) -> None:
         self.bound = bound
-        self.mtus = mtus
+        self.around = around
         self.defs = defs
         self.problems = problems
         self.values: dict[str, Any] = {"name": bound.name, **bound.values}
@@ -100,6 +110,7 @@ class Instance:
         self._second_path()
         self._accept()
         self._buffer()
+        self._routing()
         self.values["garp_interval"] = self.defs.vrrp_garp_interval
         self.values["gna_interval"] = self.defs.vrrp_gna_interval
         return VrrpInstance(**self.values)
@@ -148,7 +159,7 @@ class Instance:
         """What does not fit into an advert goes to the excluded addresses, as keepalived does."""
         addresses = self.values["virtual_ipaddress"]
         family, interface = self.values["family"], self.values.get("interface", "")
-        mtu = self.mtus.get(interface, USUAL_MTU) - (TRAILER if self.values.get("auth_hmac") else 0)
+        mtu = self.around.mtus.get(interface, USUAL_MTU) - (TRAILER if self.values.get("auth_hmac") else 0)
         fit = (mtu - OVERHEAD[family]) // (4 if family == AF_INET else 16)
         most = max(1, min(255, fit))  # RFC 9568 5.2.5 counts to 255, but an advert must fit into one frame
         if len(addresses) <= most:
@@ -381,6 +392,14 @@ class Instance:
             policy = times * (header + width * len(self.values["virtual_ipaddress"]))
         self.values["kernel_rx_buf_size"] = policy
 
+    def _routing(self) -> None:
+        for field in ("virtual_routes", "virtual_rules"):
+            statements = self._list(field)
+            compiled = self.around.routing.compiled(field, statements) if statements else ()
+            self.values[field] = tuple(parsed.entry for parsed, _ in compiled)
+            if statements:
+                self.bound.items[field] = [statement for _, statement in compiled]
+
 
 def _listed(numbers: Iterable[int]) -> str:
     return ", ".join(map(str, sorted(numbers)))
@@ -394,7 +413,7 @@ def _ipv(family: int) -> str:
     return "an IPv4 address" if family == AF_INET else "an IPv6 address"
 
 
-def instances(blocks: list[Bound], defs: GlobalDefs, problems: Problems, mtus: Mapping[str, int]) -> list[VrrpInstance]:
+def instances(blocks: list[Bound], defs: GlobalDefs, problems: Problems, around: Surroundings) -> list[VrrpInstance]:
     """All instances, resolved; clashes between them reported."""
     found: list[VrrpInstance] = []
     names: dict[str, Bound] = {}
@@ -405,7 +424,7 @@ def instances(blocks: list[Bound], defs: GlobalDefs, problems: Problems, mtus: M
             problems.survivable(bound.statement.place(1), message, "this block would be skipped")
             continue
         names[bound.name] = bound
-        found.append(Instance(bound, defs, problems, mtus).resolved())
+        found.append(Instance(bound, defs, problems, around).resolved())
     found = vmac.assign(found, names, defs, problems)
     _clashes(found, names, problems)
     _shared_addresses(found, names, problems)
@@ -544,6 +563,11 @@ def machine(blocks: list[Bound], found: list[VrrpInstance], interfaces: Interfac
                     f"peer_path: {statement.words[0]} is in a subnet of {instance.interface}",
                     "the second path is for when that interface fails: give an address on another one",
                 )
+        for statement, entry in zip(bound.items.get("virtual_routes", ()), instance.virtual_routes):
+            for _, name in entry.holes:
+                if name not in interfaces and name not in bases:
+                    message = f"virtual_routes: there is no {name} on this machine"
+                    problems.warning(statement.place(statement.words.index(name)), message, _among(name, interfaces))
         for field in ("virtual_ipaddress", "virtual_ipaddress_excluded"):
             for item, statement in zip(getattr(instance, field), bound.items.get(field, ())):
                 device = bases.get(item.dev, item.dev) or instance.interface
@@ -589,7 +613,8 @@ def resolve(
     defs = pipes(globals_, global_defs(globals_, node_name), problems)
     substitutes(globals_, problems)
     blocks = top.values.get("vrrp_instance", [])
-    found = instances(blocks, defs, problems, mtus)
+    names = Names((defs.iproute_usr_dir, defs.iproute_etc_dir), vrf_tables)
+    found = instances(blocks, defs, problems, Surroundings(mtus, Compiler(names, problems)))
     group_blocks = top.values.get("vrrp_sync_group", [])
     groups = sync_groups(group_blocks, found, defs, problems)
     found = for_members(groups, found)

@@ -26,6 +26,17 @@ class VirtualAddress(NamedTuple):
     preferred: int | None = None  # seconds until it is deprecated; None: 0 for an IPv6 /128, else for ever
 
 
+class Routing(NamedTuple):
+    """A route or a rule, compiled: all that the kernel is told, but for the numbers that interfaces have by then."""
+
+    kind: str  # net.routing.ROUTE or RULE
+    text: str  # as one would tell ip(8), for people
+    body: bytes  # rtmsg or fib_rule_hdr, and attributes
+    holes: tuple[tuple[int, str], ...] = ()  # where in it the index of an interface belongs, and its name
+    mode: int = 0  # NLM_F_APPEND, NLM_F_EXCL
+    no_track: bool = False  # its removal by somebody else is left alone
+
+
 class Device(NamedTuple):
     """A virtual interface on top of a real one, which the daemon makes and removes."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from dataclasses import dataclass
+from typing import Any
 
 from vrrpd.conf.schema import EACH, FIRST, kw
 from vrrpd.conf.tree import Statement
@@ -30,7 +31,7 @@ from vrrpd.families import AF_INET, AF_INET6
 from .addresses import address_line
 from .globals import LONGEST, REFRESH, UNSIGNED, lifetime
 from .scripts import Script, optional_command, script_type
-from .values import Device, Track, VirtualAddress
+from .values import Device, Routing, Track, VirtualAddress
 from .vmac import extra_if, use_ipvlan, use_vmac
 
 __all__ = [
@@ -49,6 +50,11 @@ HMAC_KEY_HINT = "make one, the same on every node: echo hex:$(openssl rand -hex 
 
 def virtual_address(statement: Statement) -> VirtualAddress:
     return address_line(statement.words)[0]
+
+
+def as_written(statement: Statement) -> Any:
+    """A route or a rule: compiled by validate.py, which knows the names and what else there is to say."""
+    return statement
 
 
 @dataclass(frozen=True)
@@ -215,6 +221,12 @@ class VrrpInstance:
     virtual_ipaddress_excluded: tuple[VirtualAddress, ...] = kw(
         ListOf(virtual_address, "addresses"), (), "further addresses, any family, not advertised"
     )
+    virtual_routes: tuple[Routing, ...] = kw(
+        ListOf(as_written, "routes"), (), "routes while MASTER, as for 'ip route add'; no_track: nobody puts it back"
+    )
+    virtual_rules: tuple[Routing, ...] = kw(
+        ListOf(as_written, "rules"), (), "rules while MASTER, as for 'ip rule add'; each needs a preference"
+    )
     no_virtual_ipaddress: bool = kw(Flag(True), False, "no address is meant: only scripts act")
     authentication: Authentication | None = kw(Nested("authentication"), None, "VRRPv2 only (RFC 2338)")
     auth_hmac: AuthHmac | None = kw(Nested("auth_hmac"), None, "any version and family; keepalived 2.4.2 and later")
@@ -283,6 +295,13 @@ class VrrpInstance:
         False,
         "do not compare addresses again",
         inherits="vrrp_skip_check_adv_addr",
+    )
+    restore_deleted: bool = kw(
+        Boolean(),
+        True,
+        "put back what somebody removes of ours; 'no': resign and stand again, as keepalived does",
+        inherits="restore_deleted",
+        ours=True,
     )
     vip_lifetime: int = kw(
         Custom(lifetime, "integer"),

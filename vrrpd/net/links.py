@@ -68,6 +68,7 @@ class Changes(NamedTuple):
     changed: list[int]
     gone: list[int]
     removed: list[tuple[int, bytes, int]]
+    links: bool  # of an interface itself, not only of its addresses
 
 
 class Links:
@@ -86,6 +87,10 @@ class Links:
         """Name, MAC address and whether it speaks ARP: the cheap half of `get`."""
         entry = self._entries.get(ifindex)
         return (entry.name, entry.mac, entry.arp) if entry else (f"number {ifindex}", b"", False)
+
+    def is_up(self, ifindex: int) -> bool:
+        entry = self._entries.get(ifindex)
+        return entry is not None and entry.up
 
     def get(self, ifindex: int) -> Interface | None:
         entry = self._entries.get(ifindex)
@@ -126,13 +131,14 @@ class Links:
             for key in old[index].addresses
             if key not in entry.addresses
         ]
-        return Changes(changed, gone, removed)
+        return Changes(changed, gone, removed, bool(changed or gone))
 
     def read(self, events: Iterable[Event], ours: Iterable[tuple[int, bytes, int]] = ()) -> Changes:
         """Take notifications. `ours`: addresses whose echo, caused by ourselves, is no news."""
         changed: dict[int, None] = {}
         gone: dict[int, None] = {}
         removed: list[tuple[int, bytes, int]] = []
+        links = False
         for event in events:
             ifindex, key = self._apply(event)
             if not ifindex:
@@ -148,10 +154,11 @@ class Links:
                 if event.type == RTM_DELADDR:
                     removed.append((ifindex, *key))
             if event.type == RTM_NEWLINK:
+                links = True
                 gone.pop(ifindex, None)
             changed[ifindex] = None
         still = [where for where in removed if not self.holds(*where)]
-        return Changes([index for index in changed if index in self._entries], list(gone), still)
+        return Changes([index for index in changed if index in self._entries], list(gone), still, links or bool(gone))
 
     def _apply(self, event: Event) -> tuple[int, tuple[bytes, int] | None]:
         """Update the table; the interface, and the address for an address event. (0, None): nothing changed."""

@@ -135,10 +135,10 @@ class Overrun(Exception):
 
 
 class Monitor:
-    """The socket that hears of changes to links and addresses, whoever makes them."""
+    """The socket that hears of changes to links and addresses (or of other `groups`), whoever makes them."""
 
-    def __init__(self) -> None:
-        self._sock = _route_socket(RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR)
+    def __init__(self, groups: int = RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR) -> None:
+        self._sock = _route_socket(groups)
         self.buffer(EVENT_BUFFER)
         self._sock.setblocking(False)
 

@@ -28,6 +28,7 @@ _DEVCONF = {  # linux/ip.h IPV4_DEVCONF_*
 }
 _INFO_KIND, _INFO_DATA = 1, 2
 _MODE, _IPVLAN_FLAGS = 1, 2
+_VRF_TABLE = 1
 _IFF_UP = 1
 
 # linux/if_link.h. Not "private", which hands a frame from our own virtual MAC address, such as the advert of a peer
@@ -104,6 +105,19 @@ def found() -> dict[str, Found]:
                 kind = next((_text(part) for key, part in netlink.attributes(data) if key == _INFO_KIND), "")
         names[name] = Found(ifindex, kind, mac, base)
     return names
+
+
+def vrf_tables() -> dict[str, int]:
+    """Every VRF interface, and the routing table that it stands for."""
+    tables: dict[str, int] = {}
+    for event in netlink.dump(netlink.RTM_GETLINK):
+        found = dict(netlink.attributes(event.body[16:]))
+        info = dict(netlink.attributes(found[_IFLA_LINKINFO])) if _IFLA_LINKINFO in found else {}
+        if _INFO_DATA in info and _text(info.get(_INFO_KIND, memoryview(b""))) == "vrf":
+            data = dict(netlink.attributes(info[_INFO_DATA]))
+            if _VRF_TABLE in data:
+                tables[_text(found[_IFLA_IFNAME])] = _U32.unpack(data[_VRF_TABLE])[0]
+    return tables
 
 
 def _text(data: memoryview) -> str:

@@ -12,8 +12,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Union
 
 if TYPE_CHECKING:
+    from vrrpd.model.values import Routing
     from vrrpd.model.vrrp import VirtualAddress
-    from vrrpd.vrrp.estate import Holding
+    from vrrpd.vrrp.estate import Holding, Laid
     from vrrpd.vrrp.groups import SyncGroup
     from vrrpd.vrrp.router import State, VirtualRouter
 
@@ -30,10 +31,11 @@ class SendAdvert(NamedTuple):
 
 
 class Inherit(NamedTuple):
-    """These addresses are the router's already: a predecessor put them where they lie (estate.py)."""
+    """These are the router's already: a predecessor put them where they lie (estate.py)."""
 
     router: VirtualRouter
     held: tuple[Holding, ...]
+    laid: tuple[Laid, ...] = ()
 
 
 class AddAddresses(NamedTuple):
@@ -48,6 +50,20 @@ class DelAddresses(NamedTuple):
 
     router: VirtualRouter
     addresses: tuple[VirtualAddress, ...]
+
+
+class AddRouting(NamedTuple):
+    """Give these routes and rules to the kernel, behind all addresses of the batch; present already is success."""
+
+    router: VirtualRouter
+    entries: tuple[Routing, ...]
+
+
+class DelRouting(NamedTuple):
+    """Take these routes and rules away, before all addresses of the batch; absent already is success."""
+
+    router: VirtualRouter
+    entries: tuple[Routing, ...]
 
 
 class RenewAddresses(NamedTuple):
@@ -138,6 +154,8 @@ Action = Union[
     Inherit,
     AddAddresses,
     DelAddresses,
+    AddRouting,
+    DelRouting,
     RenewAddresses,
     LetGo,
     Announce,

@@ -16,6 +16,7 @@ from vrrpd.vrrp.records import text
 from vrrpd.vrrp.timers import Timer, Timers
 
 if TYPE_CHECKING:
+    from vrrpd.model.values import Routing
     from vrrpd.model.vrrp import VirtualAddress
     from vrrpd.vrrp.announce import Announcer
     from vrrpd.vrrp.router import VirtualRouter
@@ -190,15 +191,35 @@ class Duties:
         router = self._router
         if not router.owns(address) or address.no_track:
             return ()
+        shown = text(address.address)
+        if not router.cfg.restore_deleted:
+            return router.lost(shown, now)
         if now < self._restore_at:
             self._later(RESTORE, self._restore_at)
             return ()
-        self._restore_at = now + RESTORE_GAP
         actions: list[Action] = [AddAddresses(router, (address,))]
-        actions += self._announce((address,), router.cfg.garp_master_repeat, now)
-        if not router.records.hushed("restore", now):
-            actions += router.records.line("warning", "restore", f"somebody removed {text(address.address)}, put back")
-        return actions
+        if router.routing:  # what leads from it has gone with it
+            actions += router.put_back_routing()
+        return [*actions, *self._announce((address,), router.cfg.garp_master_repeat, now), *self._restored(shown, now)]
+
+    def restore_routing(self, entry: Routing, now: float) -> Sequence[Action]:
+        """The same for a route or a rule, which nobody is to be told of."""
+        router = self._router
+        if not router.keeps(entry) or entry.no_track:
+            return ()
+        shown = f"{entry.kind} {entry.text}"
+        if not router.cfg.restore_deleted:
+            return router.lost(shown, now)
+        if now < self._restore_at:
+            self._later(RESTORE, self._restore_at)
+            return ()
+        return [*router.put_back_routing(), *self._restored(shown, now)]
+
+    def _restored(self, what: str, now: float) -> Sequence[Action]:
+        self._restore_at = now + RESTORE_GAP
+        if self._router.records.hushed("restore", now):
+            return ()
+        return self._router.records.line("warning", "restore", f"somebody removed {what}, put back")
 
     def _later(self, what: str, when: float) -> None:
         self.pending[what] = when
@@ -212,7 +233,7 @@ class Duties:
         cfg, addresses = self._router.cfg, self._router.addresses
         actions: list[Action] = []
         if RESTORE in ripe:
-            actions.append(AddAddresses(self._router, addresses))
+            actions += self._router.put_back()
         if ANSWER in ripe:
             actions += self._answer(now)
         rounds = {

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from vrrpd.families import AF_INET
 from vrrpd.model.diff import Identity, identity
-from vrrpd.model.values import INTERFACE, Device, VirtualAddress
+from vrrpd.model.values import INTERFACE, Device, Routing, VirtualAddress
 from vrrpd.vrrp.actions import Action, Refit
 from vrrpd.vrrp.announce import Announcer
 from vrrpd.vrrp.checks import (
@@ -446,6 +446,12 @@ class Engine:
                     actions += router.duties.restore(entry, now)
         return actions
 
+    def routing_removed(self, router: VirtualRouter, entry: Routing, now: float) -> Sequence[Action]:
+        """Somebody else took a route or a rule of this router away."""
+        if self.routers.get(router.name) is not router:
+            return ()  # another process has it by now
+        return router.duties.restore_routing(entry, now)
+
     def _lives_on(self, router: VirtualRouter, entry: VirtualAddress, ifindex: int) -> bool:
         if not entry.dev:
             return router.ifindex == ifindex
@@ -524,6 +530,11 @@ class Engine:
             "source": text(router.spec.source) if any(router.spec.source) else None,
             "virtual_ipaddress": [_slash(entry) for entry in cfg.virtual_ipaddress],
             "virtual_ipaddress_excluded": [_slash(entry) for entry in cfg.virtual_ipaddress_excluded],
+            **{
+                name: [entry.text for entry in entries]
+                for name, entries in (("virtual_routes", cfg.virtual_routes), ("virtual_rules", cfg.virtual_rules))
+                if entries
+            },
             "unicast_peer": [text(peer) for peer in cfg.unicast_peer],
             "auth_type": cfg.authentication and cfg.authentication.auth_type,
             "auth_hmac": cfg.auth_hmac

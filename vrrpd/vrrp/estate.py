@@ -16,7 +16,7 @@ from math import inf
 from typing import Any, Callable, NamedTuple
 
 from vrrpd.model.diff import Identity
-from vrrpd.model.values import VirtualAddress
+from vrrpd.model.values import Routing, VirtualAddress
 from vrrpd.vrrp.auth import Standing
 
 ESTATE_VERSION = 3
@@ -35,6 +35,14 @@ class Holding(NamedTuple):
     ifname: str
     foreign: bool = False
     peer: bytes = b""  # the other end, where it has one
+
+
+class Laid(NamedTuple):
+    """A route or a rule in the kernel, the numbers that its interfaces have there, and whether it was there before."""
+
+    entry: Routing
+    indexes: tuple[int, ...] = ()
+    foreign: bool = False
 
 
 class Estate(NamedTuple):
@@ -79,6 +87,8 @@ class Estate(NamedTuple):
     addresses: tuple[VirtualAddress, ...] | None = None  # None: what it holds
     priority: int = 0  # its effective one, where the verdicts that it follows from are not known
     group: str = ""  # the state of its sync group that scripts and mail know
+    routing: tuple[Routing, ...] = ()
+    laid: tuple[Laid, ...] = ()  # of it, and where
 
     @property
     def identity(self) -> Identity:
@@ -98,6 +108,7 @@ def adopted(
     due: float,
     priority: int = 0,
     auth: Standing | None = None,
+    laid: Sequence[Laid] = (),
 ) -> Estate:
     """Of a MASTER whose process died: an advert is due since `due`, its neighbours know it, all else is forgotten."""
     interface, family, vrid, source = identity
@@ -105,6 +116,7 @@ def adopted(
     return Estate(
         interface, family, vrid, source, (), name, "MASTER",
         timer=due, last_transition=transition, held=tuple(held), auth=auth, priority=priority, group="MASTER",
+        routing=tuple(here.entry for here in laid), laid=tuple(laid),
     )  # fmt: skip
 
 
@@ -171,6 +183,15 @@ def _decode_holding(data: list[Any]) -> Holding:
     return Holding(bytes.fromhex(address), *rest[:4], *map(bytes.fromhex, rest[4:5]))
 
 
+def _encode_routing(entry: Routing) -> tuple[object, ...]:
+    return (*entry[:2], entry.body.hex(), *entry[3:])
+
+
+def _decode_routing(data: list[Any]) -> Routing:
+    kind, text, body, holes, *rest = data
+    return Routing(kind, text, bytes.fromhex(body), tuple((offset, name) for offset, name in holes), *rest)
+
+
 def _encode_address(entry: VirtualAddress) -> list[object]:
     """What stands at its default at the end goes without saying."""
     broadcast, peer = (None if other is None else other.hex() for other in (entry.broadcast, entry.peer))
@@ -202,6 +223,8 @@ _ENCODERS: dict[str, Callable[[Any], Any]] = {
     "held": lambda held: [_encode_holding(here) for here in held],
     "addresses": lambda entries: [_encode_address(entry) for entry in entries],
     "auth": lambda auth: (*auth[:3], [(source.hex(), mark) for source, mark in auth.marks]),
+    "routing": lambda entries: [_encode_routing(entry) for entry in entries],
+    "laid": lambda laid: [(_encode_routing(here.entry), *here[1:]) for here in laid],
 }
 _DECODERS: dict[str, Callable[[Any], Any]] = {
     "source": lambda text: None if text is None else bytes.fromhex(text),
@@ -213,6 +236,8 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
     "auth": lambda auth: Standing(
         auth[0], auth[1], auth[2], tuple((bytes.fromhex(source), mark) for source, mark in auth[3])
     ),
+    "routing": lambda entries: tuple(map(_decode_routing, entries)),
+    "laid": lambda laid: tuple(Laid(_decode_routing(entry), tuple(at), foreign) for entry, at, foreign in laid),
     "paces": tuple,
     "rival": tuple,
     "last_transition": tuple,

@@ -38,12 +38,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
 from vrrpd.model.diff import identity
-from vrrpd.model.values import VirtualAddress
+from vrrpd.model.values import Routing, VirtualAddress
 from vrrpd.vrrp import frames
 from vrrpd.vrrp.actions import (
     Action,
     AddAddresses,
+    AddRouting,
     DelAddresses,
+    DelRouting,
     Inherit,
     LetGo,
     Log,
@@ -221,9 +223,18 @@ class VirtualRouter:
         mac, source = self.virtual_mac, self.spec.source
         return tuple(frames.advert(mac, source, to, datagram) for to, datagram in datagrams)
 
+    @property
+    def routing(self) -> tuple[Routing, ...]:
+        """Routes, then rules: the order in which they are given to the kernel."""
+        return self.cfg.virtual_routes + self.cfg.virtual_rules
+
     def owns(self, address: VirtualAddress) -> bool:
         """Is it for us to announce and keep this address now?"""
         return self.state is MASTER and not self.leaving and address in self.addresses
+
+    def keeps(self, entry: Routing) -> bool:
+        """The same of a route or a rule."""
+        return self.state is MASTER and not self.leaving and entry in self.routing
 
     def set_link(
         self,
@@ -270,7 +281,7 @@ class VirtualRouter:
             self._checksum(), cfg.advert_int, self.master_adver_int, self.master_down_interval,
             cfg.preempt, cfg.preempt_delay, cfg.garp_master_refresh, cfg.vip_lifetime, self.addresses,
             self.tracking.inherited if self.tracking is not None else 0,
-            "" if self.group is None else self.group.told.name,
+            "" if self.group is None else self.group.told.name, self.routing,
         )  # fmt: skip
         self._timers.clear(self.timer)
         self._timers.clear(self.delay_timer)
@@ -319,7 +330,7 @@ class VirtualRouter:
             self.group.told = State[estate.group]
         elif self.waits:  # for a sync group that it is in no longer
             self._timers.set(self.timer, now + self.master_adver_int + self.skew_time)
-        actions: list[Action] = [Inherit(self, estate.held)] if estate.held else []
+        actions: list[Action] = [Inherit(self, estate.held, estate.laid)] if estate.held or estate.laid else []
         return [*actions, *self._differ(estate, now), *self._set_faults(faults, now)]
 
     def _differ(self, estate: Estate, now: float) -> list[Action]:
@@ -337,11 +348,15 @@ class VirtualRouter:
         former = self._recognized(estate.held) if estate.addresses is None else estate.addresses
         gone = tuple(entry for entry in former if entry not in self.addresses)
         new = tuple(entry for entry in self.addresses if entry not in former)
+        ways = self.routing
+        lost = tuple(entry for entry in reversed(estate.routing) if entry not in ways)
+        if lost:  # before the addresses that they may lead from
+            actions.append(DelRouting(self, lost))
         if self.leaving:
-            return [DelAddresses(self, gone)] if gone else []
+            return [*actions, DelAddresses(self, gone)] if gone else actions
         due, interval = self.timer.deadline, estate.advert_int or cfg.advert_int
         if self._deposed(now, due, interval):
-            return [*([DelAddresses(self, gone)] if gone else []), *self._step_down(now, due)]
+            return [*actions, *([DelAddresses(self, gone)] if gone else []), *self._step_down(now, due)]
         if self._checksum() != estate.advert or cfg.advert_int != estate.advert_int:
             actions += self.advertise()
             if self._overslept(now, due, interval):
@@ -352,6 +367,10 @@ class VirtualRouter:
         if new:
             actions.append(AddAddresses(self, new))
             actions += self.duties.begin(new, now)
+        if ways:  # those from an address that is gone the kernel has taken along
+            again = gone or new
+            fresh = tuple(entry for entry in ways if entry not in estate.routing or (again and not entry.no_track))
+            actions += [AddRouting(self, fresh)] if fresh else []
         if cfg.vip_lifetime != estate.lifetime:
             actions += self.duties.renew(now)
         if cfg.garp_master_refresh != estate.refresh:
@@ -512,8 +531,27 @@ class VirtualRouter:
 
     def _let_go(self) -> list[Action]:
         """The addresses at once, and then the word to the peers beside the segment."""
+        return [*self._take_off(), LetGo(self)] if self.cfg.peer_path else self._take_off()
+
+    def put_on(self) -> list[Action]:
+        """All that is ours while we are MASTER; what is there already stays as it is."""
+        actions: list[Action] = [AddAddresses(self, self.addresses)] if self.addresses else []
+        return [*actions, AddRouting(self, self.routing)] if self.routing else actions
+
+    def put_back(self) -> list[Action]:
+        """The same of what nobody else may remove."""
+        tracked = tuple(address for address in self.addresses if not address.no_track)
+        actions: list[Action] = [AddAddresses(self, tracked)] if tracked else []
+        return [*actions, *self.put_back_routing()] if self.routing else actions
+
+    def put_back_routing(self) -> list[Action]:
+        tracked = tuple(entry for entry in self.routing if not entry.no_track)
+        return [AddRouting(self, tracked)] if tracked else []
+
+    def _take_off(self) -> list[Action]:
+        """The same in the reverse order."""
         gone = DelAddresses(self, self.addresses)
-        return [gone, LetGo(self)] if self.cfg.peer_path else [gone]
+        return [DelRouting(self, self.routing[::-1]), gone] if self.routing else [gone]
 
     def _resign(self) -> list[Action]:
         self.counters["pri_zero_sent"] += 1
@@ -545,18 +583,18 @@ class VirtualRouter:
         self, now: float, why: str, heard: Heard | None = None, adver_int: float = 0.0
     ) -> Sequence[Action]:
         event, self.leaving = self.leaving, ""
-        taken_off = DelAddresses(self, self.addresses)
+        taken_off = self._take_off()
         may_stay = self.group is None or self.group.may_stay(self)
         if heard is None and event != "STOP" and not self.faults and may_stay:
             return self._stay(event, why, now)
         if event == "STOP":
-            return [taken_off, *self._enter(INIT, f"the daemon stops, {why}", now, "STOP")]
+            return [*taken_off, *self._enter(INIT, f"the daemon stops, {why}", now, "STOP")]
         if self.faults:
-            return [taken_off, *self._enter(FAULT, self._fault_text(), now)]
+            return [*taken_off, *self._enter(FAULT, self._fault_text(), now)]
         what = "handover" if event == "BACKUP" else MAINTENANCE
         if event == WITH_GROUP and self.group is not None:
             what = f"with its sync group {self.group.name}"
-        return [taken_off, *self._become_backup(f"{what}, {why}", now, heard, adver_int)]
+        return [*taken_off, *self._become_backup(f"{what}, {why}", now, heard, adver_int)]
 
     def _stay(self, event: str, why: str, now: float) -> Sequence[Action]:
         """Nothing makes us go, and nobody came: an address without an owner would help nobody."""
@@ -565,9 +603,14 @@ class VirtualRouter:
         what = {"BACKUP": "handover", WITH_GROUP: "its sync group left"}.get(event, "maintenance is over")
         line = Log("warning", f"{self.name}: {what}, but {why}: still MASTER")
         # A reload meanwhile has added none.
-        there = [AddAddresses(self, self.addresses)] if self.addresses else []
         with_us = () if self.group is None else self.group.stayed(self, now)
-        return [*self.advertise(), *there, *self.duties.begin(self.addresses, now), line, *with_us]
+        return [*self.advertise(), *self.put_on(), *self.duties.begin(self.addresses, now), line, *with_us]
+
+    def lost(self, what: str, now: float) -> Sequence[Action]:
+        """Somebody took `what` of ours away, and restore_deleted is off: resign, and stand again after Skew_Time."""
+        actions = [*self._resign(), *self._let_go(), *self._become_backup(f"somebody removed {what}", now)]
+        self._timers.set(self.timer, now + self.skew_time)
+        return actions
 
     # ---- adverts ---------------------------------------------------------------------------------------------
 
@@ -741,7 +784,7 @@ class VirtualRouter:
         # keepalived only with higher_prio_send_advert. Always here: after a healed partition the winner may
         # never have heard of us, while the neighbours' caches point at us; our last advert makes it announce.
         self.advert_sent += 1
-        actions: list[Action] = [SendAdvert(self, last_priority, True), DelAddresses(self, self.addresses)]
+        actions: list[Action] = [SendAdvert(self, last_priority, True), *self._take_off()]
         if advert.priority == self.priority == OWNER and not self.records.hushed("owner", now):
             actions += self.records.line("error", "owner", f"{text(source)} claims priority 255 as we do")
         actions += self._become_backup(reason, now, Heard(source, advert.priority, now), advert.adver_int)
@@ -867,7 +910,7 @@ class VirtualRouter:
         self.counters["become_master"] += 1
         self._timers.set(self.timer, now + cfg.advert_int)
         advert = self.advertise()
-        actions: list[Action] = [AddAddresses(self, self.addresses)] if self.addresses else []
+        actions = self.put_on()
         virtual = cfg.vmac is not None and cfg.vmac.mac
         actions = [*actions, *advert] if virtual else [*advert, *actions]
         if self.addresses:
