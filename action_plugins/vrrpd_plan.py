@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent  # the checkout: the daemon's pack
 ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
 from ansible.module_utils.vrrpd_lines import places, secrets_of  # noqa: E402
 from ansible.module_utils.vrrpd_mask import filled  # noqa: E402
-from ansible.module_utils.vrrpd_planning import DEFAULT_CLUSTER, Plan, message, new_record, plan  # noqa: E402
+from ansible.module_utils.vrrpd_planning import DEFAULT_CLUSTER, Plan, message, new_record, plan, together  # noqa: E402
 
 display = Display()
 
@@ -58,7 +58,7 @@ class ActionModule(ActionBase):
             made.errors.extend(refused(made, nodes))
         if arguments["show"]:
             display.display(shown(made))
-        for line in made.warnings:
+        for line in together(made.warnings):
             display.warning(line)
         if made.errors:
             raise AnsibleActionFail(message(made.errors))
@@ -141,7 +141,7 @@ def refused(made: Plan, nodes: dict[str, dict[str, Any]]) -> list[str]:
     daemon()
     from vrrpd.model.load import load
 
-    found: dict[tuple[str, str], list[str]] = {}
+    found: list[str] = []
     for host, mine in made.hosts.items():
         variables = [nodes[host].get(name) or {} for name in ("vrrpd_instances", "vrrpd_overrides", "vrrpd_blocks")]
         behind = [""]  # the first line is a comment
@@ -153,9 +153,11 @@ def refused(made: Plan, nodes: dict[str, dict[str, Any]]) -> list[str]:
             if said.severity != "error":  # what else there is depends on the node, and is said there
                 continue
             place = behind[said.line - 1] if said.file == host and 0 < said.line <= len(behind) else ""
-            words = said.message.removeprefix(f"{place.rpartition('.')[2]}: ")
-            found.setdefault((place, f"{words}{f' ({said.hint})' if said.hint else ''}"), []).append(host)
-    return [": ".join(filter(None, (", ".join(hosts), place, words))) for (place, words), hosts in found.items()]
+            words = said.message.removeprefix(f"{place.rpartition('.')[2]}: ") + (
+                f" ({said.hint})" if said.hint else ""
+            )
+            found.append(": ".join(filter(None, (host, place, words))))
+    return found
 
 
 def text_of(blocks: list[dict[str, Any]]) -> str:

@@ -152,9 +152,19 @@ def plan(
 
 
 def message(errors: list[str]) -> str:
-    """All the findings as one message."""
-    count = f"{len(errors)} finding{'s' if len(errors) > 1 else ''}"
-    return f"the inventory has {count}, no node was touched:\n" + "\n".join(f"  - {line}" for line in errors)
+    """All the findings as one message; what is the same on several hosts is one."""
+    lines = together(errors)
+    count = f"{len(lines)} finding{'s' if len(lines) > 1 else ''}"
+    return f"the inventory has {count}, no node was touched:\n" + "\n".join(f"  - {line}" for line in lines)
+
+
+def together(findings: list[str]) -> list[str]:
+    """`host: what` with all hosts of which the same is said."""
+    hosts: dict[str, list[str]] = {}
+    for line in findings:
+        host, _, what = line.partition(": ")
+        hosts.setdefault(what, []).append(host)
+    return [f"{', '.join(names)}: {what}" for what, names in hosts.items()]
 
 
 def new_record(result: Plan, former: dict[str, Any] | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, Callable
 import pytest
 from ansible.module_utils.vrrpd_lines import merged, secrets_of
 from ansible.module_utils.vrrpd_mask import SECRETS, filled, masked
-from ansible.module_utils.vrrpd_planning import Plan, plan
+from ansible.module_utils.vrrpd_planning import Plan, plan, together
 
 VI_1 = {"interface": "eth0", "virtual_router_id": 51, "virtual_ipaddress": ["192.0.2.100/24"]}
 VI_2 = {"interface": "eth1", "virtual_router_id": 52, "virtual_ipaddress": ["198.51.100.100/24"]}
@@ -252,7 +252,7 @@ def test_what_the_daemon_refuses_is_a_finding_at_its_variable(
     nodes["lb2"]["vrrpd_overrides"] = {"VI_2": {"virtual_ipaddress": ["198.51.100.100/24 dev"]}}
     made = plan(nodes, {"vrrp": list(nodes)}, keywords, specs, defaults)
     assert made.errors == []
-    assert plan_action.refused(made, nodes) == [
+    assert together(plan_action.refused(made, nodes)) == [
         "lb1, lb2: vrrpd_instances.VI_1.notify_master: the quote ' is not closed",
         "lb2: vrrpd_instances.VI_2.virtual_ipaddress: 'dev' needs a value",
     ]
