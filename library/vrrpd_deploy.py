@@ -139,7 +139,7 @@ action:
 kind:
   description: >-
     V(none), V(rolling) when the hosts may follow one by one, V(barrier) when the wire changes and all hosts have to
-    change at the same moment.
+    change at the same moment. The configuration then lies beside the present one (C(.aside)), for C(vrrpd_state).
   returned: success
   type: str
   sample: rolling
@@ -210,6 +210,7 @@ from ansible.module_utils.vrrpd_release import ArchiveError, content, point, pru
 USER = "vrrpd"
 OPT = "/opt/vrrpd"
 CONFIG = "/etc/vrrpd/vrrpd.conf"
+ASIDE = f"{CONFIG}.aside"
 RECORD = "/var/lib/vrrpd/deploy.json"
 FORMER_SYSCTLS = "/var/lib/vrrpd/sysctl.json"
 UNIT = "/etc/systemd/system/vrrpd.service"
@@ -309,13 +310,13 @@ class Deploy:
             )
         self._user()
         reload_units, restart = self._files(unit)
-        self._config(text, secrets)
-        self._sysctls()
-        self._firewall(text)
-        self._enable(reload_units)
         if restart and running:
             self.record["restart_pid"] = running["pid"]
         action, kind = self._action(running, sha)
+        self._config(text, secrets, aside=kind == "barrier")
+        self._sysctls()
+        self._firewall(text)
+        self._enable(reload_units)
         previous = self._switch(target, later=action == "upgrade")
         if self.later and running and action != "restart":
             self.module.warn(
@@ -472,9 +473,20 @@ class Deploy:
                 point(link, self.wants["version"])
         return os.path.basename(before)
 
-    def _config(self, text: str, secrets: dict[str, str]) -> None:
+    def _config(self, text: str, secrets: dict[str, str], aside: bool) -> None:
+        """What all nodes have to change at once lies aside until all are known to be here (vrrpd_state).
+
+        A run that stops before that leaves nothing that a restart or a reboot would load on this node alone.
+        """
         before = read(self.at(CONFIG)) or ""
         shown_after = masked_after(self.wants["config"], secrets, before)
+        if aside and before != text:
+            self.note(CONFIG, masked(before), shown_after)
+            if not self.check:
+                write(self.at(ASIDE), text, 0o640, 0 if self.real else -1, self._gid(USER))
+            return
+        if not self.check and os.path.lexists(self.at(ASIDE)):
+            remove(self.at(ASIDE))
         self._put(Wanted(CONFIG, text, 0o640, USER), masked(before), shown_after)
 
     def _sysctls(self) -> None:

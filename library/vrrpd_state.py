@@ -52,6 +52,12 @@ options:
     description: The configuration on disk that O(state=reloaded) compares with.
     type: path
     default: /etc/vrrpd/vrrpd.conf
+  aside:
+    description: >-
+      Put in place first what C(vrrpd_deploy) has left aside (O(config) with C(.aside)), because all nodes of the
+      cluster have to change at once.
+    type: bool
+    default: false
   release:
     description: For O(state=upgraded), the release that O(current) is to lead to. Without it, the one that it leads to.
     type: str
@@ -146,6 +152,9 @@ class Act:
 
     def run(self) -> dict[str, Any]:
         start = time.monotonic()
+        aside = f"{self.wants['config']}.aside"
+        if self.wants["aside"] and not self.module.check_mode and os.path.exists(aside):
+            os.replace(aside, self.wants["config"])
         try:
             self.found = status(self.socket)
         except DaemonError:
@@ -364,6 +373,7 @@ def main() -> None:
             "timeout": {"type": "int", "default": 60},
             "socket": {"type": "path", "default": SOCKET},
             "config": {"type": "path", "default": "/etc/vrrpd/vrrpd.conf"},
+            "aside": {"type": "bool", "default": False},
             "release": {"type": "str"},
             "current": {"type": "path", "default": "/opt/vrrpd/current"},
         },

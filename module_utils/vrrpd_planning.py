@@ -637,10 +637,11 @@ def _other_blocks(
     here = [router.name for router in mine]
     groups = members_here(groups_of(variables), here, {router.name for router in routers})
     if isinstance(wanted.get(GROUP), dict):
+        said = groups_of(variables)
         wanted[GROUP] = {
             name: {**keywords, "group": groups[name]} if name in groups else keywords
             for name, keywords in wanted[GROUP].items()
-            if groups.get(name) != []
+            if len(groups.get(name, ())) > 1 or groups.get(name) == said.get(name)  # one that is left is no group
         }
     return blocks + lines_of(TOP, wanted, table, f"{host}: vrrpd_blocks", findings, ())
 

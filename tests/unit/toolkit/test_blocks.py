@@ -108,7 +108,7 @@ def test_a_member_that_other_hosts_carry_is_none_here(planned: Planner, plan_act
     instances = {"VI_1": VI_1, "VI_2": {**VI_2, "hosts": ["lb2", "lb3"]}}
     groups = {"vrrp_sync_group": {"G": {"group": ["VI_1", "VI_2"]}, "H": {"group": ["VI_2"]}}}
     made = planned(instances, ("lb1", "lb2", "lb3"), vrrpd_blocks=groups, lb2={"vrrpd_priority": 250})
-    assert text(made, plan_action, "lb1") == "vrrp_sync_group G {\n    group {\n        VI_1\n    }\n}\n"
+    assert "vrrp_sync_group" not in text(made, plan_action, "lb1"), "one member is no group"
     assert "        VI_1\n        VI_2\n" in text(made, plan_action, "lb2")
 
 

@@ -120,6 +120,25 @@ def test_deployed_once_and_never_again(deploy: Run, node: Path) -> None:
     assert (again["changed"], again["diff"]) == (False, [])
 
 
+def test_what_all_nodes_must_change_at_once_lies_aside(
+    deploy: Run, node: Path, module: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy()
+    config, aside = node / "etc/vrrpd/vrrpd.conf", node / "etc/vrrpd/vrrpd.conf.aside"
+    former = config.read_text()
+    with monkeypatch.context() as patched:
+        patched.setattr(module.Deploy, "_action", lambda *_: ("reload", "barrier"))
+        result = deploy(secrets=encoded("hunter3"))
+    assert (result["changed"], result["kind"]) == (True, "barrier")
+    assert [diff["after_header"] for diff in result["diff"]] == ["/etc/vrrpd/vrrpd.conf"]
+    assert config.read_text() == former
+    assert aside.read_text() == former.replace("hunter2", "hunter3")
+    assert aside.stat().st_mode & 0o7777 == 0o640
+    # The next run without that wish leaves nothing behind, and changes nothing.
+    assert deploy()["changed"] is False
+    assert not aside.exists()
+
+
 def test_a_changed_password_is_seen_and_not_shown(deploy: Run, node: Path) -> None:
     deploy()
     result = deploy(secrets=encoded("hunter3"))

@@ -234,6 +234,18 @@ def test_reloaded_loads_a_new_file_and_waits(daemon: Daemon, run: Run) -> None:
     assert result["diff"] == {"before": "VI_1 MASTER\n", "after": "VI_1 BACKUP\n"}
 
 
+def test_what_lies_aside_is_put_in_place_when_asked_for(daemon: Daemon, run: Run, tmp_path: Path) -> None:
+    daemon.script = [{"VI_1": "MASTER"}]
+    aside = tmp_path / "vrrpd.conf.aside"
+    aside.write_text("the text on disk\n")
+    (tmp_path / "vrrpd.conf").write_text("the former one\n")
+    assert run("vrrpd_state", check=True, state="reloaded", aside=True)["changed"] is True
+    assert aside.exists()
+    assert run("vrrpd_state", state="reloaded", aside=True)["changed"] is False, "that is what runs already"
+    assert not aside.exists()
+    assert (tmp_path / "vrrpd.conf").read_text() == "the text on disk\n"
+
+
 def test_reloaded_in_check_mode_only_tells(daemon: Daemon, run: Run) -> None:
     daemon.sha256 = "old"
     assert run("vrrpd_state", check=True, state="reloaded")["changed"] is True

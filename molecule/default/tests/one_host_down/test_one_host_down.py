@@ -23,7 +23,14 @@ def test_a_change_reaches_the_others_and_names_the_absent(cluster: Any, site: Ca
 
 
 def test_a_change_that_needs_all_nodes_is_refused(cluster: Any, site: Callable[..., Any]) -> None:
-    before = {name: cluster.routers[name].status()["config"]["sha256"] for name in SURVIVORS}
+    def configurations() -> dict[str, tuple[str, str]]:
+        nodes = {name: cluster.routers[name] for name in SURVIVORS}
+        return {
+            name: (node.status()["config"]["sha256"], node.run("sha256sum /etc/vrrpd/vrrpd.conf"))
+            for name, node in nodes.items()
+        }
+
+    before = configurations()
     run = site("-e", '{"vrrpd_overrides": {"VI_1": {"advert_int": 2}}}', status=UNREACHABLE)
     assert "router1 took no part" in run.output
-    assert {name: cluster.routers[name].status()["config"]["sha256"] for name in SURVIVORS} == before
+    assert configurations() == before, "neither what runs nor what a reboot would load"
