@@ -250,6 +250,7 @@ def lanes(full: bool) -> list[list[Section]]:
             env={"MYPYPATH": "tests/netns:tests:tests/simulation"},  # where bench/ has its laboratory from
         ),
         Section("shellcheck", (["shellcheck", *shell],)),
+        Section("generated documentation", ([str(ROOT / "lab/generated"), "--check"],)),
         Section("yamllint", (tool("yamllint", "--strict", "."),)),
         Section("ansible-lint, production profile", (tool("ansible-lint", "--offline", "--strict"),)),
         Section("validate-modules", ([str(ROOT / "lab/validate-modules")],)),
