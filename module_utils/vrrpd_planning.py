@@ -102,7 +102,7 @@ def plan(
                 " or say vrrpd_allow_single: true",
             )
         routers += _routers(cluster, members, nodes, table, findings)
-    _check_agreement(routers, findings)
+    _check_agreement(routers, nodes, findings)
     _check_priorities(routers, findings)
     _check_segments(routers, nodes, findings)
     check_groups(routers, nodes, findings)
@@ -132,7 +132,7 @@ def plan(
                 where = f"{name}: vrrpd_instances.{router.name}"
                 items = lines_of(INSTANCE, keywords, table, where, findings, (router.name,))
                 blocks.append({"keyword": INSTANCE, "name": router.name, "form": "block", "items": items})
-                wires[router.name] = _wire(router, keywords, is_true(nodes[name].get("vrrpd_keepalived_peers")))
+                wires[router.name] = _wire(router, keywords, nodes[name])
                 rows.append(_row(router, keywords["state"], record))
                 if router.name not in summary[cluster]["instances"]:
                     summary[cluster]["instances"].append(router.name)
@@ -347,7 +347,7 @@ def _router(
             "IPv4 and IPv6 mixed in one instance: make two instances (they may share the virtual_router_id)",
         )
     family = families[0] if families else 4
-    version = keywords.get("version", variables.get("vrrpd_global_defs", {}).get("vrrp_version", 2))
+    version = keywords.get("version", _defs(variables).get("vrrp_version", 2))
     version = 3 if family == 6 else version
     if version not in (2, 3):
         findings.error(f"{where}.version", f"{shown(version)} is neither 2 nor 3")
@@ -417,7 +417,7 @@ def _check_interval(where: str, keywords: dict[str, Any], version: int, findings
 # --- the cluster as one ----------------------------------------------------------------------------------------------
 
 
-def _check_agreement(routers: list[Router], findings: Findings) -> None:
+def _check_agreement(routers: list[Router], nodes: dict[str, Host], findings: Findings) -> None:
     """What the adverts carry must be the same on every node, or they are dropped and there are two owners."""
 
     def differ(group: list[Router], keyword: str, values: dict[str, str], show: bool = True) -> None:
@@ -441,6 +441,7 @@ def _check_agreement(routers: list[Router], findings: Findings) -> None:
         differ(
             group, "authentication", {r.host: _canonical(r.keywords.get("authentication")) for r in group}, show=False
         )
+        differ(group, "mcast_dst_ip", {r.host: str(_group(r, nodes[r.host]) or "the usual group") for r in group})
         differ(group, "virtual_ipaddress", {r.host: " ".join(sorted(r.addresses)) or "none" for r in group})
         without = [r.host for r in group if not r.keywords.get("use_vmac")]
         if 0 < len(without) < len(group):
@@ -614,6 +615,12 @@ def _left(
 # --- lines of the configuration --------------------------------------------------------------------------------------
 
 
+def _defs(variables: Host) -> dict[str, Any]:
+    """global_defs of a host."""
+    defs = {**variables.get("vrrpd_global_defs", {}), **variables.get("vrrpd_overrides", {}).get(GLOBAL, {})}
+    return {key: value for key, value in defs.items() if value is not None}
+
+
 def _other_blocks(
     host: str,
     variables: Host,
@@ -624,9 +631,7 @@ def _other_blocks(
 ) -> Lines:
     """What stands before the instances: keepalived, too, can read a file whose checks come before their users."""
     overrides = variables.get("vrrpd_overrides", {})
-    defs = {**variables.get("vrrpd_global_defs", {}), **overrides.get(GLOBAL, {})}
-    defs = {key: value for key, value in defs.items() if value is not None}
-    items = lines_of(GLOBAL, defs, table, f"{host}: vrrpd_global_defs", findings, (GLOBAL,))
+    items = lines_of(GLOBAL, _defs(variables), table, f"{host}: vrrpd_global_defs", findings, (GLOBAL,))
     blocks = [{"keyword": GLOBAL, "name": "", "form": "block", "items": items}] if items else []
     wanted = blocks_of(variables.get("vrrpd_blocks", {}), overrides, [router.name for router in routers])
     for keyword in set(wanted) - set(variables.get("vrrpd_blocks", {})) - set(keywords_of(TOP, table)):
@@ -646,7 +651,7 @@ def _other_blocks(
     return blocks + lines_of(TOP, wanted, table, f"{host}: vrrpd_blocks", findings, ())
 
 
-def _wire(router: Router, keywords: dict[str, Any], strict_peers: bool) -> str:
+def _wire(router: Router, keywords: dict[str, Any], variables: Host) -> str:
     """What the peers must agree on: when it changes, all nodes have to change at once.
 
     The address list is part of it only beside keepalived before 2.3.3, which drops adverts with another list
@@ -666,10 +671,15 @@ def _wire(router: Router, keywords: dict[str, Any], strict_peers: bool) -> str:
             else None
         ),
         "unicast": bool(keywords.get("unicast_peer")),
-        "group": keywords.get("mcast_dst_ip"),
-        "addresses": sorted(router.addresses) if strict_peers else None,
+        "group": _group(router, variables),
+        "addresses": sorted(router.addresses) if is_true(variables.get("vrrpd_keepalived_peers")) else None,
     }
     return json.dumps(facts, sort_keys=True)
+
+
+def _group(router: Router, variables: Host) -> Any:
+    """The multicast group, where one is said."""
+    return router.keywords.get("mcast_dst_ip", _defs(variables).get(f"vrrp_mcast_group{router.family}"))
 
 
 def _row(router: Router, state: str, record: dict[str, Any] | None) -> dict[str, Any]:

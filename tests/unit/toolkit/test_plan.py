@@ -186,6 +186,7 @@ def test_what_the_wire_shows_changes_the_wire_and_nothing_else_does(planned: Pla
     assert wire(virtual_router_id=52) != wire()
     assert wire(advert_int=2) != wire()
     assert wire(authentication=None) != wire()
+    assert wire(mcast_dst_ip="224.0.0.50") != wire()
     assert wire(version=3, authentication=None) != wire(authentication=None)
 
 
@@ -300,6 +301,13 @@ FINDINGS: dict[str, tuple[Change, list[str]]] = {
         [
             f"lb2: {VI}.version: the nodes disagree (2 on lb1/lb3, 3 on lb2): set it once, in the group's"
             " vrrpd_instances"
+        ],
+    ),
+    "multicast group differs": (
+        host("lb2", vrrpd_overrides={"global_defs": {"vrrp_mcast_group4": "224.0.0.50"}}),
+        [
+            f"lb2: {VI}.mcast_dst_ip: the nodes disagree (the usual group on lb1/lb3, 224.0.0.50 on lb2): set it once,"
+            " in the group's vrrpd_instances"
         ],
     ),
     "password differs, and is not shown": (
