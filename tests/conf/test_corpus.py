@@ -25,7 +25,6 @@ DIFFERENT = {  # file: (keepalived -t of 2.2.7, vrrpd -t, reason)
         5,
         "two writers to one pipe would mix their lines; the man page forbids it, the program does not see",
     ),
-    "bad_group_of_one": (5, 0, "it does nothing but tell: a warning"),
     "bad_track_later": (5, 0, "a name may be defined below its use"),
     "deprecated_routes": (5, 0, "'gw' and 'or' still mean what they say: a warning"),
     "newer_than_2_2_7": (5, 0, "keywords of 2.2.8 to 2.4"),
