@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 from test_upgrade import release, upgrade
-from test_vmac import MAC, NAME, senders
+from test_vmac import FAMILIES, MAC, NAME, SIX, Family, senders, vmac
 
 from lab import PATIENCE, ROOT, Daemon, Host, Keepalived, Lab, Ours, Prober, config, instance, now
 from vrrpd import firewall
@@ -85,6 +85,13 @@ def listening(host: Host, port: int = 7777) -> Iterator[None]:
         sock = socket.create_server(("::", port), family=socket.AF_INET6, dualstack_ipv6=True, backlog=64)
     with sock:
         yield
+
+
+def execute_will(host: Host) -> None:
+    """What the unit's ExecStopPost does."""
+    with host.inside():
+        argv = [sys.executable, "-m", "vrrpd", "--execute-will", "-p", str(host.daemon.pidfile)]
+        subprocess.run(argv, cwd=ROOT, check=True, capture_output=True)
 
 
 def pair(lab: Lab, family: int, *lines: str, a: type[Daemon] = Ours, b: type[Daemon] = Ours) -> None:
@@ -222,6 +229,19 @@ def test_a12_the_address_is_resolved_and_a_gateway_but_answers_nothing(
     assert tables(a) == set()
 
 
+@FAMILIES
+def test_the_same_on_a_virtual_interface(lab: Lab, family: Family) -> None:
+    lab["a"].run(Ours, config(vmac(family, "no_accept")))
+    lab.wait_owner(family.vip, "a", 10)
+    with listening(lab["a"]):
+        assert lab["a"].address != family.vip
+        for address in (family.vip, *([LOCAL] if family == SIX else ())):
+            assert not connects(lab, address), address
+        assert not lab.ping(family.vip)
+    assert lab.neighbour(family.vip) == family.mac
+    assert dropped(lab["a"]) == {vip.partition("/")[0] for vip in family.vips}
+
+
 @pytest.mark.parametrize("kind", [Ours, Keepalived])
 def test_an_owner_accepts(lab: Lab, kind: type[Daemon]) -> None:
     lab["a"].run(kind, config(instance(VIPS[4], "no_accept", priority=255)))
@@ -352,11 +372,10 @@ def test_the_death_of_the_vrrp_process_opens_nothing(lab: Lab) -> None:
 def test_killed_all_at_once_the_table_is_removed_by_the_next_who_looks(lab: Lab) -> None:
     pair(lab, 4, "no_accept")
     a = lab["a"]
+    lab.wait(Path(f"{a.daemon.pidfile}.d/guard/will.json").exists, 5, "the will is on disk")
     a.daemon.kill()
     assert tables(a) == {TABLE}
-    with a.inside():
-        argv = [sys.executable, "-m", "vrrpd", "--execute-will", "-p", str(a.daemon.pidfile)]
-        subprocess.run(argv, cwd=ROOT, check=True, capture_output=True)
+    execute_will(a)
     assert tables(a) == set()
     assert VIP not in a.addresses()
 
@@ -381,6 +400,18 @@ def test_an_upgrade_keeps_the_table(lab: Lab) -> None:
     assert dropped(a) == {VIP}
     assert a.daemon.stop() == 0
     assert tables(a) == set()
+
+
+def test_a_hand_over_that_fails_leaves_the_table_to_the_former_process(lab: Lab) -> None:
+    """It dies when it has made the table its own already: who goes on makes it anew, and hears of flushes again."""
+    pair(lab, 4, "no_accept")
+    a = lab["a"]
+    dies = (r"^( *)self\._daemon\.announce_live\(", r"\1raise SystemExit(3)\n\g<0>")
+    assert not upgrade(a.ours, release(lab, "2.0", {"handover.py": dies}))["ok"]
+    lab.wait(lambda: dropped(a) == {VIP}, 5, "it is there")
+    a.command("nft", "flush", "ruleset")
+    lab.wait(lambda: dropped(a) == {VIP}, 5, "made anew")
+    assert not lab.ping(VIP)
 
 
 # ---------------------------------------------------------------------------------------------- IGMP
@@ -425,6 +456,11 @@ def test_disable_local_igmp(lab: Lab) -> None:
     lab.wait(lambda: reports() == "1", 5, "put back by a reload")
     a.daemon.reload(silent)
     lab.wait(lambda: reports() == "0", 5, "and set again")
+    a.daemon.kill()
+    execute_will(a)
+    assert reports() == "1"
+    a.daemon.start()
+    lab.wait(lambda: reports() == "0", 5, "set at a start")
     a.daemon.stop()
     assert reports() == "1"
 

@@ -175,6 +175,14 @@ def test_an_unknown_instance_names_the_known_ones() -> None:
         vrrpctl.show_status(STATUS, "VI_9", PLAIN)
 
 
+def test_what_does_not_answer_by_intention_and_what_answers_against_it() -> None:
+    silent = {**STATUS, "instances": [{**MASTER, "accept": False}]}
+    assert "no: packets to the addresses are dropped" in vrrpctl.show_status(silent, MASTER["name"], PLAIN)
+    assert "accept" not in vrrpctl.show_status(STATUS, MASTER["name"], PLAIN)
+    refused = {**STATUS, "nftables": {"table": "inet vrrpd", "error": "no nftables table inet vrrpd: not permitted"}}
+    assert vrrpctl.show_status(refused, "", PLAIN).splitlines()[-1] == "no nftables table inet vrrpd: not permitted"
+
+
 def test_a_peer_of_the_second_path_that_does_not_answer_is_named() -> None:
     peers = [{"peer": "10.9.0.3", "up": True}, {"peer": "10.9.0.4", "up": False}]
     lines = vrrpctl.show_status({**STATUS, "peer_path": peers}, "", PLAIN).splitlines()
