@@ -227,7 +227,8 @@ class AnyOrder(RuleBasedStateMachine):
         for group in self.node.engine.groups.values():
             own = {m.name: {f for f, by in m.faults.items() if by not in (GROUP, MAINTENANCE)} for m in group.members}
             for member in group.members:
-                others = {f"sync group G1: {name}: {f}" for name in own if name != member.name for f in own[name]}
+                first = next((name for name in own if own[name] and name != member.name), "")
+                others = {f"sync group G1: {first}: {fault}" for fault in own.get(first, ())}
                 assert {fault for fault, by in member.faults.items() if by == GROUP} == others
                 if member.follows and not self.node.engine.stopping:
                     assert all(m.leaving for m in group.members if m.state is MASTER)

@@ -142,8 +142,9 @@ class Duties:
         self._answer_at = now + ANSWER_GAP
         return True
 
-    def rival_resigned(self, now: float) -> list[Action]:
-        """Who resigns was MASTER beside us, after a healed partition perhaps: the neighbours' caches may point at it.
+    def rival_heard(self, now: float) -> list[Action]:
+        """Another was MASTER beside us, after a healed partition perhaps, and resigns, or was answered by a member of
+        our sync group (keepalived): the neighbours' caches may point at it.
 
         In a flood once a second, and the last one always.
         """
@@ -181,10 +182,6 @@ class Duties:
         silent = cfg.lower_prio_no_advert or (cfg.owner_ignore_adverts and cfg.priority == 255)
         advert = () if silent else self._router.advertise()
         return [*advert, *self._announce(self._router.addresses, cfg.garp_lower_prio_repeat, now)]
-
-    def announce_with_group(self, now: float) -> list[Action]:
-        """Another member of the sync group has answered a lower advert (keepalived); its answers have their gaps."""
-        return self._announce(self._router.addresses, self._router.cfg.garp_lower_prio_repeat, now)
 
     def restore(self, address: VirtualAddress, now: float) -> Sequence[Action]:
         """Somebody took one of our addresses off: put it back and announce it; in a fight, ten times a second."""

@@ -21,6 +21,7 @@ the members are here and there; nobody becomes MASTER then, the heir does what i
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -139,34 +140,33 @@ class SyncGroup:
 
     def find(self, router: VirtualRouter, now: float) -> list[Action]:
         """The faults of `router` are others than before."""
-        return [action for member in self.others(router) for action in self._judge(member, now)]
+        return self._judge(self.others(router), now)
 
-    def _judge(self, router: VirtualRouter, now: float) -> Sequence[Action]:
-        """An operator's maintenance is every router's own, and no fault."""
-        faults = [
-            f"sync group {self.name}: {member.name}: {fault}"
-            for member in self.others(router)
-            for fault, source in member.faults.items()
-            if source not in (GROUP, MAINTENANCE)
-        ]
-        return router.find(GROUP, faults, now)
+    def _judge(self, routers: Iterable[VirtualRouter], now: float) -> list[Action]:
+        """Of all others that have a fault the first is enough to be told of: all of hundreds would be a long story."""
+        faulty = list(islice(filter(_own_faults, self.members), 2))
+        actions: list[Action] = []
+        for router in routers:
+            faults = next(([f"{m.name}: {fault}" for fault in _own_faults(m)] for m in faulty if m is not router), [])
+            actions += router.find(GROUP, [f"sync group {self.name}: {fault}" for fault in faults], now)
+        return actions
 
     # ---- the others' segments --------------------------------------------------------------------------------
 
     def announce(self, router: VirtualRouter, now: float) -> list[Action]:
-        """`router` has answered a lesser master."""
+        """`router` has answered a lesser master; it may have been one of all, and there may be hundreds."""
         return [
             action
             for member in self.others(router)
             if member.state is MASTER and not member.leaving
-            for action in member.duties.announce_with_group(now)
+            for action in member.duties.rival_heard(now)
         ]
 
     # ---- from one process, or one configuration, to the next -------------------------------------------------
 
     def settle(self, now: float) -> list[Action]:
         """All members are here: what a hand-over, an adoption or another configuration has left undone."""
-        actions = [action for member in self.members for action in self._judge(member, now)]
+        actions = self._judge(self.members, now)
         for member in self.members:
             if member.state is BACKUP and member.follows:
                 actions += self.follow(member, now)
@@ -214,6 +214,11 @@ class SyncGroup:
             "members": [member.name for member in self.members],
             "reasons": sorted(faults) or waits or ([states] if state is None else []),
         }
+
+
+def _own_faults(router: VirtualRouter) -> list[str]:
+    """But for what its group has found; and an operator's maintenance is every router's own, and no fault."""
+    return [fault for fault, source in router.faults.items() if source not in (GROUP, MAINTENANCE)]
 
 
 def _what_it_does(router: VirtualRouter) -> str:

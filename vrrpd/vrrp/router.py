@@ -731,7 +731,7 @@ class VirtualRouter:
             return self._step_down(now, self.timer.deadline, followed, advert.adver_int)
         if advert.priority == 0:
             self.counters["pri_zero_rcvd"] += 1
-            announced = self.duties.rival_resigned(now)
+            announced = self.duties.rival_heard(now)
             if not self.duties.may_answer(now):
                 return announced
             self._timers.set(self.timer, now + self.cfg.advert_int)
