@@ -217,6 +217,8 @@ def _line(value: Any, row: dict[str, Any]) -> str | None:
         return as_number(value)
     if isinstance(value, (list, tuple)):
         words = [_line(item, row) for item in value]
+        if row.get("type") == "arguments":  # each entry is one, blanks and all
+            words = [word and _quoted(word) for word in words]
         return None if any(word is None for word in words) else " ".join(str(word) for word in words)
     if not isinstance(value, str) or not value.strip() or "\n" in value.strip():
         return None

@@ -29,8 +29,10 @@ from vrrpd.model.compiled import decode, extracted
 from vrrpd.pulse import Pulse
 from vrrpd.scripts import Runner
 from vrrpd.timers import Timer, Timers
+from vrrpd.trackers import Trackers, Verdicts
 
 if TYPE_CHECKING:
+    from vrrpd.model.compiled import Extract
     from vrrpd.model.groups import VrrpSyncGroup
     from vrrpd.model.vrrp import VrrpInstance
 
@@ -47,7 +49,7 @@ RETIRE_LOOK = 0.01
 RETIRE_GRACE = 2.0  # for what runs and what is being answered, before a helper of other code takes over
 KILL_RESERVE = 0.5  # of the grace, for what does not end on SIGTERM
 
-_LISTS = ("instances", "sync_groups")  # of an answer, which may come in parts
+_LISTS = ("instances", "sync_groups", "verdicts")  # of an answer, which may come in parts
 Reply = Callable[[dict[str, Any]], None]
 
 
@@ -155,6 +157,8 @@ class Helper:
         readers = os.path.join(setting.run_dir, READERS)
         self.fifos = Fifos(self.loop, self.timers, log, readers, self._keep_pipe, pipes)
         self.runner.on_idle = self.mail.on_idle = self.fifos.on_idle = self._idle
+        self.trackers = Trackers(self.loop, self.timers, log, self._tell_verdicts)
+        self._tracked: Extract | None = None  # the configuration whose trackers wait for what the vrrp process knows
         self._retiring = False
         self.control: Control | None = None
         self.started = time.time()
@@ -204,6 +208,7 @@ class Helper:
         if self.control is not None:
             self.control.close()
             self.control = None
+        self.trackers.stop(self._idle)
         self._from_vrrp()  # its last transitions
         self.mail.finish()
         self.fifos.finish()
@@ -219,6 +224,7 @@ class Helper:
         if self._retiring or self._finishing:
             return
         self._retiring = True
+        self.trackers.stop(self._idle)
         self.runner.hold()
         if self.control is not None:
             self.control.leave()
@@ -226,13 +232,19 @@ class Helper:
         self._retire_when_done()
 
     def _retire_when_done(self) -> None:
-        if self.runner.running or self.mail.sending or (self.control is not None and self.control.busy):
+        if (
+            self.runner.running
+            or self.trackers.busy
+            or self.mail.sending
+            or (self.control is not None and self.control.busy)
+        ):
             self.timers.later(RETIRE_LOOK, self._retire_when_done)
         else:
             self._retired()
 
     def _retired(self) -> None:
         """Mail is nowhere but here: the guard passes it on."""
+        self.trackers.kill()
         for mail in self.mail.unsent():
             self.guard.channel.send({"t": "mail", "mail": list(mail)})
         for name, event in self._mailed.items():
@@ -240,11 +252,13 @@ class Helper:
         self.loop.running = False
 
     def _idle(self) -> None:
-        if self._finishing and not (self.runner.busy or self.mail.busy or self.fifos.busy):
+        busy = self.runner.busy or self.mail.busy or self.fifos.busy or self.trackers.busy
+        if self._finishing and not busy:
             self.loop.running = False
 
     def _leave(self) -> None:
         self.runner.kill()
+        self.trackers.kill()
         self.mail.kill()
         self.loop.running = False
 
@@ -286,6 +300,24 @@ class Helper:
             self._loaded = True
             self._resume()
             self._watch(self.vrrp, self._from_vrrp)
+            if model.vrrp_scripts or model.track_files or model.track_processes:
+                self._tracked = model
+                self.vrrp.request({"cmd": "verdicts"}, self._begin_tracking)
+        elif self._tracked is not None:
+            self._tracked = model
+        elif not self._finishing and not self._retiring:
+            self.trackers.configure(model)
+
+    def _begin_tracking(self, answer: dict[str, Any]) -> None:
+        """With what a helper before us has found, or with nothing."""
+        model, self._tracked = self._tracked, None
+        self.trackers.seed(answer.get("verdicts", ()))
+        if model is not None and not self._finishing and not self._retiring:
+            self.trackers.configure(model)
+
+    def _tell_verdicts(self, verdicts: Verdicts) -> bool:
+        """True where there is nobody to tell: the next vrrp process is told all."""
+        return self.vrrp.channel.closed or self.vrrp.channel.send({"t": "verdicts", "verdicts": list(verdicts)})
 
     def _resume(self) -> None:
         """Only now: whose scripts these are, and who runs them, is in the model."""
@@ -362,6 +394,7 @@ class Helper:
         self._seq = 0
         if self._loaded:
             self._watch(self.vrrp, self._from_vrrp)
+            self.trackers.tell_all()
 
     def _finish(self, message: dict[str, Any], fds: list[int]) -> None:
         self.finish(float(message.get("grace", ORPHAN_GRACE)))
@@ -469,6 +502,7 @@ class Helper:
             "uptime": round(time.time() - self.started, 3),
             "processes": {"guard": os.getppid(), "helper": os.getpid()},
             "scripts": list(self.runner.results.values()),
+            "trackers": self.trackers.status(),
             "scripts_queued": self.runner.queued,
             "scripts_dropped": self.runner.dropped,
             "mail": {

@@ -61,8 +61,13 @@ def _keyword(row: Keyword) -> dict[str, Any]:
         "max_length": getattr(kind, "limit", None),
     }
     found = {name: value for name, value in found.items() if value not in (None, "", [])}
-    if row.supported and kind.form != "flag" and not row.secret and row.default not in (None, "", ()):
-        found["default"] = _plain(row.default)
+    if (
+        row.supported
+        and kind.form != "flag"
+        and not row.secret
+        and (default := _plain(row.default)) not in (None, "", ())
+    ):
+        found["default"] = default
     if row.secret:
         found["secret"] = True
     if kind.named:
@@ -94,6 +99,8 @@ def markdown() -> str:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, tuple) and value:  # a weight without reverse, a user without a group
+        return value[0]
     if isinstance(value, bytes):
         return socket.inet_ntop(socket.AF_INET if len(value) == 4 else socket.AF_INET6, value)
     return value

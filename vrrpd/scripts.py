@@ -15,7 +15,7 @@ import re
 import signal
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from vrrpd import process
@@ -96,9 +96,14 @@ SPAWN_ERRORS = (OSError, LookupError, ValueError)
 
 def spawn(argv: Sequence[str], user: str, group: str, output: int) -> subprocess.Popen[bytes]:
     """Start a script as its user, in a session of its own, what it writes to `output`; raises SPAWN_ERRORS."""
+    who = account(user, group)
+    return spawn_as(argv, who, environment(dict(os.environ), who), output)
+
+
+def spawn_as(argv: Sequence[str], who: Account, env: Mapping[str, str], output: int) -> subprocess.Popen[bytes]:
+    """The same for who starts it again and again, and need not look up the user each time."""
     import subprocess  # in the helper alone: the guard, which forks it, stays small
 
-    who = account(user, group)
     identity: dict[str, Any] = {}
     if who.groups is not None:
         identity = {"user": who.uid, "group": who.gid, "extra_groups": who.groups}
@@ -109,7 +114,7 @@ def spawn(argv: Sequence[str], user: str, group: str, output: int) -> subprocess
             stdout=output,
             stderr=output,
             cwd="/",
-            env=environment(dict(os.environ), who),
+            env=env,
             start_new_session=True,
             umask=0o022,
             **identity,
@@ -233,7 +238,7 @@ class Runner:
     def kill(self) -> None:
         """KILL what still runs, at once."""
         for run in self._running.values():
-            _signal(run, signal.SIGKILL)
+            signal_group(run.pid, signal.SIGKILL)
 
     def _drop(self, entry: _Waiting, level: str, reason: str) -> None:
         self.dropped += 1
@@ -331,8 +336,8 @@ class Runner:
         run.ended_by = reason
         if run.timer is not None:
             run.timer.cancel()
-        _signal(run, signal.SIGTERM)
-        run.timer = self._timers.later(TERM_GRACE, lambda: _signal(run, signal.SIGKILL))
+        signal_group(run.pid, signal.SIGTERM)
+        run.timer = self._timers.later(TERM_GRACE, lambda: signal_group(run.pid, signal.SIGKILL))
 
     def _read(self, run: _Run) -> None:
         try:
@@ -354,7 +359,7 @@ class Runner:
     def _ended(self, run: _Run) -> None:
         if run.ended_by and run.child is not None:
             # Its descendants too. The zombie still holds the pid, so the group's number cannot have been reused.
-            _signal(run, signal.SIGKILL)
+            signal_group(run.pid, signal.SIGKILL)
         status = run.child.wait() if run.child is not None else None
         seconds = time.monotonic() - run.started
         self._loop.forget(run.pidfd)
@@ -393,11 +398,11 @@ class Runner:
         if status == 0 and not reason:
             self._log.info(f"{name}: exit status 0 after {seconds:.2f} s")
         else:
-            how = f"killed by {_signal_name(-status)}" if status < 0 else f"exit status {status}"
+            how = f"killed by {signal_name(-status)}" if status < 0 else f"exit status {status}"
             self._log.warning(f"{name}: {how} after {seconds:.2f} s{reason}")
             for line in output[-OUTPUT_LOGGED:]:
                 self._log.warning(f"{job.instance}: {job.keyword}: | {line}")
-        outcome: dict[str, Any] = {"signal": _signal_name(-status)} if status < 0 else {"exit": status}
+        outcome: dict[str, Any] = {"signal": signal_name(-status)} if status < 0 else {"exit": status}
         if run.ended_by:
             outcome["error"] = run.ended_by
         self._remember(job, run.at, seconds, **outcome, output=output[-OUTPUT_LOGGED:])
@@ -422,12 +427,13 @@ class Runner:
             self.on_idle()
 
 
-def _signal(run: _Run, sig: int) -> None:
+def signal_group(pid: int, sig: int) -> None:
+    """A script and all that it started; it leads its session."""
     with contextlib.suppress(ProcessLookupError):  # all of it has gone
-        os.killpg(run.pid, sig)
+        os.killpg(pid, sig)
 
 
-def _signal_name(number: int) -> str:
+def signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:

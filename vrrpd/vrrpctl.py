@@ -148,7 +148,9 @@ def show_status(status: dict[str, Any], name: str, terminal: Terminal) -> str:
         return "\n".join((_table(members, terminal), _groups({"sync_groups": [group]}, terminal)))
     if found is None:
         raise _nobody(status, name)
-    return _detail(found, [run for run in status.get("scripts", ()) if run["instance"] == name], terminal)
+    runs = [run for run in status.get("scripts", ()) if run["instance"] == name]
+    checks = {(check["kind"], check["name"]): check for check in status.get("trackers", ())}
+    return _detail(found, runs, checks, terminal)
 
 
 def _nobody(status: dict[str, Any], name: str) -> Failed:
@@ -232,11 +234,34 @@ def _master(instance: dict[str, Any]) -> str:
 
 
 def _reason(instance: dict[str, Any]) -> str:
-    if instance.get("faults"):
-        return "; ".join(instance["faults"])
-    if instance.get("awaited"):
-        return "; ".join(instance["awaited"])
+    if instance.get("faults") or instance.get("awaited"):
+        return "; ".join([*_faults(instance), *instance.get("awaited", ())])
     return str((instance.get("last_transition") or {}).get("reason", ""))
+
+
+def _faults(instance: dict[str, Any]) -> list[str]:
+    """What keeps it in FAULT; of what it tracks also since when."""
+    since = {found["fault"]: found["since"] for found in instance.get("trackers", ()) if found.get("since")}
+    return [f"{fault} since {_clock(since[fault])}" if fault in since else fault for fault in instance["faults"]]
+
+
+def _clock(at: float) -> str:
+    """The time of day, with the date where that was another one."""
+    there, today = time.localtime(at), time.localtime()
+    return time.strftime("%H:%M:%S" if there[:3] == today[:3] else "%Y-%m-%d %H:%M:%S", there)
+
+
+def _tracker(found: dict[str, Any], check: dict[str, Any]) -> str:
+    """One thing that an instance tracks: how it is, since when, what that does, and how long the last look took."""
+    if found["value"] is None:
+        state = "no result yet"
+    else:
+        state = f"{found['said']} since {_clock(found['since'])}" if found.get("since") else found["said"]
+    weight = f"weight {found['weight']}{' reverse' if found['reverse'] else ''}"
+    does = "FAULT" if found["fault"] else f"{found['effect']:+d}" if found["weight"] else "in order"
+    last = check.get("last") or {}
+    took = f"last run {last['result']}, {last['duration']:.3f} s" if last.get("duration") is not None else ""
+    return "; ".join(filter(None, (f"{found['name']} {state}", f"{weight}: {does}", took)))
 
 
 def _notes(status: dict[str, Any], terminal: Terminal) -> str:
@@ -245,6 +270,12 @@ def _notes(status: dict[str, Any], terminal: Terminal) -> str:
         f"{run['instance']}: {run['keyword']} failed {duration(time.time() - run['at'])} ago: {_result(run)}"
         for run in status.get("scripts", ())
         if not _succeeded(run)
+    ]
+    lines += [
+        f"{found['kind']} {found['name']} {found['said']}: {instance['name']} has priority {instance['priority']}"
+        for instance in status.get("instances", ())
+        for found in instance.get("trackers", ())
+        if found["effect"] < 0
     ]
     lines += [
         f"second path: {peer['peer']} does not answer" for peer in status.get("peer_path") or () if not peer["up"]
@@ -294,7 +325,12 @@ def _auth_hmac(auth: dict[str, Any]) -> str:
     return f"{auth['mode']}, {sends}, accepts {', '.join(map(str, auth['keys']))}"
 
 
-def _detail(instance: dict[str, Any], runs: list[dict[str, Any]], terminal: Terminal) -> str:
+def _detail(
+    instance: dict[str, Any],
+    runs: list[dict[str, Any]],
+    checks: dict[tuple[str, str], dict[str, Any]],
+    terminal: Terminal,
+) -> str:
     last = instance.get("last_transition")
     master = instance.get("master")
     rows = [
@@ -330,8 +366,12 @@ def _detail(instance: dict[str, Any], runs: list[dict[str, Any]], terminal: Term
                 f"{last['old']} -> {last['new']}, {duration(last['ago'])} ago ({when}): {escape(last['reason'])}",
             )
         )
-    rows += [("fault", terminal.paint(escape(fault), "31")) for fault in instance.get("faults", ())]
+    rows += [("fault", terminal.paint(escape(fault), "31")) for fault in _faults(instance)]
     rows += [("awaited", escape(what)) for what in instance.get("awaited", ())]
+    rows += [
+        (f"track_{found['kind']}", escape(_tracker(found, checks.get((found["kind"], found["name"]), {}))))
+        for found in instance.get("trackers", ())
+    ]
     rows += [(run["keyword"], escape(f"{_result(run)}, {duration(time.time() - run['at'])} ago")) for run in runs]
     counters = {name: value for name, value in instance.get("counters", {}).items() if value}
     rows += [(name, str(value)) for name, value in counters.items()]

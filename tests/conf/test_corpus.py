@@ -26,6 +26,7 @@ DIFFERENT = {  # file: (keepalived -t of 2.2.7, vrrpd -t, reason)
         "two writers to one pipe would mix their lines; the man page forbids it, the program does not see",
     ),
     "bad_track_later": (5, 0, "a name may be defined below its use"),
+    "bad_track_own_interface": (5, 0, "the instance tracks its own interface in any case: nothing is lost, a warning"),
     "deprecated_routes": (5, 0, "'gw' and 'or' still mean what they say: a warning"),
     "newer_than_2_2_7": (5, 0, "keywords of 2.2.8 to 2.4"),
 }

@@ -20,6 +20,7 @@ from vrrpd.model.load import Loaded, load
 
 HERE = Path(__file__).parent
 SEED = HERE.parent / "seed"
+TRACKERS = ("vrrp_scripts", "track_files", "track_processes")
 
 
 def read(path: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Loaded:
@@ -62,6 +63,7 @@ def test_accepted(path: Path, monkeypatch: pytest.MonkeyPatch, rewrite: bool) ->
         "global_defs": differing(loaded.model.global_defs),
         "vrrp_instances": differing(loaded.model.vrrp_instances),
         **({"vrrp_sync_groups": differing(groups)} if (groups := loaded.model.vrrp_sync_groups) else {}),
+        **{name: differing(found) for name in TRACKERS if (found := getattr(loaded.model, name))},
         "warnings": [d.render().splitlines()[0] for d in loaded.diagnostics],
     }
     compare(path.with_suffix(".json"), json.dumps(found, indent=1) + "\n", rewrite)

@@ -10,6 +10,7 @@ from vrrpd.conf.types import Nested
 from . import known
 from .globals import GlobalDefs
 from .groups import VrrpSyncGroup
+from .trackers import TrackFile, TrackProcess, VrrpScript
 from .vrrp import Authentication, AuthHmac, VrrpInstance
 
 TOP = ""
@@ -22,6 +23,14 @@ class _Top:
     global_defs: object = kw(Nested("global_defs"), None, "what holds for all instances")
     vrrp_sync_group: object = kw(Nested("vrrp_sync_group", named=True), None, "instances that change state together")
     vrrp_instance: object = kw(Nested("vrrp_instance", named=True), None, "one virtual router")
+    vrrp_script: object = kw(Nested("vrrp_script", named=True), None, "a check that runs at intervals")
+    track_file: object = kw(
+        Nested("track_file", named=True),
+        None,
+        "a file whose number counts",
+        also={"vrrp_track_file": Nested("track_file", named=True)},
+    )
+    vrrp_track_process: object = kw(Nested("vrrp_track_process", named=True), None, "processes that must run")
 
 
 BLOCKS = {
@@ -33,6 +42,9 @@ BLOCKS = {
         Block("vrrp_sync_group", "instances that change state together", VrrpSyncGroup, known.VRRP_SYNC_GROUP),
         Block("authentication", "VRRPv2 authentication (RFC 2338)", Authentication, private=True),
         Block("auth_hmac", "authentication by HMAC (draft-cassen-vrrp-auth-hmac)", AuthHmac, private=True),
+        Block("vrrp_script", "a check that runs at intervals", VrrpScript),
+        Block("track_file", "a file whose number counts", TrackFile),
+        Block("vrrp_track_process", "processes that must run", TrackProcess),
         *known.BLOCKS,
     )
 }

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vrrpd.model.globals import GlobalDefs
     from vrrpd.model.groups import VrrpSyncGroup
     from vrrpd.model.model import Model
+    from vrrpd.model.trackers import TrackFile, TrackProcess, VrrpScript
     from vrrpd.model.vrrp import VrrpInstance
 
 
@@ -31,6 +32,9 @@ class Extract(NamedTuple):
     path: str
     sha256: str
     vrrp_sync_groups: tuple[VrrpSyncGroup, ...]  # likewise
+    vrrp_scripts: tuple[VrrpScript, ...]
+    track_files: tuple[TrackFile, ...]
+    track_processes: tuple[TrackProcess, ...]
 
 
 _LENGTH = struct.Struct("=Q")
@@ -41,7 +45,8 @@ def encode(model: Model) -> bytes:
     names = tuple(instance.name for instance in model.vrrp_instances)
     told = tuple(filter(_is_told, model.vrrp_instances))
     groups = tuple(filter(_is_told, model.vrrp_sync_groups))
-    extract = _encode(Extract(names, told, model.global_defs, model.path, model.sha256, groups))
+    trackers = model.vrrp_scripts, model.track_files, model.track_processes
+    extract = _encode(Extract(names, told, model.global_defs, model.path, model.sha256, groups, *trackers))
     return b"".join((_LENGTH.pack(len(extract)), extract, _encode(model)))
 
 

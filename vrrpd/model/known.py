@@ -42,19 +42,7 @@ DAMPING = "a change of the link acts at once"
 TOP = _rows(
     (WARNING, Nested, BALANCING, "virtual_server SSL"),
     (WARNING, Words("list", named=True), BALANCING, "virtual_server_group"),
-    (WARNING, Nested, "nothing runs this check; what tracks it says so at its place", "vrrp_script track_file"),
-    (
-        WARNING,
-        Nested,
-        "nothing runs this check; what tracks it says so at its place",
-        "vrrp_track_process bfd_instance",
-    ),
-    (
-        WARNING,
-        Nested("track_file", named=True),
-        "nothing watches this file; what tracks it says so at its place",
-        "vrrp_track_file",
-    ),
+    (WARNING, Nested, "nothing runs this check; what tracks it says so at its place", "bfd_instance"),
     (WARNING, Nested, "gratuitous ARPs are not limited over several interfaces", "garp_group"),
     (WARNING, Nested, STATIC, "track_group"),
     (WARNING, LIST, STATIC, "static_ipaddress static_routes static_rules"),
@@ -125,7 +113,7 @@ GLOBAL_DEFS = _rows(
 VRRP_INSTANCE = _rows(
     (ERROR, BOOL, STRICT, "strict_mode"),
     (ERROR, VALUE, "give the interface that has unicast_src_ip, which says what VRF it belongs to", "vrf"),
-    (ERROR, LIST, TRACKING, "track_interface track_script track_file track_process track_bfd"),
+    (ERROR, LIST, TRACKING, "track_bfd"),
     (WARNING, FLAG, "the instance enters FAULT when its interface goes down", "dont_track_primary"),
     (WARNING, FLAG, "without peers adverts go to the multicast group", "unicast_fault_no_peer"),
     (WARNING, FLAG, "an address that is missing puts the instance into FAULT in any case", "track_src_ip"),
@@ -154,13 +142,6 @@ def _block(name: str, doc: str, values: str, lists: str = "", blocks: str = "") 
 
 
 BLOCKS = [
-    _block("vrrp_script", "a check that runs at intervals", "script interval timeout weight rise fall user init_fail"),
-    _block("track_file", "a file whose number counts", "file weight init_file"),
-    _block(
-        "vrrp_track_process",
-        "processes that must run",
-        "process param_match weight quorum quorum_max fork_delay terminate_delay delay full_command",
-    ),
     _block(
         "bfd_instance",
         "a BFD session (RFC 5880)",

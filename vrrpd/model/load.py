@@ -59,9 +59,9 @@ def load(
     binder = Binder(BLOCKS, problems)
     with _uncollected():
         file.block = parse(lines, problems)
-        defs, found, groups = validate.resolve(binder, binder.bind(BLOCKS[TOP], file), name, interfaces, mtus or {})
+        found = validate.resolve(binder, binder.bind(BLOCKS[TOP], file), name, interfaces, mtus or {})
     diagnostics = problems.diagnostics()
-    model = None if problems.refused else Model(defs, found, path, reader.sha256, groups)
+    model = None if problems.refused else Model(**found, path=path, sha256=reader.sha256)
     return Loaded(model, diagnostics, problems.fatal, reader.sha256)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from .globals import GlobalDefs
 from .groups import VrrpSyncGroup
+from .trackers import TrackFile, TrackProcess, VrrpScript
 from .vrrp import VrrpInstance
 
 
@@ -21,3 +22,6 @@ class Model:
     path: str
     sha256: str
     vrrp_sync_groups: tuple[VrrpSyncGroup, ...] = ()
+    vrrp_scripts: tuple[VrrpScript, ...] = ()  # those that somebody tracks
+    track_files: tuple[TrackFile, ...] = ()
+    track_processes: tuple[TrackProcess, ...] = ()

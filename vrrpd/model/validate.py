@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -19,12 +21,13 @@ from vrrpd.net.vmac import vrf_tables
 from . import vmac
 from .blocks import BLOCKS
 from .globals import GlobalDefs
-from .groups import VrrpSyncGroup, for_members
+from .groups import for_members
 from .groups import groups as sync_groups
 from .iproute2 import Names
 from .routing import Compiler
 from .scripts import Script, insecure, program, user_exists
-from .values import VirtualAddress
+from .trackers import OWNER, Definitions, VrrpScript
+from .values import FILE, INTERFACE, PROCESS, SCRIPT, VirtualAddress
 from .vrrp import HMAC_KEY_HINT, Authentication, AuthHmac, UnicastPeer, VrrpInstance
 
 Interfaces = Mapping[str, Iterable[tuple[bytes, int]]]  # name -> (address, prefix length)
@@ -78,6 +81,7 @@ class Surroundings(NamedTuple):
 
     mtus: Mapping[str, int]
     routing: Compiler
+    trackers: Definitions
 
 
 class Instance:
@@ -108,6 +112,7 @@ class Instance:
         self._destinations()
         self._virtual_interface()
         self._second_path()
+        self._tracks()
         self._accept()
         self._buffer()
         self._routing()
@@ -362,6 +367,11 @@ class Instance:
             self.problems.warning(self.at("vmac"), f"use_vmac: {message}", "say 'vmac_xmit_base' too")
             values["vmac_xmit_base"] = True
 
+    def _tracks(self) -> None:
+        interface, owner = self.values.get("interface", ""), self.values.get("priority") == OWNER
+        for kind in (INTERFACE, SCRIPT, FILE, PROCESS):
+            self.values[f"track_{kind}"] = self.around.trackers.tracks(self.bound, kind, interface, owner)
+
     def _second_path(self) -> None:
         """Without a key nobody would be believed; without a peer nobody is told."""
         peers = self._list("peer_path")
@@ -504,42 +514,48 @@ def pipes(blocks: list[Bound], defs: GlobalDefs, problems: Problems) -> GlobalDe
     return dataclasses.replace(defs, **changes) if changes else defs
 
 
-def _scripts(bound: Bound) -> Iterator[tuple[str, Script]]:
-    """Every command in a block, with its keyword."""
-    for row in bound.block.keywords.values():
-        script = bound.values.get(row.field) if row.type.type == "script" else None
-        if script is not None and script.argv:
-            yield row.field, script
+Command = tuple[str, Place, Script]  # what it is called in a message, where it stands
 
 
-def scripts(blocks: list[Bound], defs: GlobalDefs, problems: Problems) -> None:
+def commands(blocks: list[Bound], trackers: Definitions, checks: Iterable[VrrpScript]) -> Iterator[Command]:
+    """Everything that a script is given for."""
+    for bound in blocks:
+        for row in bound.block.keywords.values():
+            script = bound.values.get(row.field) if row.type.type == "script" else None
+            if script is not None and script.argv:
+                yield row.field, bound.places[row.field].place(1), script
+    for check in checks:
+        place = trackers.place(SCRIPT, check.name, "script")
+        yield f"vrrp_script {check.name}", place, dataclasses.replace(check.script, user=check.user[0])
+
+
+def scripts(found: Iterable[Command], defs: GlobalDefs, problems: Problems) -> None:
     """What the scripts need of this machine: programs that exist, and that others may not change."""
     judged: dict[str, tuple[str, str] | None] = {}
-    as_root: Place | None = None  # the first script that would run so
+    as_root: Place | None = None
     default_user = defs.script_user or (DEFAULT_USER if user_exists(DEFAULT_USER) else "")
-    for bound in blocks:
-        for name, script in _scripts(bound):
-            place = bound.places[name].place(1)
-            user = script.user or default_user
-            if user and not user_exists(user):
-                quotes = "put a command with arguments in quotes" if script.user else ""
-                message = f"{name}: there is no user '{user}' on this machine, the script cannot run"
-                problems.warning(place, message, quotes)
-            path = program(script.argv[0])
-            if path is None:
-                problems.warning(place, f"{name}: there is no program '{script.argv[0]}' on this machine")
-                continue
-            if (user or "root") != "root":
-                continue
-            as_root = as_root or place
-            if path not in judged:
-                judged[path] = insecure(path)
-            finding = judged[path]
-            if finding:
-                problems.security(
-                    place, f"{name}: root would run {path}, but {finding[0]}", f"mend it with: {finding[1]}"
-                )
-    if as_root and not defs.enable_script_security:
+    for name, place, script in found:
+        user = script.user or default_user
+        if user and not user_exists(user):
+            quotes = "put a command with arguments in quotes" if script.user else ""
+            message = f"{name}: there is no user '{user}' on this machine, the script cannot run"
+            problems.warning(place, message, quotes)
+        path = program(script.argv[0])
+        if path is None:
+            problems.warning(place, f"{name}: there is no program '{script.argv[0]}' on this machine")
+            continue
+        if not os.access(path, os.X_OK):
+            hint = f"make it so with: chmod +x {shlex.quote(path)}"
+            problems.warning(place, f"{name}: {path} is not executable", hint)
+        if (user or "root") != "root":
+            continue
+        as_root = as_root or place
+        if path not in judged:
+            judged[path] = insecure(path)
+        finding = judged[path]
+        if finding:
+            problems.security(place, f"{name}: root would run {path}, but {finding[0]}", f"mend it with: {finding[1]}")
+    if as_root is not None and not defs.enable_script_security:
         problems.warning(as_root, "scripts run as root and enable_script_security is not set", "set it in global_defs")
 
 
@@ -556,6 +572,10 @@ def machine(blocks: list[Bound], found: list[VrrpInstance], interfaces: Interfac
                 f"interface: there is no {instance.interface} on this machine",
                 _among(instance.interface, interfaces),
             )
+        for line, statement in zip(bound.values.get("track_interface", ()), bound.items.get("track_interface", ())):
+            if line.name not in interfaces and line.name not in bases:
+                message = f"track_interface: there is no {line.name} on this machine"
+                problems.warning(statement.place(), message, _among(line.name, interfaces))
         for peer, statement in zip(instance.peer_path, bound.items.get("peer_path", ())):
             if _within(peer, interfaces.get(instance.interface, ()), ours):
                 problems.warning(
@@ -606,19 +626,28 @@ def _within(address: bytes, addresses: Iterable[tuple[bytes, int]], ours: set[by
 
 def resolve(
     binder: Binder, top: Bound, node_name: str, interfaces: Interfaces | None, mtus: Mapping[str, int]
-) -> tuple[GlobalDefs, tuple[VrrpInstance, ...], tuple[VrrpSyncGroup, ...]]:
-    """Everything of a file."""
+) -> dict[str, Any]:
+    """Everything of a file, as the fields of a Model."""
     problems = binder.problems
     globals_ = top.values.get("global_defs", [])
     defs = pipes(globals_, global_defs(globals_, node_name), problems)
     substitutes(globals_, problems)
     blocks = top.values.get("vrrp_instance", [])
     names = Names((defs.iproute_usr_dir, defs.iproute_etc_dir), vrf_tables)
-    found = instances(blocks, defs, problems, Surroundings(mtus, Compiler(names, problems)))
+    trackers = Definitions(top, problems)
+    found = instances(blocks, defs, problems, Surroundings(mtus, Compiler(names, problems), trackers))
     group_blocks = top.values.get("vrrp_sync_group", [])
     groups = sync_groups(group_blocks, found, defs, problems)
     found = for_members(groups, found)
-    scripts([*globals_, *blocks, *group_blocks], defs, problems)
+    checks = trackers.used(SCRIPT)
+    scripts(commands([*globals_, *blocks, *group_blocks], trackers, checks), defs, problems)
     if interfaces is not None:
         machine(blocks, found, interfaces, problems)
-    return defs, tuple(found), tuple(groups)
+    return {
+        "global_defs": defs,
+        "vrrp_instances": tuple(found),
+        "vrrp_sync_groups": tuple(groups),
+        "vrrp_scripts": checks,
+        "track_files": trackers.used(FILE),
+        "track_processes": trackers.used(PROCESS),
+    }

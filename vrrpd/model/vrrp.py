@@ -31,7 +31,8 @@ from vrrpd.families import AF_INET, AF_INET6
 from .addresses import address_line
 from .globals import LONGEST, REFRESH, UNSIGNED, lifetime
 from .scripts import Script, optional_command, script_type
-from .values import Device, Routing, Track, VirtualAddress
+from .trackers import lines
+from .values import FILE, INTERFACE, PROCESS, SCRIPT, Device, Routing, Track, VirtualAddress
 from .vmac import extra_if, use_ipvlan, use_vmac
 
 __all__ = [
@@ -339,10 +340,12 @@ class VrrpInstance:
     peer_path_key: bytes = kw(
         Custom(path_key, "password"), b"", "16 to 64 bytes, the same on both nodes of a path", secret=True, ours=True
     )
-    track_interface: tuple[Track, ...] = ()
-    track_script: tuple[Track, ...] = ()
-    track_file: tuple[Track, ...] = ()
-    track_process: tuple[Track, ...] = ()
+    track_interface: tuple[Track, ...] = kw(
+        lines(INTERFACE), (), "FAULT while one of these is down, or with `weight W [reverse]` another priority"
+    )
+    track_script: tuple[Track, ...] = kw(lines(SCRIPT), (), "FAULT while a vrrp_script fails, or another priority")
+    track_file: tuple[Track, ...] = kw(lines(FILE), (), "numbers of files that are added to the priority")
+    track_process: tuple[Track, ...] = kw(lines(PROCESS), (), "FAULT without the processes, or another priority")
     accept: bool = kw(
         Flag(True),
         True,

@@ -124,7 +124,7 @@ def inventory_of(block: Block, statements: list[Statement]) -> dict[str, Any]:
     for statement in statements:
         keyword, *words = statement.words
         row = block.keywords[keyword]
-        if row.type.type == "script":
+        if row.type.type in ("script", "arguments"):
             words = statement.quoted(1)
         if row.type.form in ("value", "flag"):
             words = words[: row.type.most]  # the rest is ignored with a warning
