@@ -16,6 +16,7 @@ from vrrpd.pidfile import EXIT_RUNNING, PREDECESSOR_WAIT, Running, lock_pid_file
 
 # vmacs.FILE and firewall.FILE, without which there is nothing to import those for.
 DEVICES, TABLES = "devices.json", "firewall.json"
+EXIT_CANNOT_RUN = 4
 
 
 def execute(run_dir: str, pid_file: str, vrrp_pid_file: str) -> int:
@@ -25,6 +26,11 @@ def execute(run_dir: str, pid_file: str, vrrp_pid_file: str) -> int:
         return 0
     process.schedule_realtime()
     log = open_log(True)
+    try:
+        process.enter_noted_namespace(folder)
+    except OSError as error:
+        log.error(f"no will is executed: its network namespace: {error.strerror}")
+        return EXIT_CANNOT_RUN
     try:
         locks = [lock_pid_file(pid_file), outlive(vrrp_pid_file, PREDECESSOR_WAIT)]
     except Running as error:

@@ -15,7 +15,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from vrrpd import firewall, ipc, process, vmacs
@@ -111,6 +111,7 @@ class Loaded(NamedTuple):
     devices: Sequence[Sequence[str]] = ()  # virtual interfaces, as vmacs.py encodes them
     table: str = ""  # of nftables
     disable_local_igmp: bool = False
+    host: Mapping[str, Any] = {}  # what the guard itself must know of global_defs, see reloading.py
 
     @property
     def first_error(self) -> str:
@@ -136,12 +137,17 @@ def load_into(
     result: int, model: int, config: str, config_id: str | None, lenient: bool, former: int = -1, **more: Any
 ) -> int:
     """Read and check the configuration; leave a JSON object in `result` and the compiled model in `model`."""
+    from vrrpd import reloading
     from vrrpd.check_config import exit_status, present
-    from vrrpd.model.compiled import encode
+    from vrrpd.model.compiled import encode, extracted
     from vrrpd.model.load import load
 
     mtus = {link.name: link.mtu for link in present() or ()}
-    loaded = load(config, config_id=config_id, lenient=lenient, mtus=mtus)
+    running = extracted(ipc.read_all(os.dup(former))).global_defs if former >= 0 else None
+    with reloading.announced(running):
+        loaded = load(config, config_id=config_id, lenient=lenient, mtus=mtus)
+    if running is not None:
+        loaded = reloading.compare(loaded, running, config, lenient)
     text = "".join(diagnostic.render() for diagnostic in loaded.diagnostics)
     intervals = [1.0]
     devices: list[list[str]] = []
@@ -164,10 +170,12 @@ def load_into(
         "devices": devices,
         "table": table.name if table is not None else "",
         "disable_local_igmp": loaded.model is not None and loaded.model.global_defs.disable_local_igmp,
+        "host": reloading.host_facts(loaded.model.global_defs) if loaded.model is not None else {},
         **more,
     }
     with os.fdopen(result, "w", closefd=False) as file:
         json.dump(answer, file)
+    reloading.leave_traces(loaded, running, text)
     return 0
 
 

@@ -442,8 +442,9 @@ def path_of(kind: str, model: Model, tag: str = "") -> str:
     return os.path.join(os.environ.get("TMPDIR") or "/tmp", name)
 
 
-def make(kind: str, model: Model, status: dict[str, Any], tag: str = "") -> str:
-    """Write one file; returns its path, raises OSError."""
+def make(kind: str, model: Model, status: dict[str, Any], tag: str = "", umask: int | None = None) -> str:
+    """Write one file, for us alone unless a umask was said; returns its path, raises OSError."""
     path = path_of(kind, model, tag)
-    write(path, FILES[kind][2](model, status))
+    mask = model.global_defs.umask if umask is None else umask
+    write(path, FILES[kind][2](model, status), 0o600 if mask is None else 0o666 & ~mask)
     return path

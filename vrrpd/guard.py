@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from vrrpd import control, firewall, helper, ipc, process, renewal, resume, succession, vmacs, vrrp_daemon, will
+from vrrpd import control, firewall, helper, hooks, ipc, process, renewal, resume, succession, vmacs, vrrp_daemon, will
 from vrrpd.children import (
     EXIT_CANNOT_RUN,
     Backoff,
@@ -34,7 +34,7 @@ from vrrpd.children import (
     process_from,
 )  # fmt: skip
 from vrrpd.fifo import Kept
-from vrrpd.log import open_log
+from vrrpd.log import log_of
 from vrrpd.loop import INFINITY, Loop
 from vrrpd.pidfile import EXIT_RUNNING, PREDECESSOR_WAIT, Running, lock_pid_file, outlive, write_pid
 from vrrpd.pulse import Pulse, Watch
@@ -65,12 +65,43 @@ class Setting(NamedTuple):
     core_dumps: bool = False
     release: str = "checkout"
     user: str = "vrrpd"
+    namespace: str = ""  # network namespace: of -s, else of the configuration
+    instance: str = ""
+    movable: bool = False  # folders were not chosen on the command line: they get namespace and instance as names
+    umask: int | None = None  # -u
+    ignore_sigint: bool = False
+    log_facility: int = 3  # of syslog; daemon
+    log_file: str = ""  # -g
+    syslog: bool = True  # false: -G
+
+    @property
+    def tag(self) -> str:
+        """What tells several daemons of one machine apart, as keepalived does in the names of its files."""
+        return "_".join(filter(None, (self.namespace, self.instance)))
+
+    def placed(self, namespace: str, instance: str) -> Setting:
+        """In the folders of this namespace and instance."""
+        setting = self._replace(namespace=namespace, instance=instance)
+        if not (self.movable and setting.tag):
+            return setting
+        run_dir = f"{self.run_dir}_{setting.tag}"
+
+        def moved(path: str) -> str:
+            return os.path.join(run_dir, os.path.basename(path)) if os.path.dirname(path) == self.run_dir else path
+
+        return setting._replace(
+            run_dir=run_dir,
+            pid_file=moved(self.pid_file),
+            vrrp_pid_file=moved(self.vrrp_pid_file),
+            state_dir=f"{self.state_dir}_{setting.tag}",
+            movable=False,
+        )
 
 
 class Guard:
     def __init__(self, setting: Setting, loaded: Loaded) -> None:
         self.setting = setting
-        self.log = open_log(setting.to_stderr, setting.detailed)
+        self.log = log_of(setting)
         self.loop = Loop()
         self.signals = process.SignalPipe(renewal.HANDLED)
         self.folder = os.path.join(setting.run_dir, will.FOLDER)
@@ -120,6 +151,12 @@ class Guard:
         os.close(outlive(setting.vrrp_pid_file, PREDECESSOR_WAIT))
         self.devices.load()
         self.tables.load()
+        process.note_namespace(self.folder, setting.namespace)
+        mask = setting.umask if setting.umask is not None else self.vrrp.loaded.host.get("umask")
+        if mask is not None:
+            os.umask(mask)
+        if self.vrrp.loaded.host.get("process_name"):
+            process.set_name(self.vrrp.loaded.host["process_name"])
         left = will.left_behind(self.folder)
         will.execute(left, self.log.write, only_present=True, virtual=self.devices.names)
         self._fit(self.vrrp.loaded)
@@ -128,6 +165,10 @@ class Guard:
         gc.collect()
         gc.freeze()  # the children share what is never looked at by a collection
         process.go_first()  # it has little to do, but that at once
+        self._hook("startup_script", self._asked_to_stop)
+        if self.stopping:
+            self._hook("shutdown_script")
+            return self._leave()
         self.vrrp.start_at = self._attempt(self.vrrp.start, 0.0)
         self._start_helper()
         return self._live()
@@ -138,6 +179,22 @@ class Guard:
         if self.setting.release_addresses:
             self.devices.undo()
             self.tables.undo()
+        self._hook("shutdown_script")
+        return self._leave()
+
+    def _hook(self, keyword: str, stopped: Callable[[], bool] = lambda: False) -> None:
+        hook = self.vrrp.loaded.host.get(keyword)
+        if hook:
+            hooks.run(keyword, hook, self.log.write, stopped)
+
+    def _asked_to_stop(self) -> bool:
+        """Before anything runs: the only signal that means anything yet."""
+        if not self.stopping and {signal.SIGTERM, signal.SIGINT} & {*self.signals.read()}:
+            self.stopping = True
+            process.notify("STOPPING=1")
+        return self.stopping
+
+    def _leave(self) -> int:
         for path in (self.setting.vrrp_pid_file, self.setting.pid_file):
             with contextlib.suppress(OSError):
                 os.unlink(path)
@@ -204,8 +261,9 @@ class Guard:
         if self.helper_channel is None:
             self.loop.running = False
             return
-        self._helper_by = now + HELPER_GRACE + 1.0
-        self.helper_channel.send({"t": "finish", "grace": HELPER_GRACE})
+        grace = float(self.vrrp.loaded.host.get("child_wait_time", HELPER_GRACE))
+        self._helper_by = now + grace + 1.0
+        self.helper_channel.send({"t": "finish", "grace": grace})
 
     def _start_helper(self) -> None:
         end = self.vrrp.helper_end
@@ -217,6 +275,11 @@ class Guard:
             self.setting.to_stderr,
             self.setting.detailed,
             self.setting.release,
+            self.setting.tag,
+            self.setting.umask,
+            self.setting.log_facility,
+            self.setting.log_file,
+            self.setting.syslog,
         )
         listener = self._listen()
         pipes = list(self._pipes.values())
@@ -308,7 +371,7 @@ class Guard:
 
     def handle_signals(self, numbers: Iterable[int], now: float) -> None:
         for number in numbers:
-            if number in (signal.SIGTERM, signal.SIGINT):
+            if number == signal.SIGTERM or (number == signal.SIGINT and not self.setting.ignore_sigint):
                 self._stop(now)
             elif number == signal.SIGHUP:
                 self.renewal.reload(0)
@@ -494,9 +557,23 @@ def main(setting: Setting, foreground: bool) -> int:
     if loaded.text:
         print(loaded.text.rstrip("\n"), file=sys.stderr, flush=True)
     if loaded.exit_code:
-        log = open_log(setting.to_stderr, setting.detailed)
+        log = log_of(setting)
         log.error(f"{setting.config} has errors, not started: {loaded.first_error}")
         return loaded.exit_code
+    namespace = setting.namespace or str(loaded.host.get("net_namespace", ""))
+    if namespace:
+        try:
+            process.enter_namespace(namespace)
+        except OSError as error:
+            made = f"; make it with: ip netns add {namespace}" if isinstance(error, FileNotFoundError) else ""
+            text = f"cannot enter the network namespace {namespace}: {error.strerror}{made}"
+            print(f"vrrpd: {text}", file=sys.stderr, flush=True)
+            return EXIT_CANNOT_RUN
+        os.close(loaded.model)  # the interfaces that it was read for are those outside
+        loaded = Loader(setting.config, setting.config_id, setting.lenient).finish()
+        if loaded.exit_code:
+            return loaded.exit_code
+    setting = setting.placed(namespace, str(loaded.host.get("instance", "")))
     started = None if foreground else _detach(setting.to_stderr)
     guard = Guard(setting, loaded)
     try:

@@ -22,11 +22,12 @@ from vrrpd.children import fork
 from vrrpd.control import Control, Peer
 from vrrpd.fifo import Fifos, Kept
 from vrrpd.journal import Journal
-from vrrpd.log import Log, open_log
+from vrrpd.log import Log, log_of
 from vrrpd.loop import Loop
 from vrrpd.mail import SMTP_PORT, MailQueue, Settings
 from vrrpd.model.compiled import decode, extracted
 from vrrpd.pulse import Pulse
+from vrrpd.schedule import ReloadTime
 from vrrpd.scripts import Runner
 from vrrpd.timers import Timer, Timers
 from vrrpd.trackers import Trackers, Verdicts
@@ -62,6 +63,10 @@ class Setting(NamedTuple):
     detailed: bool = False  # -D
     release: str = "checkout"
     tag: str = ""  # namespace and instance, where there are several daemons
+    umask: int | None = None  # -u, which wins over the configuration
+    log_facility: int = 3
+    log_file: str = ""
+    syslog: bool = True
 
 
 class _Request:
@@ -159,6 +164,7 @@ class Helper:
         self.runner.on_idle = self.mail.on_idle = self.fifos.on_idle = self._idle
         self.trackers = Trackers(self.loop, self.timers, log, self._tell_verdicts)
         self._tracked: Extract | None = None  # the configuration whose trackers wait for what the vrrp process knows
+        self.reload_time = ReloadTime(self.timers, log, lambda: self.guard.request({"cmd": "reload"}, lambda _: None))
         self._retiring = False
         self.control: Control | None = None
         self.started = time.time()
@@ -293,6 +299,9 @@ class Helper:
         self.runner.script_group = defs.script_group or ""
         self.mail.settings = mail_settings(defs)
         self.fifos.configure(defs)
+        self.reload_time.configure(defs.reload_time_file or "", bool(defs.reload_repeat))
+        if defs.umask is not None and self.setting.umask is None:
+            os.umask(defs.umask)
         self._states_on_reload = bool(defs.fifo_write_vrrp_states_on_reload)
         self._router_id = defs.router_id or socket.gethostname()
         self._no_email_faults = bool(defs.no_email_faults)
@@ -363,9 +372,9 @@ class Helper:
         """In a child: the whole model is megabytes, and a disk may be slow."""
 
         def work() -> int:
-            log = open_log(self.setting.to_stderr, self.setting.detailed)
+            log = log_of(self.setting)
             try:
-                dump.make(kind, decode(ipc.read_all(model)), answer, self.setting.tag)
+                dump.make(kind, decode(ipc.read_all(model)), answer, self.setting.tag, self.setting.umask)
             except OSError as error:
                 log.error(f"{kind} not written: {error.strerror}: {error.filename or ''}")
                 return 1
@@ -512,6 +521,7 @@ class Helper:
                 "last_error": self.mail.last_error,
             },
             "fifos": self.fifos.status(),
+            "reload_at": self.reload_time.at,
             "transitions_lost": self.lost,
         }
 
@@ -660,5 +670,5 @@ def run(
         signal.signal(sig, lambda number, frame: None)
     process.set_name("vrrpd-helper")
     process.ordinary_priority()
-    log = open_log(setting.to_stderr, setting.detailed)
+    log = log_of(setting)
     return Helper(vrrp_sock, guard_sock, setting, log, pulse, listener, pipes).run()

@@ -12,11 +12,11 @@ import contextlib
 import os
 import socket
 import time
-from typing import Callable
+from typing import Callable, Protocol
 
 # syslog(3) severities
 LEVELS = {"error": 3, "warning": 4, "info": 6, "debug": 7}
-LOG_DAEMON = 3 << 3
+LOG_DAEMON = 3
 DEV_LOG = "/dev/log"
 
 Sink = Callable[[int, str, float], None]
@@ -58,13 +58,75 @@ class Log:
         self.write("debug", message)
 
 
-def open_log(to_stderr: bool = False, detailed: bool = False, stderr: int = 2) -> Log:
+class Outputs(Protocol):
+    """How the command line says to log; guard.Setting and helper.Setting are this."""
+
+    @property
+    def to_stderr(self) -> bool: ...
+    @property
+    def detailed(self) -> bool: ...
+    @property
+    def log_facility(self) -> int:
+        """Of syslog(3): 3 is daemon."""
+
+    @property
+    def log_file(self) -> str:
+        """Lines go there too; "" for none."""
+
+    @property
+    def syslog(self) -> bool:
+        """False: not there, as long as there is another place."""
+
+
+def log_of(outputs: Outputs) -> Log:
+    """The log that the command line asks for."""
+    also = _file(outputs.log_file) if outputs.log_file else None
+    return open_log(
+        outputs.to_stderr, outputs.detailed, facility=outputs.log_facility, also=also, syslog=outputs.syslog
+    )
+
+
+def open_log(
+    to_stderr: bool = False,
+    detailed: bool = False,
+    stderr: int = 2,
+    facility: int = LOG_DAEMON,
+    also: Sink | None = None,
+    syslog: bool = True,
+) -> Log:
     """The log that fits this process: journald, stderr with `to_stderr` or without a syslog, else syslog."""
     if _is_journal(stderr):
-        return Log(_journal(stderr), detailed)
-    if to_stderr or not os.path.exists(DEV_LOG):
-        return Log(_terminal(stderr), detailed)
-    return Log(Syslog(), detailed)
+        sink = _journal(stderr)
+    elif to_stderr or not os.path.exists(DEV_LOG):
+        sink = _terminal(stderr)
+    elif syslog or also is None:
+        sink = Syslog(facility=facility)
+    else:
+        return Log(also, detailed)
+    return Log(sink if also is None else _both(sink, also), detailed)
+
+
+def _both(one: Sink, other: Sink) -> Sink:
+    def sink(severity: int, message: str, at: float) -> None:
+        one(severity, message, at)
+        other(severity, message, at)
+
+    return sink
+
+
+def _file(path: str) -> Sink:
+    """Opened for each line, so that whoever rotates it need not tell us; not created through a link."""
+
+    def sink(severity: int, message: str, at: float) -> None:
+        with contextlib.suppress(OSError):  # there is another place
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+            fd = os.open(path, flags, 0o640)
+            try:
+                _terminal(fd)(severity, message, at)
+            finally:
+                os.close(fd)
+
+    return sink
 
 
 def _is_journal(fd: int) -> bool:
@@ -108,8 +170,9 @@ class Syslog:
     # never localised, unlike strftime's
     MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
-    def __init__(self, path: str = DEV_LOG) -> None:
+    def __init__(self, path: str = DEV_LOG, facility: int = LOG_DAEMON) -> None:
         self._path = path
+        self._facility = facility
         self._socket: socket.socket | None = None
         self._lost = 0
 
@@ -118,7 +181,9 @@ class Syslog:
         clock = f"{self.MONTHS[now.tm_mon - 1]} {now.tm_mday:2d} {now.tm_hour:02d}:{now.tm_min:02d}:{now.tm_sec:02d}"
         if self._lost:
             message = f"{message} ({self._lost} earlier lines lost: syslog did not take them)"
-        line = f"<{LOG_DAEMON | severity}>{clock} vrrpd[{os.getpid()}]: {message}".encode("utf-8", "backslashreplace")
+        line = f"<{self._facility << 3 | severity}>{clock} vrrpd[{os.getpid()}]: {message}".encode(
+            "utf-8", "backslashreplace"
+        )
         # a second time after a restart of the syslog daemon
         sent = self._send(line) or (self._socket is None and self._send(line))
         self._lost = 0 if sent else self._lost + 1

@@ -26,6 +26,9 @@ _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_KEEPCAPS, _PR_SET_NAME = 1, 4, 8, 1
 _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 24, 38
 _CAPABILITY_VERSION_3 = 0x20080522
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
+_CLONE_NEWNET = 0x40000000
+NAMESPACES = "/run/netns"  # ip-netns(8)
+NAMESPACE_NOTE = "net_namespace"
 _SYS_PIDFD_OPEN = 434  # the same number on every architecture
 _SYS_PIDFD_SEND_SIGNAL = 424
 
@@ -107,6 +110,57 @@ def schedule_realtime(priority: int = 1) -> bool:
     except OSError:
         return False
     return True
+
+
+def schedule_ordinary(nice: int) -> bool:
+    """With this nice value, and not in real time."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
+        os.setpriority(os.PRIO_PROCESS, 0, nice)
+    except OSError:
+        return False
+    return True
+
+
+def bind_to(processors: Iterable[int]) -> bool:
+    """Run on these alone."""
+    try:
+        os.sched_setaffinity(0, processors)
+    except OSError:
+        return False
+    return True
+
+
+def enter_namespace(name: str) -> None:
+    """This process, and whoever it forks, lives in the network namespace that `ip netns` calls so; raises OSError."""
+    fd = os.open(os.path.join(NAMESPACES, name), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _libc().setns(fd, _CLONE_NEWNET):
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), name)
+    finally:
+        os.close(fd)
+
+
+def note_namespace(folder: str, name: str) -> None:
+    """For whoever undoes what a daemon that was killed has left: where that was."""
+    path = os.path.join(folder, NAMESPACE_NOTE)
+    if name:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(name)
+    else:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def enter_noted_namespace(folder: str) -> None:
+    """Raises OSError, where it is no more."""
+    try:
+        with open(os.path.join(folder, NAMESPACE_NOTE), encoding="utf-8") as file:
+            name = file.read()
+    except FileNotFoundError:
+        return
+    enter_namespace(name)
 
 
 def ordinary_priority() -> None:

@@ -43,6 +43,7 @@ from vrrpd.vrrp.router import State
 from vrrpd.vrrp.track import Verdict
 
 if TYPE_CHECKING:
+    from vrrpd.model.globals import GlobalDefs
     from vrrpd.model.model import Model
     from vrrpd.model.values import Routing
     from vrrpd.vrrp.router import VirtualRouter
@@ -573,6 +574,9 @@ def run(
 
     daemon.loop.watch(signals.fileno(), terminated)
     compiled = decode(ipc.read_all(model))  # made by the guard's own loader child
+    defs = compiled.global_defs
+    if defs.vrrp_process_name:
+        process.set_name(defs.vrrp_process_name)
     bridge.speak()
     daemon.prepare(compiled)
     del compiled
@@ -580,7 +584,7 @@ def run(
     bridge.leave(len(daemon.engine.routers))
     if origin.former is None:
         _live(daemon, bridge.estates(daemon.links))
-    _settle_down(daemon, who)
+    _settle_down(daemon, who, defs)
     bridge.close()
     if origin.former is not None:
         Heir(daemon, origin.former)
@@ -610,7 +614,7 @@ def _live(daemon: Daemon, estates: Sequence[Estate]) -> None:
     daemon.announce_live()
 
 
-def _settle_down(daemon: Daemon, who: str) -> None:
+def _settle_down(daemon: Daemon, who: str, defs: GlobalDefs) -> None:
     gc.collect()
     gc.freeze()
     # A full collection of 4000 instances takes 40-90 ms, longer than a down interval of 10 ms adverts: there is none.
@@ -620,9 +624,19 @@ def _settle_down(daemon: Daemon, who: str) -> None:
         what
         for what, granted in (
             ("locked memory", process.lock_memory()),
-            ("real-time scheduling", process.schedule_realtime()),
+            *_scheduled(defs),
         )
         if not granted
     ]
     if missing:
         daemon.executor.tell("info", f"vrrp process ({who}) runs without {' and '.join(missing)}: not permitted here")
+
+
+def _scheduled(defs: GlobalDefs) -> Iterator[tuple[str, bool]]:
+    """What was asked for, and whether it was granted: in real time, unless vrrp_priority alone is said."""
+    if defs.vrrp_priority is not None and defs.vrrp_rt_priority is None:
+        yield f"nice value {defs.vrrp_priority}", process.schedule_ordinary(defs.vrrp_priority)
+    else:
+        yield "real-time scheduling", process.schedule_realtime(defs.vrrp_rt_priority or 1)
+    if defs.vrrp_cpu_affinity:
+        yield f"vrrp_cpu_affinity {' '.join(map(str, defs.vrrp_cpu_affinity))}", process.bind_to(defs.vrrp_cpu_affinity)

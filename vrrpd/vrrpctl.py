@@ -74,6 +74,21 @@ def request(path: str, message: dict[str, Any], timeout: float = TIMEOUT) -> dic
     return answer
 
 
+def _socket_of(namespace: str, instance: str) -> str:
+    """Where a daemon of that namespace and instance listens (guard.Setting.placed)."""
+    folder, name = os.path.split(SOCKET)
+    return os.path.join("_".join(filter(None, (folder, namespace, instance))), name)
+
+
+def _others() -> str:
+    """Daemons that do run here, for who has asked for another one."""
+    import glob
+
+    folder, name = os.path.split(SOCKET)
+    found = [os.path.dirname(path) for path in sorted(glob.glob(f"{folder}*/{name}"))]
+    return f"; there is {', '.join(map(escape, found))}: see --instance, --namespace, --socket" if found else ""
+
+
 def _line(sock: socket.socket) -> bytes:
     data = bytearray()
     while not data.endswith(b"\n"):
@@ -86,7 +101,8 @@ def _line(sock: socket.socket) -> bytes:
 
 def _why(path: str, error: OSError) -> str:
     if isinstance(error, FileNotFoundError):
-        return f"vrrpd is not running: {path} does not exist; start it with: systemctl start vrrpd"
+        others = _others()
+        return f"vrrpd is not running: {path} does not exist{others or '; start it with: systemctl start vrrpd'}"
     if isinstance(error, ConnectionRefusedError):
         return f"vrrpd is not running: nobody listens at {path}; look at: systemctl status vrrpd"
     if isinstance(error, PermissionError):
@@ -287,6 +303,9 @@ def _notes(status: dict[str, Any], terminal: Terminal) -> str:
     ]
     if (status.get("nftables") or {}).get("error"):
         lines.append(status["nftables"]["error"])
+    if status.get("reload_at"):
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status["reload_at"]))
+        lines.append(f"a reload is scheduled for {when}")
     mail = status.get("mail") or {}
     if mail.get("queued") and mail.get("last_error"):
         lines.append(f"{mail['queued']} mails wait: {mail['last_error']}")
@@ -510,6 +529,12 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument(
         "--socket", metavar="PATH", default=argparse.SUPPRESS, help=f"control socket (default {SOCKET})"
     )
+    common.add_argument(
+        "--instance", metavar="NAME", default=argparse.SUPPRESS, help="of several daemons the one with this 'instance'"
+    )
+    common.add_argument(
+        "--namespace", metavar="NAME", default=argparse.SUPPRESS, help="the one in this network namespace"
+    )
     common.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="JSON for programs")
     main = argparse.ArgumentParser(
         prog="vrrpctl",
@@ -544,7 +569,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parser().parse_args(arguments, argparse.Namespace(socket=SOCKET, json=False))
+    defaults = argparse.Namespace(socket="", instance="", namespace="", json=False)
+    options = parser().parse_args(arguments, defaults)
+    options.socket = options.socket or _socket_of(options.namespace, options.instance)
     try:
         code: int = options.function(options)
         sys.stdout.flush()

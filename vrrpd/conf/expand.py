@@ -94,6 +94,7 @@ class Reader:
         self.sha256 = ""
         self.defined: dict[str, Body] = {}
         self.sources = 0
+        self.files: list[tuple[str, bytes]] = []
         self.max_lines = max_lines
         self._lines = 0
         self._checks: frozenset[str] = frozenset()
@@ -116,6 +117,7 @@ class Reader:
         text = "" if wide else data.decode("utf-8", "surrogateescape")
         lines = text.replace("\r\n", "\n").split("\n")
         self.sources += 1
+        self.files.append((path, data))
         source = Source(path, os.path.dirname(os.path.abspath(path)), lines, self.sources, via)
         if wide:
             self.problems.error(Place(source, 1), "the file is UTF-16", "save it as UTF-8")

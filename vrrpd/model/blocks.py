@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from vrrpd.conf.schema import Block, kw
-from vrrpd.conf.types import Nested
+from vrrpd.conf.types import Custom, Flag, Nested, Seconds
 
-from . import known
+from . import host, known
 from .globals import GlobalDefs
 from .groups import VrrpSyncGroup
 from .trackers import TrackFile, TrackProcess, VrrpScript
@@ -31,6 +31,13 @@ class _Top:
         also={"vrrp_track_file": Nested("track_file", named=True)},
     )
     vrrp_track_process: object = kw(Nested("vrrp_track_process", named=True), None, "processes that must run")
+    net_namespace: str = kw(Custom(host.name, "string"), "", "network namespace of `ip netns` that the daemon runs in")
+    instance: str = kw(Custom(host.name, "string"), "", "part of the names of run and state folders: several daemons")
+    use_pid_dir: bool = kw(Flag(True), False, "accepted: pid files are in a folder of their own anyway")
+    child_wait_time: float = kw(
+        Seconds(0, 86400), 5.0, "for scripts and mail at the stop, after the addresses are gone", unit="s"
+    )
+    namespace_with_ipsets: bool = kw(Flag(True), False, "accepted: no ipsets are made")
 
 
 BLOCKS = {

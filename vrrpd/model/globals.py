@@ -121,6 +121,68 @@ class GlobalDefs:
     vrrp_notify_priority_changes: bool = kw(
         Boolean(), False, "changes of the effective priority are written to the named pipes too"
     )
+    startup_script: Script | None = kw(script_type(), None, "run once, before anything else, when the daemon starts")
+    startup_script_timeout: int = kw(Integer(1, 1000), 10, "for startup_script; then it is killed", unit="s")
+    shutdown_script: Script | None = kw(script_type(), None, "run once, after everything else, when the daemon stops")
+    shutdown_script_timeout: int = kw(Integer(1, 1000), 10, "for shutdown_script; then it is killed", unit="s")
+    use_symlink_paths: bool = kw(
+        Boolean(), False, "accepted: scripts are executed by the path that is written, links in it are judged"
+    )
+    set_supplementary_groups: bool = kw(Flag(True), False, "accepted: scripts have all groups of their user")
+    process_names: bool = kw(Flag(True), False, "accepted: processes are called vrrpd, vrrpd-vrrp and vrrpd-helper")
+    process_name: str = kw(Custom(host.process_name, "string"), "", "what the main process is called in ps")
+    vrrp_process_name: str = kw(Custom(host.process_name, "string"), "", "what the vrrp process is called in ps")
+    vrrp_priority: int | None = kw(
+        Integer(-20, 19), None, "nice value of the vrrp process, which then does not run in real time"
+    )
+    vrrp_rt_priority: int | None = kw(
+        Integer(1, 99), None, "priority in real time (SCHED_RR) of the vrrp process (default: 1, without vrrp_priority)"
+    )
+    vrrp_cpu_affinity: tuple[int, ...] = kw(
+        Custom(host.processors, "integers", 1, 1000), (), "processors that the vrrp process may run on"
+    )
+    vrrp_no_swap: bool = kw(Flag(True), False, "accepted: the memory of the vrrp process is always locked")
+    vrrp_rlimit_rttime: int = kw(
+        Integer(2, 2**31 - 1),
+        0,
+        "accepted: a vrrp process that does not come back is noticed and followed by another one",
+        also={"vrrp_rlimit_rtime": Integer(2, 2**31 - 1)},
+    )
+    max_auto_priority: int = kw(
+        Custom(host.auto_priority, "integer", 0, 1), 0, "accepted: the vrrp process runs in real time from the start"
+    )
+    min_auto_priority_delay: int = kw(Integer(1, 10_000_000), 1_000_000, "accepted, as max_auto_priority", unit="us")
+    umask: int | None = kw(
+        Custom(host.umask, "mode", 1, 1000), None, "for files that the daemon makes: a number, or names: IWGRP|IWOTH"
+    )
+    tmp_config_directory: str = kw(
+        Custom(host.path, "path"), "", "accepted: the configuration is read once, by a process of its own"
+    )
+    config_save_dir: str = kw(
+        Custom(host.path, "path"), "", "a folder that gets a copy of every configuration that was loaded"
+    )
+    reload_check_config: str | None = kw(
+        Custom(host.log_file, "path", 0, 1),
+        None,
+        "a reload is always checked first; what was found goes to this file too",
+    )
+    reload_time_file: str = kw(
+        Custom(host.path, "path"), "", "a file whose first line says when to reload: [[YY]YY-MM-DD ]HH:MM:SS[Z]"
+    )
+    reload_repeat: bool = kw(
+        Flag(True),
+        False,
+        "reload_time_file is not removed after the reload: a time without a date is that of every day",
+    )
+    reload_file: str = kw(
+        Custom(host.reload_file, "path", 0, 1),
+        "",
+        f"exists while a reload reads the configuration (named by the keyword alone: {host.RELOAD_FILE})",
+    )
+    # Said outside of global_defs.
+    net_namespace: str = ""
+    instance: str = ""
+    child_wait_time: float = 5.0
     json_version: int = kw(Integer(1, 2), 1, "form of the JSON file: 1 an array of instances, 2 an object")
     json_dump_file: str = kw(
         Custom(host.path, "path"),

@@ -49,12 +49,7 @@ TOP = _rows(
     (WARNING, LIST, DAMPING, "interface_up_down_delays"),
     (WARNING, LIST, "the link's state comes from netlink", "linkbeat_interfaces"),
     (WARNING, FLAG, "the link's state comes from netlink", "linkbeat_use_polling"),
-    (ERROR, VALUE, "start the daemon inside the namespace instead", "net_namespace"),
     (WARNING, VALUE, BALANCING, "net_namespace_ipvs"),
-    (WARNING, FLAG, FIREWALL, "namespace_with_ipsets"),
-    (WARNING, VALUE, "name the pid files with -p and -r", "instance"),
-    (WARNING, FLAG, "name the pid files with -p and -r", "use_pid_dir"),
-    (WARNING, VALUE, PROCESSES, "child_wait_time"),
 )
 
 GLOBAL_DEFS = _rows(
@@ -86,7 +81,6 @@ GLOBAL_DEFS = _rows(
     (WARNING, VALUE, BALANCING, "snmp_vs_stats_update_interval"),
     (WARNING, FLAG, BALANCING, "checker_no_swap bfd_no_swap"),
     (WARNING, VALUE, STATIC, "default_interface"),
-    (WARNING, VALUE, HOST, "startup_script startup_script_timeout shutdown_script shutdown_script_timeout"),
     (WARNING, FLAG, "there is no D-Bus interface: use vrrpctl", "enable_dbus"),
     (WARNING, VALUE, "there is no D-Bus interface: use vrrpctl", "dbus_service_name dbus_no_interface_name"),
     (WARNING, VALUE, "there is no SNMP agent: use vrrpctl status --json", "snmp_socket"),
@@ -94,20 +88,10 @@ GLOBAL_DEFS = _rows(
     (WARNING, FLAG, "there is no SNMP agent: use vrrpctl status --json", "enable_snmp_rfc enable_snmp_rfcv2"),
     (WARNING, FLAG, "there is no SNMP agent: use vrrpctl status --json", "enable_snmp_rfcv3 enable_traps"),
     (WARNING, FLAG, "there is no SNMP agent: use vrrpctl status --json", "enable_snmp_keepalived"),
-    (WARNING, VALUE, "a reload is always checked first, a bad file changes nothing", "reload_check_config"),
-    (WARNING, VALUE, "reload with 'vrrpctl reload' at the time you want", "reload_time_file"),
-    (WARNING, FLAG, "reload with 'vrrpctl reload' at the time you want", "reload_repeat"),
-    (WARNING, VALUE, "the file is read once, when the reload is asked for", "reload_file"),
-    (WARNING, VALUE, PROCESSES, "tmp_config_directory config_save_dir umask max_auto_priority min_auto_priority_delay"),
-    (WARNING, VALUE, PROCESSES, "process_name vrrp_process_name vrrp_priority vrrp_rt_priority"),
-    (WARNING, VALUE, PROCESSES, "vrrp_rlimit_rttime vrrp_rlimit_rtime vrrp_cpu_affinity"),
-    (WARNING, FLAG, PROCESSES, "process_names vrrp_no_swap"),
     (WARNING, VALUE, PROCESSES, "process_monitor_rcv_bufs"),
     (WARNING, BOOL, PROCESSES, "process_monitor_rcv_bufs_force"),
     (WARNING, VALUE, "the instances start with the daemon", "vrrp_startup_delay vrrp_delay_after_boot"),
     (WARNING, FLAG, "such adverts are counted (vrid_err)", "log_unknown_vrids"),
-    (WARNING, BOOL, "links are followed when a script is judged, and the target is executed", "use_symlink_paths"),
-    (WARNING, FLAG, "scripts have the groups of their user", "set_supplementary_groups"),
 )
 
 VRRP_INSTANCE = _rows(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from vrrpd.conf.expand import MAX_LINES, Line, Reader
@@ -27,6 +27,7 @@ class Loaded(NamedTuple):
     diagnostics: list[Diagnostic]
     fatal: bool = False
     sha256: str = ""
+    files: Sequence[tuple[str, bytes]] = ()  # all that were read: path, content
 
 
 def load(
@@ -62,7 +63,7 @@ def load(
         found = validate.resolve(binder, binder.bind(BLOCKS[TOP], file), name, interfaces, mtus or {})
     diagnostics = problems.diagnostics()
     model = None if problems.refused else Model(**found, path=path, sha256=reader.sha256)
-    return Loaded(model, diagnostics, problems.fatal, reader.sha256)
+    return Loaded(model, diagnostics, problems.fatal, reader.sha256, reader.files)
 
 
 @contextlib.contextmanager

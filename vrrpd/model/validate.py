@@ -36,6 +36,7 @@ INHERITED = {
 }
 KEY_HINT = "the same key on both nodes: openssl rand -hex 32"
 DEFAULT_USER = "keepalived_script"  # keepalived.conf(5) "SCRIPTS": if there is such a user, else root
+OUTSIDE = ("net_namespace", "instance", "child_wait_time")  # of global_defs, in the file
 UNICAST = ("unicast_peer", "unicast_src_ip", "unicast_ttl", "check_unicast_src")
 USUAL_MTU = 1500
 OVERHEAD = {AF_INET: 20 + 24 + 8 + 8, AF_INET6: 40 + 8}  # of IP header, AH, VRRP header, authentication data
@@ -514,6 +515,16 @@ def pipes(blocks: list[Bound], defs: GlobalDefs, problems: Problems) -> GlobalDe
     return dataclasses.replace(defs, **changes) if changes else defs
 
 
+def process(blocks: list[Bound], defs: GlobalDefs, problems: Problems) -> None:
+    """What the daemon's own processes would be worse off with."""
+    places = {name: statement for bound in blocks for name, statement in bound.places.items()}
+    if defs.vrrp_priority is not None and defs.vrrp_rt_priority is None:
+        message = "vrrp_priority: the vrrp process would not run in real time, as it does without this line"
+        problems.warning(places["vrrp_priority"].place(), message, "remove it, or say 'vrrp_rt_priority 1'")
+    if defs.reload_repeat and not defs.reload_time_file:
+        problems.warning(places["reload_repeat"].place(), "reload_repeat does nothing without reload_time_file")
+
+
 Command = tuple[str, Place, Script]  # what it is called in a message, where it stands
 
 
@@ -630,7 +641,9 @@ def resolve(
     """Everything of a file, as the fields of a Model."""
     problems = binder.problems
     globals_ = top.values.get("global_defs", [])
-    defs = pipes(globals_, global_defs(globals_, node_name), problems)
+    outside = {name: top.values[name] for name in OUTSIDE if name in top.values}
+    defs = dataclasses.replace(pipes(globals_, global_defs(globals_, node_name), problems), **outside)
+    process(globals_, defs, problems)
     substitutes(globals_, problems)
     blocks = top.values.get("vrrp_instance", [])
     names = Names((defs.iproute_usr_dir, defs.iproute_etc_dir), vrf_tables)
