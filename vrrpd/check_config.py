@@ -40,12 +40,21 @@ def main(args: argparse.Namespace) -> int:
         interfaces=None if links is None else {link.name: [a[:2] for a in link.addresses] for link in links},
         mtus={link.name: link.mtu for link in links or ()},
     )
+    if loaded.model is not None and loaded.model.global_defs.net_namespace:  # these are not its interfaces
+        loaded = load(path, config_id=args.config_id, lenient=args.lenient)
     status = exit_status(loaded)
     if args.json:
         print(json.dumps(report(loaded, status), indent=1))
         return status
-    for diagnostic in loaded.diagnostics:
-        sys.stderr.write(diagnostic.render())
+    text = "".join(diagnostic.render() for diagnostic in loaded.diagnostics)
+    if args.config_test:  # -t=FILE
+        try:
+            with open(args.config_test, "w", encoding="utf-8", errors="surrogateescape") as file:
+                file.write(text)
+        except OSError as error:
+            sys.stderr.write(f"vrrpd: {args.config_test}: {error.strerror}\n{text}")
+    else:
+        sys.stderr.write(text)
     print(f"{path}: {summary(loaded)}")
     return status
 

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from vrrpd import __version__
 
@@ -32,6 +32,39 @@ SIGNALS = {
 EXIT_USAGE, EXIT_CANNOT_RUN = 2, 4
 
 
+# keepalived's options that mean nothing here: what they ask for is so in any case, or is of parts that are not here.
+IGNORED = (
+    "-d --dump-conf", "-B --no_bfd", "-I --dont-release-ipvs", "--all", "-X --release-vips", "-a --address-monitoring",
+    "--flush-log-file", "--no-mem-check", "-e --all-config", "-x --snmp",
+)  # fmt: skip
+# And those that would not be what they ask for: refused with what to do instead.
+REFUSED = {
+    "dont_respawn": ("-R --dont-respawn", "a process that dies is always followed by another one"),
+    "genhash": ("-T --genhash", "use keepalived's genhash"),
+}
+FACILITIES = {"user": 1, "daemon": 3, **{f"local{n}": 16 + n for n in range(8)}, **{str(n): 16 + n for n in range(8)}}
+OPTIONAL = {"-t": "--config-test", "-M": "--core-dump-pattern", "": "--perf", " ": "--debug"}
+
+
+def _umask(word: str) -> int:
+    """As C writes numbers."""
+    value = int(word, 8) if word[:1] == "0" and word[1:2] not in ("x", "X") else int(word, 0)
+    if not 0 <= value <= 0o777:
+        raise ValueError(word)
+    return value
+
+
+def _facility(word: str) -> int:
+    return FACILITIES[word]
+
+
+def attached(word: str) -> str:
+    """An option with an optional value has it in its own word, -tFILE, -t=FILE, --config-test=FILE: never the next."""
+    if word[:2] in OPTIONAL:
+        return f"{OPTIONAL[word[:2]]}={word[2:].lstrip('=')}"
+    return f"{word}=" if word in OPTIONAL.values() else word
+
+
 def parser() -> argparse.ArgumentParser:
     """Long names are keepalived's too; options that would only make it noisier are accepted and do nothing."""
     top = argparse.ArgumentParser(
@@ -45,7 +78,11 @@ def parser() -> argparse.ArgumentParser:
     add("-n", "--dont-fork", action="store_true", help="stay in the foreground")
     add("-l", "--log-console", action="store_true", help="log to stderr instead of syslog")
     add("-D", "--log-detail", action="store_true", help="log debugging lines too")
-    add("-t", "--config-test", action="store_true", help="check the configuration and exit with 0, 4, 5 or 6")
+    optional: dict[str, Any] = {"nargs": "?", "const": ""}  # its value stands in the same word: see `attached`
+    add(
+        "-t", "--config-test", metavar="FILE", help="check the configuration, exit with 0, 4, 5 or 6; findings to FILE",
+        **optional,
+    )  # fmt: skip
     add("-p", "--pid", metavar="FILE", help=f"pid file (default: {RUN_DIR}/vrrpd.pid)")
     add("-r", "--vrrp_pid", metavar="FILE", help=f"pid file of the vrrp process (default: {RUN_DIR}/vrrp.pid)")
     add("-c", "--checkers_pid", metavar="FILE", help="accepted: there is no checker process")
@@ -54,13 +91,28 @@ def parser() -> argparse.ArgumentParser:
     add("-C", "--check", action="store_true", help="only health checkers: refused, there are none")
     add("-V", "--dont-release-vrrp", action="store_true", help="keep the addresses and say nothing when stopping")
     add("-i", "--config-id", metavar="ID", help="what @ID lines are compared with (default: the host's name)")
+    add("-s", "--namespace", metavar="NAME", default="", help="run in this network namespace, whatever the file says")
+    add("-u", "--umask", metavar="NUMBER", type=_umask, help="for files that the daemon makes (octal: leading 0)")
+    add("--ignore-sigint", action="store_true", help="SIGINT does not stop it")
     add("-m", "--core-dump", action="store_true", help="permit core dumps")
-    add("-S", "--log-facility", metavar="N", help=argparse.SUPPRESS)
-    add("-g", "--log-file", metavar="FILE", help=argparse.SUPPRESS)
-    add("-G", "--no-syslog", action="store_true", help=argparse.SUPPRESS)
-    add("-d", "--dump-conf", action="store_true", help=argparse.SUPPRESS)
-    add("-B", "--no_bfd", action="store_true", help=argparse.SUPPRESS)
-    add("-I", "--dont-release-ipvs", action="store_true", help=argparse.SUPPRESS)
+    add("-M", "--core-dump-pattern", metavar="PATTERN", help="as -m; the pattern is the machine's matter", **optional)
+    add(
+        "-S",
+        "--log-facility",
+        metavar="N",
+        type=_facility,
+        default=3,
+        help="of syslog: 0..7 (local0..7), user or daemon",
+    )
+    add("-g", "--log-file", metavar="FILE", help="log to FILE too, at once")
+    add("-G", "--no-syslog", action="store_true", help="do not log to syslog")
+    for words in IGNORED:
+        add(*words.split(), action="store_true", help=argparse.SUPPRESS)
+    for words, _ in REFUSED.values():
+        add(*words.split(), action="store_true", help=argparse.SUPPRESS)
+    add("-A", "--snmp-agent-socket", metavar="FILE", help=argparse.SUPPRESS)
+    add("--perf", metavar="WHEN", help=argparse.SUPPRESS, **optional)
+    add("--debug", metavar="OPTIONS", help=argparse.SUPPRESS, **optional)
     add("-v", "--version", action="version", version=f"vrrpd {__version__}")
     add("--signum", choices=sorted(SIGNALS), metavar="NAME", help=f"print a signal's number: {', '.join(SIGNALS)}")
     add("--lenient", action="store_true", help="run what keepalived would run by skipping lines")
@@ -97,11 +149,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words[:1] == ["keywords"]:
         return _keywords(words[1:])
-    options = parser().parse_args(words)
+    options = parser().parse_args([attached(word) for word in words])
+    for name, (option, instead) in REFUSED.items():
+        if getattr(options, name):
+            print(f"vrrpd: {option.split()[0]}: {instead}", file=sys.stderr)
+            return EXIT_USAGE
     if options.signum:
         print(int(SIGNALS[options.signum]))
         return 0
-    if options.config_test:
+    if options.config_test is not None:
         from vrrpd import check_config
 
         options.file = configuration(options)
@@ -157,8 +213,15 @@ def _setting(options: argparse.Namespace) -> guard.Setting:
         to_stderr=options.log_console,
         detailed=options.log_detail,
         release_addresses=not options.dont_release_vrrp,
-        core_dumps=options.core_dump,
+        core_dumps=options.core_dump or options.core_dump_pattern is not None,
         release=resume.release_of(resume.own_code()),
+        namespace=options.namespace,
+        movable=not (options.run_dir or options.pid),
+        umask=options.umask,
+        ignore_sigint=options.ignore_sigint,
+        log_facility=options.log_facility,
+        log_file=os.path.abspath(options.log_file) if options.log_file else "",
+        syslog=not options.no_syslog,
     )
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import gzip
+import re
 from pathlib import Path
 
 import pytest
 
-from vrrpd import cli
+from vrrpd import cli, vrrpctl
 
 
 def test_the_options_of_keepalived_are_understood() -> None:
     words = ["-n", "-l", "-D", "-P", "-f", "c", "-p", "main.pid", "-r", "vrrp.pid", "-c", "checkers.pid", "-V"]
     words += ["-i", "id", "-m", "-d", "-G", "-S", "3", "-g", "file", "-B", "-I"]
-    options = cli.parser().parse_args(words)
+    options = cli.parser().parse_args([cli.attached(word) for word in words])
     assert (options.use_file, options.pid, options.vrrp_pid, options.config_id) == ("c", "main.pid", "vrrp.pid", "id")
     assert options.dont_fork
     assert options.log_console
@@ -56,6 +58,81 @@ def test_without_a_file_option_the_first_default_that_exists_counts(
 def test_signal_numbers_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert [cli.main(["--signum", name]) for name in ("STOP", "RELOAD")] == [0, 0]
     assert capsys.readouterr().out.split() == ["15", "1"]
+
+
+def test_every_signal_of_the_manual_has_keepalived_s_number(capsys: pytest.CaptureFixture[str]) -> None:
+    """As `keepalived --signum` of 2.2.7 prints them; TDATA it does not know either."""
+    for name, number in (("DATA", 10), ("STATS", 12), ("STATS_CLEAR", 63), ("JSON", 36)):
+        cli.main([f"--signum={name}"])
+        assert capsys.readouterr().out == f"{number}\n"
+    with pytest.raises(SystemExit):
+        cli.main(["--signum", "TDATA"])
+
+
+MAN_PAGE = Path("/usr/share/man/man8/keepalived.8.gz")
+
+
+def test_every_option_of_the_manual_is_known() -> None:
+    page = gzip.decompress(MAN_PAGE.read_bytes()).decode()
+    heads = [line for line in page.splitlines() if line.startswith("\\fB -")]
+    named = {option for line in heads for option in re.findall(r"--[A-Za-z][A-Za-z_-]*", line)}
+    assert len(named) > 35
+    parser = cli.parser()
+    ours = {option for action in parser._actions for option in action.option_strings}
+    assert named - ours == {"--help"} - ours
+
+
+@pytest.mark.parametrize(
+    ("words", "file"),
+    [(["-t"], ""), (["-t", "-f", "c"], ""), (["-tlog"], "log"), (["-t=log"], "log"), (["--config-test"], ""),
+     (["--config-test=log"], "log"), ([], None)],
+)  # fmt: skip
+def test_the_file_of_a_check_stands_in_the_same_word(words: list[str], file: str | None) -> None:
+    assert cli.parser().parse_args([cli.attached(word) for word in words]).config_test == file
+
+
+def test_the_findings_of_a_check_go_to_its_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config, log = tmp_path / "c", tmp_path / "log"
+    config.write_text("nonsense\n")
+    assert cli.main(["-f", str(config), f"-t={log}"]) == 5
+    assert "unknown keyword 'nonsense'" in log.read_text()
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("option", "instead"), [("-R", "always followed"), ("--genhash", "genhash")])
+def test_what_cannot_be_is_refused_with_a_reason(option: str, instead: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([option]) == cli.EXIT_USAGE
+    assert instead in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "value"),
+    [("-u 027", "umask", 0o27), ("-u 0x12", "umask", 0x12), ("-S local3", "log_facility", 19),
+     ("-S 7", "log_facility", 23), ("-S daemon", "log_facility", 3), ("-s blue", "namespace", "blue"),
+     ("-M", "core_dump_pattern", ""), ("--perf=run", "perf", "run"), ("--ignore-sigint", "ignore_sigint", True)],
+)  # fmt: skip
+def test_values_of_options(words: str, name: str, value: object) -> None:
+    options = cli.parser().parse_args([cli.attached(word) for word in words.split()])
+    assert getattr(options, name) == value
+
+
+@pytest.mark.parametrize(
+    ("words", "namespace", "instance", "expected"),
+    [
+        ([], "", "", ("/run/vrrpd", "/run/vrrpd/vrrpd.pid", "/var/lib/vrrpd")),
+        ([], "blue", "one", ("/run/vrrpd_blue_one", "/run/vrrpd_blue_one/vrrpd.pid", "/var/lib/vrrpd_blue_one")),
+        ([], "", "one", ("/run/vrrpd_one", "/run/vrrpd_one/vrrpd.pid", "/var/lib/vrrpd_one")),
+        (["-p", "/x/main.pid"], "", "one", ("/x/main.pid.d", "/x/main.pid", "/var/lib/vrrpd")),
+        (["--run-dir", "/run/y"], "blue", "", ("/run/y", "/run/y/vrrpd.pid", "/var/lib/vrrpd")),
+    ],
+)
+def test_several_daemons_have_folders_of_their_own(
+    words: list[str], namespace: str, instance: str, expected: tuple[str, str, str]
+) -> None:
+    setting = cli._setting(cli.parser().parse_args(words)).placed(namespace, instance)
+    assert (setting.run_dir, setting.pid_file, setting.state_dir) == expected
+    if setting.movable or "_" in setting.run_dir:
+        assert vrrpctl._socket_of(namespace, instance) == f"{setting.run_dir}/control.sock"
 
 
 def test_the_checkers_alone_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
