@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
+import signal
 from pathlib import Path
 
-from lab import Daemon, Keepalived, Lab, Ours, config, instance, ip_packet, vrrp3
+from lab import ROOT, Daemon, Keepalived, Lab, Ours, config, instance, ip_packet, vrrp3
+from vrrpd.journal import start_of
 
 HOSTS: dict[str, tuple[type[Daemon], int, str]] = {
     "a": (Keepalived, 51, "10.0.0.100"),
@@ -79,3 +82,37 @@ def test_a_reload_writes_the_states_when_asked_to(lab: Lab) -> None:
     one = 'INSTANCE "VI_1"'
     assert states == ["start", f"{one} BACKUP 100", f"{one} MASTER 100", f"{one} MASTER 100", f"{one} STOP 100"]
     assert not fifo.exists()
+
+
+def test_an_upgrade_and_the_death_of_the_helper_lose_no_line(lab: Lab) -> None:
+    """The guard keeps the pipe over its exec, and over helpers; the script that reads goes on as it is."""
+    a = lab["a"]
+    trace, fifo = a.folder / "trace", a.folder / "fifo"
+    lines = (
+        "script_user root",
+        f"notify_fifo {fifo}",
+        f"notify_fifo_script \"/bin/sh -c 'echo $$ >>{trace}; exec cat $0 >>{trace}'\"",
+    )
+    daemon = a.run(Ours, config(instance(), globals=lines))
+    assert isinstance(daemon, Ours)
+    lab.wait(lambda: trace.exists() and "MASTER" in trace.read_text(), 10, "the script reads")
+    reader = int(trace.read_text().split()[0])
+    os.kill(reader, signal.SIGSTOP)
+    with daemon.connect(60) as sock:
+        sock.sendall(json.dumps({"cmd": "upgrade", "release": str(ROOT)}).encode() + b"\n")
+        assert json.loads(sock.makefile("rb").readline())["ok"]
+    lab.unplug("a")
+    lab.wait(lambda: "MASTER -> FAULT" in daemon.log(), 5, "FAULT")
+    former = daemon.processes()["helper"]
+    os.kill(former, signal.SIGKILL)
+    lab.wait(lambda: daemon.answers() and daemon.processes()["helper"] != former, 10, "another helper")
+    lab.plug("a")
+    lab.wait(lambda: daemon.log().count("-> MASTER") == 2, 10, "MASTER again")
+    os.kill(reader, signal.SIGCONT)
+    one = 'INSTANCE "VI_1"'
+    states = [str(reader), *(f"{one} {state} 100" for state in ("BACKUP", "MASTER", "FAULT", "BACKUP", "MASTER"))]
+    lab.wait(lambda: trace.read_text().splitlines() == states, 5, "every line once")
+    assert daemon.stop() == 0
+    assert trace.read_text().splitlines() == [*states, f"{one} STOP 100"]
+    assert not fifo.exists()
+    assert not start_of(reader)
