@@ -175,7 +175,8 @@ def load_into(
     }
     with os.fdopen(result, "w", closefd=False) as file:
         json.dump(answer, file)
-    reloading.leave_traces(loaded, running, text)
+    if not more:  # a trial of another release is no reload
+        reloading.leave_traces(loaded, running, text)
     return 0
 
 

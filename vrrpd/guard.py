@@ -572,6 +572,7 @@ def main(setting: Setting, foreground: bool) -> int:
         os.close(loaded.model)  # the interfaces that it was read for are those outside
         loaded = Loader(setting.config, setting.config_id, setting.lenient).finish()
         if loaded.exit_code:
+            print(loaded.text.rstrip("\n"), file=sys.stderr, flush=True)
             return loaded.exit_code
     setting = setting.placed(namespace, str(loaded.host.get("instance", "")))
     started = None if foreground else _detach(setting.to_stderr)

@@ -74,15 +74,23 @@ class Outputs(Protocol):
         """Lines go there too; "" for none."""
 
     @property
+    def tag(self) -> str:
+        """Namespace and instance: part of our name in syslog, as with keepalived."""
+
+    @property
     def syslog(self) -> bool:
         """False: not there, as long as there is another place."""
 
 
 def log_of(outputs: Outputs) -> Log:
     """The log that the command line asks for."""
-    also = _file(outputs.log_file) if outputs.log_file else None
     return open_log(
-        outputs.to_stderr, outputs.detailed, facility=outputs.log_facility, also=also, syslog=outputs.syslog
+        outputs.to_stderr,
+        outputs.detailed,
+        facility=outputs.log_facility,
+        also=_file(outputs.log_file) if outputs.log_file else None,
+        syslog=outputs.syslog,
+        name="_".join(filter(None, ("vrrpd", outputs.tag))),
     )
 
 
@@ -93,6 +101,7 @@ def open_log(
     facility: int = LOG_DAEMON,
     also: Sink | None = None,
     syslog: bool = True,
+    name: str = "vrrpd",
 ) -> Log:
     """The log that fits this process: journald, stderr with `to_stderr` or without a syslog, else syslog."""
     if _is_journal(stderr):
@@ -100,7 +109,7 @@ def open_log(
     elif to_stderr or not os.path.exists(DEV_LOG):
         sink = _terminal(stderr)
     elif syslog or also is None:
-        sink = Syslog(facility=facility)
+        sink = Syslog(DEV_LOG, facility, name)
     else:
         return Log(also, detailed)
     return Log(sink if also is None else _both(sink, also), detailed)
@@ -170,8 +179,9 @@ class Syslog:
     # never localised, unlike strftime's
     MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
-    def __init__(self, path: str = DEV_LOG, facility: int = LOG_DAEMON) -> None:
+    def __init__(self, path: str = DEV_LOG, facility: int = LOG_DAEMON, name: str = "vrrpd") -> None:
         self._path = path
+        self._name = name
         self._facility = facility
         self._socket: socket.socket | None = None
         self._lost = 0
@@ -181,7 +191,7 @@ class Syslog:
         clock = f"{self.MONTHS[now.tm_mon - 1]} {now.tm_mday:2d} {now.tm_hour:02d}:{now.tm_min:02d}:{now.tm_sec:02d}"
         if self._lost:
             message = f"{message} ({self._lost} earlier lines lost: syslog did not take them)"
-        line = f"<{self._facility << 3 | severity}>{clock} vrrpd[{os.getpid()}]: {message}".encode(
+        line = f"<{self._facility << 3 | severity}>{clock} {self._name}[{os.getpid()}]: {message}".encode(
             "utf-8", "backslashreplace"
         )
         # a second time after a restart of the syslog daemon

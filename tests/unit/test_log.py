@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vrrpd import log
+from vrrpd import helper, log
 
 
 @pytest.mark.parametrize(
@@ -98,6 +98,26 @@ def test_syslog_lines_have_the_form_of_syslog_3(tmp_path: Path) -> None:
     sink.close()
     # facility daemon (3), severity warning (4): RFC 3164 4.1.1
     assert re.fullmatch(rf"<28>Nov 2[12] \d\d:\d\d:00 vrrpd\[{os.getpid()}\]: interface eth0 is down", line)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # a process has its log for life
+def test_the_command_line_chooses_facility_and_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """-S local3 -g FILE in a namespace; -G leaves the file alone."""
+    device, file = tmp_path / "dev", tmp_path / "file"
+    monkeypatch.setattr(log, "DEV_LOG", str(device))
+    setting = helper.Setting(log_facility=19, log_file=str(file), tag="blue_one")
+    with listener(device) as sock:
+        log.log_of(setting).warning("hello")
+        line = sock.recv(4096).decode()
+        assert line.startswith(f"<{19 << 3 | 4}>")
+        assert f" vrrpd_blue_one[{os.getpid()}]: hello" in line
+        assert file.read_text().endswith("warning: hello\n")
+        sock.settimeout(0.1)
+        log.log_of(setting._replace(syslog=False)).info("to the file")
+        with pytest.raises(OSError, match="timed out"):
+            sock.recv(4096)
+    assert file.read_text().endswith("to the file\n")
+    assert file.stat().st_mode & 0o777 == 0o640
 
 
 def test_syslog_survives_a_restart_of_its_daemon_and_tells_what_was_lost(tmp_path: Path) -> None:
