@@ -33,7 +33,7 @@ EXPECTED = {
     "SMTP_CHECK": ACCEPTED,
     "SSL_GET": ACCEPTED,
     "UDP_CHECK": ACCEPTED,
-    "conditional_conf": Expected(5, 24, "'track_script' is not supported yet"),  # read as node "high"
+    "conditional_conf": ACCEPTED,  # read as node "high"
     "fwmark": ACCEPTED,
     "inhibit": ACCEPTED,
     "misc_check": ACCEPTED,
