@@ -15,13 +15,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from vrrpd.model.values import FILE, PROCESS, SCRIPT
 from vrrpd.vrrp.records import text
+from vrrpd.vrrp.track import tracks
 
 if TYPE_CHECKING:
     from vrrpd.model.globals import GlobalDefs
     from vrrpd.model.groups import VrrpSyncGroup
     from vrrpd.model.model import Model
     from vrrpd.model.scripts import Script
+    from vrrpd.model.trackers import TrackProcess, Weight
     from vrrpd.model.values import VirtualAddress
     from vrrpd.model.vrrp import VrrpInstance
 
@@ -33,6 +36,7 @@ SCOPES = {0: "global", 200: "site", 253: "link", 254: "host", 255: "nowhere"}
 # ifaddr(7), linux/if_addr.h
 FLAGS = {0x10: "home", 0x100: "mngtmpaddr", 0x200: "noprefixroute", 0x400: "autojoin"}
 FOREVER = 0xFFFFFFFF
+MANY = 65535  # quorum_max that says nothing
 STATS = (
     "advert_rcvd", "advert_sent", "become_master", "release_master", "packet_len_err", "advert_interval_err",
     "ip_ttl_err", "invalid_type_rcvd", "addr_list_err", "invalid_authtype", "authtype_mismatch", "auth_failure",
@@ -69,18 +73,21 @@ def write(path: str, content: str, mode: int = 0o600) -> None:
 # ------------------------------------------------------------------------------------------------------------ JSON
 def as_json(model: Model, status: dict[str, Any], version: int = 1) -> str:
     """Version 1 is an array of instances, version 2 an object with an array of them."""
+    commands = {check.name: _command(check.script) for check in model.vrrp_scripts}
     entries = [
-        {"data": _json_data(cfg, live), "stats": {name: live["counters"].get(name, 0) for name in STATS}}
+        {"data": _json_data(cfg, live, commands), "stats": {name: live["counters"].get(name, 0) for name in STATS}}
         for cfg, live in _pairs(model, status)
     ]
     found: Any = entries
     if version == 2:
-        processes = [_json_process(process) for process in getattr(model, "vrrp_track_processes", ())]
+        processes = [
+            _json_process(process, _tracker(status, PROCESS, process.name)) for process in model.track_processes
+        ]
         found = {"vrrp": entries, **({"track_process": processes} if processes else {})}
     return json.dumps(found, separators=(",", ":")) + "\n"
 
 
-def _json_data(cfg: VrrpInstance, live: Live) -> dict[str, Any]:
+def _json_data(cfg: VrrpInstance, live: Live, commands: dict[str, str]) -> dict[str, Any]:
     data: dict[str, Any] = {
         "iname": cfg.name,
         "dont_track_primary": int(getattr(cfg, "dont_track_primary", False)),
@@ -122,7 +129,7 @@ def _json_data(cfg: VrrpInstance, live: Live) -> dict[str, Any]:
         "vips": _addresses(cfg, cfg.virtual_ipaddress, live),
         "evips": _addresses(cfg, cfg.virtual_ipaddress_excluded, live),
         "track_ifp": [track.name for track in cfg.track_interface],
-        "track_script": [track.name for track in cfg.track_script],
+        "track_script": [commands.get(track.name, track.name) for track in cfg.track_script],
         "track_process": [track.name for track in cfg.track_process],
     }
     data.update((name, values) for name, values in lists.items() if values)
@@ -132,9 +139,23 @@ def _json_data(cfg: VrrpInstance, live: Live) -> dict[str, Any]:
     return data
 
 
-def _json_process(process: Any) -> dict[str, Any]:
-    """keepalived's names; which processes run now is not in a status answer."""
-    return {"process": process.process[0] if process.process else process.name, "min_processes": process.quorum}
+def _json_process(process: TrackProcess, live: Live) -> dict[str, Any]:
+    weight = process.weight
+    return {
+        "process": process.process[0],
+        **({"parameters": " ".join(process.process[1:])} if process.process[1:] else {}),
+        "param_match": process.param_match or ("exact" if process.process[1:] else "none"),
+        "min_processes": process.quorum,
+        **({"max_processes": process.quorum_max} if process.quorum_max < MANY else {}),
+        "current_processes": live.get("running", 0),
+        "have_quorum": bool(live.get("value")),
+        "weight": -weight.value if weight.reverse else weight.value,
+        "terminate_delay": _number(process.terminate_delay or process.delay),
+        "fork_delay": _number(process.fork_delay or process.delay),
+        "fork_delay_timer_running": False,
+        "terminate_delay_timer_running": False,
+        "full_command": process.full_command,
+    }
 
 
 # ----------------------------------------------------------------------------------------------------------- stats
@@ -176,6 +197,13 @@ def as_data(model: Model, status: dict[str, Any]) -> str:
     states = {entry["name"]: entry["state"] for entry in status["instances"]}
     for group in model.vrrp_sync_groups:
         lines += _group(group, [states.get(name, "INIT") for name in group.group])
+    for title, section in (
+        ("VRRP Scripts", _scripts(model, status)),
+        ("VRRP Track files", _files(model, status)),
+        ("VRRP Track processes", _processes(model, status)),
+    ):
+        found = list(section)
+        lines += [f"------< {title} >------", *found] if found else []
     return "".join(f"{line}\n" for line in lines)
 
 
@@ -299,17 +327,15 @@ def _instance(cfg: VrrpInstance, live: Live) -> Iterator[str]:
         for peer, bounds in zip(cfg.unicast_peer, cfg.unicast_peer_ttl):
             yield "     {} min_ttl {} max_ttl {}".format(text(peer), *bounds)
         yield "   Unicast checksum compatibility = no"
-    for title, between, tracks in (
+    for title, between, lines in (
         ("interfaces", "", cfg.track_interface),
         ("scripts", "", cfg.track_script),
         ("files", ",", cfg.track_file),
         ("processes", ",", cfg.track_process),
     ):
-        if tracks:
+        if lines:
             yield f"   Tracked {title} :"
-            yield from _indented(
-                f"{t.name}{between} weight {t.weight}{' reverse' if t.reverse else ''}" for t in tracks
-            )
+            yield from _indented(f"{t.name}{between} weight {t.weight}{' reverse' if t.reverse else ''}" for t in lines)
     yield f"   Using smtp notification = {_yes(cfg.smtp_alert)}"
     yield f"   Notify deleted = {'Fault' if cfg.notify_deleted is None else 'Deleted'}"
     for keyword, _, name in SCRIPTS:
@@ -331,6 +357,68 @@ def _group(group: VrrpSyncGroup, states: Sequence[str]) -> Iterator[str]:
         script = getattr(group, keyword, None)
         if script is not None and script.argv:
             yield f"   {name} = {_command(script)}"
+
+
+def _scripts(model: Model, status: dict[str, Any]) -> Iterator[str]:
+    for check in model.vrrp_scripts:
+        live = _tracker(status, SCRIPT, check.name)
+        yield f" VRRP Script = {check.name}"
+        yield f"   Command = {_command(check.script)}"
+        yield f"   Interval = {_number(check.interval)} sec"
+        yield f"   Timeout = {_number(check.timeout)} sec"
+        yield f"   Weight = {_weight(check.weight)}"
+        yield f"   Rise = {check.rise}"
+        yield f"   Fall = {check.fall}"
+        yield f"   Status = {'INIT' if live.get('value') is None else 'GOOD' if live['value'] else 'BAD'}"
+        yield from _trackers(model, SCRIPT, check.name)
+        yield "   State = idle"
+
+
+def _files(model: Model, status: dict[str, Any]) -> Iterator[str]:
+    for file in model.track_files:
+        yield f" Track file = {file.name}"
+        yield f"   File = {file.file}"
+        yield f"   Status = {_tracker(status, FILE, file.name).get('value') or 0}"
+        yield f"   Weight = {_weight(file.weight)}"
+        yield from _trackers(model, FILE, file.name)
+
+
+def _processes(model: Model, status: dict[str, Any]) -> Iterator[str]:
+    for process in model.track_processes:
+        live = _tracker(status, PROCESS, process.name)
+        yield f" VRRP Track process = {process.name}"
+        yield f"   Process = {process.process[0]}"
+        if process.process[1:]:
+            yield f"   Parameters = {' '.join(process.process[1:])}"
+        yield f"   Min processes = {process.quorum}"
+        if process.quorum_max < MANY:
+            yield f"   Max processes = {process.quorum_max}"
+        yield f"   Current processes = {live.get('running', 0)}"
+        yield f"   Have quorum = {_boolean(live.get('value'))}"
+        yield f"   Weight = {_weight(process.weight)}"
+        yield f"   Terminate delay = {process.terminate_delay or process.delay:.6f}s"
+        yield f"   Fork delay = {process.fork_delay or process.delay:.6f}s"
+        yield f"   Full command = {_boolean(process.full_command)}"
+        yield from _trackers(model, PROCESS, process.name)
+
+
+def _tracker(status: dict[str, Any], kind: str, name: str) -> Live:
+    """What the helper knows of it."""
+    found = (each for each in status.get("trackers", ()) if (each["kind"], each["name"]) == (kind, name))
+    return next(found, {})
+
+
+def _trackers(model: Model, kind: str, name: str) -> Iterator[str]:
+    """Who tracks it."""
+    yield "   Tracking instances :"
+    for cfg in model.vrrp_instances:
+        for track in tracks(cfg):
+            if (track.kind, track.name) == (kind, name):
+                yield f"     {cfg.name}, weight {track.weight}{' reverse' if track.reverse else ''}"
+
+
+def _weight(weight: Weight) -> str:
+    return f"{weight.value}{' reverse' if weight.reverse else ''}"
 
 
 # ----------------------------------------------------------------------------------------------------------- words

@@ -363,7 +363,7 @@ class Helper:
             if "error" in answer:
                 self.log.error(f"{kind} not written: {answer['error']}")
             else:
-                self._write_dump(kind, model, answer)
+                self._write_dump(kind, model, {**answer, "trackers": self.trackers.status()})
             os.close(model)
 
         self.vrrp.request({"cmd": "status", "clear": message.get("clear") is True}, done)

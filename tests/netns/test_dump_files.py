@@ -24,9 +24,11 @@ SIGNALS = {
 OTHERWISE = {"fd_in", "Read timeout", "Unicast checksum compatibility"}
 
 
-def configuration(host: int) -> str:
+def configuration(host: int, files: Path) -> str:
     """The same for both, but for what must not clash on one wire."""
     return config(
+        f'vrrp_script check {{\nscript "/usr/bin/test -e {files}/ok"\nweight 7\n}}\n'
+        f"track_file number {{\nfile {files}/number\nweight 1\n}}\n",
         instance(
             (f"10.0.0.1{host}1/24", f"10.0.0.1{host}2/24 dev eth0 label eth0:x", f"10.0.0.1{host}3/32 scope link"),
             "authentication {\nauth_type PASS\nauth_pass secret\n}",
@@ -44,6 +46,8 @@ def configuration(host: int) -> str:
             f"unicast_peer {{\n10.0.0.{60 + host}\n}}",
             "nopreempt",
             "preempt_delay 0",
+            "track_script {\ncheck\n}",
+            "track_file {\nnumber weight 2\n}",
             name="VI_2",
             vrid=60 + host,
             interval=0.5,
@@ -81,12 +85,14 @@ def comparable(entry: dict[str, Any]) -> dict[str, Any]:
 
 def test_the_files_are_those_of_keepalived(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     files: dict[str, Path] = {}
+    (lab.folder / "ok").touch()
+    (lab.folder / "number").write_text("3")
     kinds: dict[str, tuple[type[Daemon], int]] = {"a": (Keepalived, 2), "b": (Ours, 3)}
     for name, (kind, number) in kinds.items():
         files[name] = lab[name].folder / "dumps"
         files[name].mkdir()
         monkeypatch.setenv("TMPDIR", str(files[name]))
-        lab[name].run(kind, configuration(number))
+        lab[name].run(kind, configuration(number, lab.folder))
     for address in ("10.0.0.125", "10.0.0.131", "10.0.0.121", "fd00::1:2", "fd00::1:3"):
         lab.wait_owner(address, "a" if address[7:9] == "12" or address.endswith(":2") else "b", 8)
     for name in kinds:

@@ -54,7 +54,12 @@ STATUS = {
         live("VI_3", "FAULT", 80, faults=["interface eth0 is down"], master_adver_int=0.5),
         live("VI_6", "BACKUP", 100, source="fe80::1", last_transition=None),
         live("VI_gone", "INIT", 100),
-    ]
+    ],
+    "trackers": [
+        {"kind": "script", "name": "check", "value": 0},
+        {"kind": "file", "name": "file", "value": 7},
+        {"kind": "process", "name": "process", "value": 1, "running": 2},
+    ],
 }
 
 
@@ -80,7 +85,24 @@ def test_json_of_version_1_is_an_array_of_instances(model: Model, rewrite: bool)
 
 
 def test_json_of_version_2_is_an_object(model: Model) -> None:
-    assert json.loads(dump.as_json(model, STATUS, 2)) == {"vrrp": json.loads(dump.as_json(model, STATUS))}
+    found = json.loads(dump.as_json(model, STATUS, 2))
+    assert found["vrrp"] == json.loads(dump.as_json(model, STATUS))
+    assert found["track_process"] == [
+        {
+            "process": "cron",
+            "parameters": "-f",
+            "param_match": "exact",
+            "min_processes": 1,
+            "current_processes": 2,
+            "have_quorum": True,
+            "weight": 3,
+            "terminate_delay": 0.5,
+            "fork_delay": 0.5,
+            "fork_delay_timer_running": False,
+            "terminate_delay_timer_running": False,
+            "full_command": False,
+        }
+    ]
 
 
 def test_the_files_are_where_keepalived_has_them(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
