@@ -265,7 +265,7 @@ def lanes(full: bool) -> list[list[Section]]:
         python39(),
         *other_pythons(),
     ]
-    waiting = [molecule("default"), molecule("ssh"), molecule("continuity")]
+    waiting = [molecule("default"), molecule("rich"), molecule("ssh"), molecule("continuity")]
     namespace_tests = pytest("namespace tests", tool("python"), "-m", "netns" if full else "netns and not full")
     namespace_tests.second_try = True
     last = [namespace_tests]
