@@ -124,3 +124,24 @@ def test_a_handover_a_crash_and_a_reload_keep_the_group_together(lab: Lab) -> No
     both_on(lab, "b")
     lab.wait(lambda: a.status()["sync_groups"][0]["state"] == "BACKUP", 10, "all of a's group is BACKUP")
     assert b.status()["sync_groups"][0]["state"] == "MASTER"
+
+
+def test_what_the_group_tracks_moves_both(lab: Lab) -> None:
+    """A number in a file lowers the priority of every member, and the other host takes both."""
+    second_wire(lab)
+    load = lab["a"].folder / "load"
+    for name, priority in (("a", 200), ("b", 150)):
+        (lab[name].folder / "load").write_text("0\n")
+        tracked = f"track_file load {{\n file {lab[name].folder}/load\n}}\n"
+        text = configuration(lab[name], priority).replace(
+            group("VI_1", "VI_2"), tracked + group("VI_1", "VI_2", lines="track_file {\n load weight -1\n}")
+        )
+        os.mkfifo(lab[name].folder / "fifo")
+        lab[name].run(Ours, text)
+        both_on(lab, "a")
+    lab.wait(lab["a"].ours.answers, 5, "the control socket answers")
+    load.write_text("60\n")
+    lab.wait(lambda: {i["priority"] for i in lab["a"].ours.status()["instances"]} == {140}, 5, "both have lost 60")
+    both_on(lab, "b")
+    load.write_text("0\n")
+    both_on(lab, "a")

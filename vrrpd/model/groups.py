@@ -17,7 +17,12 @@ from vrrpd.conf.types import Boolean, Flag, WordList
 
 from .globals import GlobalDefs
 from .scripts import Script, script_type
+from .trackers import OWNER, Definitions, lines
+from .values import FILE, INTERFACE, PROCESS, SCRIPT, Track
 from .vrrp import VrrpInstance
+
+KINDS = (INTERFACE, SCRIPT, FILE, PROCESS)
+WEIGHT_HINT = "track it in the group, or say 'sync_group_tracking_weight' there"
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,12 @@ class VrrpSyncGroup:
 
     name: str
     group: tuple[str, ...] = kw(WordList(), (), "the instances, by name, defined before or after the group")
+    track_interface: tuple[Track, ...] = kw(
+        lines(INTERFACE), (), "each member tracks these, whatever interface it lives on itself"
+    )
+    track_script: tuple[Track, ...] = kw(lines(SCRIPT), (), "each member tracks these scripts")
+    track_file: tuple[Track, ...] = kw(lines(FILE), (), "each member tracks these files")
+    track_process: tuple[Track, ...] = kw(lines(PROCESS), (), "each member tracks these processes")
     sync_group_tracking_weight: bool = kw(
         Flag(True),
         False,
@@ -46,7 +57,11 @@ class VrrpSyncGroup:
 
 
 def groups(
-    blocks: Sequence[Bound], found: Sequence[VrrpInstance], defs: GlobalDefs, problems: Problems
+    blocks: Sequence[Bound],
+    found: Sequence[VrrpInstance],
+    defs: GlobalDefs,
+    trackers: Definitions,
+    problems: Problems,
 ) -> list[VrrpSyncGroup]:
     """All groups, resolved. keepalived skips the name, or the group, that is at fault; so do we with --lenient."""
     known = {instance.name for instance in found}
@@ -60,6 +75,7 @@ def groups(
             problems.survivable(bound.statement.place(1), message, "this block would be skipped")
             continue
         names[bound.name] = bound
+        tracked = {f"track_{kind}": trackers.tracks(bound, kind) for kind in KINDS}
         members = _members(bound, known, taken, problems)
         if "global_tracking" in {statement.words[0] for statement in bound.places.values()}:
             place = bound.places["sync_group_tracking_weight"].place()
@@ -74,20 +90,59 @@ def groups(
             problems.survivable(bound.statement.place(1), message, "name the others, or remove the group")
         alert = bound.values.get("smtp_alert", defs.smtp_alert_vrrp)
         resolved.append(
-            VrrpSyncGroup(**{**bound.values, "name": bound.name, "group": tuple(members), "smtp_alert": bool(alert)})
+            VrrpSyncGroup(
+                **{
+                    **bound.values,
+                    **tracked,
+                    "name": bound.name,
+                    "group": tuple(members),
+                    "smtp_alert": bool(alert),
+                }
+            )
         )
     return resolved
 
 
-def for_members(groups: Sequence[VrrpSyncGroup], found: Sequence[VrrpInstance]) -> list[VrrpInstance]:
-    """The instances with what their groups say for them."""
+def for_members(
+    groups: Sequence[VrrpSyncGroup], blocks: Sequence[Bound], found: Sequence[VrrpInstance], problems: Problems
+) -> list[VrrpInstance]:
+    """The instances with what their groups say for them; `blocks` are those of the instances."""
     mine = {name: group for group in groups for name in group.group}
-    return [_for_member(mine[instance.name], instance) if instance.name in mine else instance for instance in found]
+    bounds = {bound.name: bound for bound in reversed(blocks)}
+    return [_for_member(mine[one.name], bounds[one.name], one, problems) if one.name in mine else one for one in found]
 
 
-def _for_member(group: VrrpSyncGroup, instance: VrrpInstance) -> VrrpInstance:
+def _for_member(group: VrrpSyncGroup, bound: Bound, instance: VrrpInstance, problems: Problems) -> VrrpInstance:
+    changes: dict[str, object] = {f"track_{kind}": _tracks(kind, group, bound, instance, problems) for kind in KINDS}
     told = instance.notify_priority_changes or group.notify_priority_changes
-    return dataclasses.replace(instance, notify_priority_changes=told)
+    return dataclasses.replace(instance, notify_priority_changes=told, **changes)  # type: ignore[arg-type]
+
+
+def _tracks(
+    kind: str, group: VrrpSyncGroup, bound: Bound, instance: VrrpInstance, problems: Problems
+) -> tuple[Track, ...]:
+    """keepalived: members weigh alike, so that a weight of one alone is left out, and an interface's is 0 (FAULT);
+    what both track is tracked as the instance says.
+    """
+    field = f"track_{kind}"
+    places = dict(zip((line.name for line in bound.values.get(field, ())), bound.items.get(field, ())))
+    own: dict[str, Track] = {}
+    for track in getattr(instance, field):
+        if track.weight == 0 or group.sync_group_tracking_weight:
+            own[track.name] = track
+            continue
+        message = f"{field}: {track.name} has a weight in {instance.name} alone, of sync group {group.name}"
+        problems.survivable(places[track.name].place(), message, WEIGHT_HINT)
+        if kind == INTERFACE:
+            own[track.name] = track._replace(weight=0)
+    for track in getattr(group, field):
+        if track.name in own:
+            message = f"{field}: sync group {group.name} tracks {track.name} too: what stands here counts"
+            problems.warning(places[track.name].place(), message)
+        elif not (kind == INTERFACE and track.name == instance.interface):  # which it tracks in any case
+            if not (track.weight and instance.priority == OWNER):
+                own[track.name] = track
+    return tuple(own.values())
 
 
 def _members(bound: Bound, known: set[str], taken: dict[str, str], problems: Problems) -> list[str]:

@@ -111,7 +111,7 @@ VRRP_INSTANCE = _rows(
 
 VRRP_SYNC_GROUP = _rows(
     (ERROR, VALUE, "keepalived's manual page has it, its program knows it in an instance only", "notify_deleted"),
-    (ERROR, LIST, TRACKING, "track_interface track_script track_file track_process track_bfd"),
+    (ERROR, LIST, TRACKING, "track_bfd"),
 )
 
 CHECKERS = "TCP_CHECK HTTP_GET SSL_GET SMTP_CHECK DNS_CHECK MISC_CHECK UDP_CHECK PING_CHECK BFD_CHECK FILE_CHECK"

@@ -650,8 +650,8 @@ def resolve(
     trackers = Definitions(top, problems)
     found = instances(blocks, defs, problems, Surroundings(mtus, Compiler(names, problems), trackers))
     group_blocks = top.values.get("vrrp_sync_group", [])
-    groups = sync_groups(group_blocks, found, defs, problems)
-    found = for_members(groups, found)
+    groups = sync_groups(group_blocks, found, defs, trackers, problems)
+    found = for_members(groups, blocks, found, problems)
     checks = trackers.used(SCRIPT)
     scripts(commands([*globals_, *blocks, *group_blocks], trackers, checks), defs, problems)
     if interfaces is not None:
