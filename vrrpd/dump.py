@@ -42,6 +42,8 @@ STATS = (
     "ip_ttl_err", "invalid_type_rcvd", "addr_list_err", "invalid_authtype", "authtype_mismatch", "auth_failure",
     "pri_zero_rcvd", "pri_zero_sent",
 )  # fmt: skip
+AUTH_TYPES = {"": "none", "PASS": "SIMPLE_PASSWORD", "AH": "IPSEC_AH"}
+AH = ("ah_invalid", "ah_spi_err", "ah_replay")  # keepalived counts them all as auth_failure
 SCRIPTS = (  # in the order of the files: keyword, name in JSON, name in the text
     ("notify_backup", "script_backup", "Backup state transition script"),
     ("notify_master", "script_master", "Master state transition script"),
@@ -75,7 +77,7 @@ def as_json(model: Model, status: dict[str, Any], version: int = 1) -> str:
     """Version 1 is an array of instances, version 2 an object with an array of them."""
     commands = {check.name: _command(check.script) for check in model.vrrp_scripts}
     entries = [
-        {"data": _json_data(cfg, live, commands), "stats": {name: live["counters"].get(name, 0) for name in STATS}}
+        {"data": _json_data(cfg, live, commands), "stats": _json_stats(live["counters"])}
         for cfg, live in _pairs(model, status)
     ]
     found: Any = entries
@@ -133,10 +135,21 @@ def _json_data(cfg: VrrpInstance, live: Live, commands: dict[str, str]) -> dict[
         "track_process": [track.name for track in cfg.track_process],
     }
     data.update((name, values) for name, values in lists.items() if values)
-    data["auth_type"] = 1 if cfg.authentication else 0
+    data["auth_type"] = 0 if cfg.authentication is None else 2 if cfg.authentication.auth_type == "AH" else 1
     if cfg.authentication:
         data["auth_data"] = MASKED
     return data
+
+
+def _json_stats(counters: dict[str, int]) -> dict[str, int]:
+    """auth_ext_*, as keepalived has them since 2.4, of an instance with auth_hmac."""
+    stats = {name: counters.get(name, 0) for name in STATS}
+    stats["auth_failure"] = _failures(counters)
+    return {**stats, **{name: count for name, count in counters.items() if name.startswith("auth_ext_")}}
+
+
+def _failures(counters: dict[str, int]) -> int:
+    return sum(counters.get(name, 0) for name in ("auth_failure", *AH))
 
 
 def _json_process(process: TrackProcess, live: Live) -> dict[str, Any]:
@@ -180,7 +193,7 @@ def _stats(live: Live) -> Iterator[str]:
     yield "  Authentication Errors:"
     yield f"    Invalid Type: {count('invalid_authtype', 0)}"
     yield f"    Type Mismatch: {count('authtype_mismatch', 0)}"
-    yield f"    Failure: {count('auth_failure', 0)}"
+    yield f"    Failure: {_failures(live['counters'])}"
     yield "  Priority Zero:"
     yield f"    Received: {count('pri_zero_rcvd', 0)}"
     yield f"    Sent: {count('pri_zero_sent', 0)}"
@@ -311,7 +324,8 @@ def _instance(cfg: VrrpInstance, live: Live) -> Iterator[str]:
         yield f"   Preempt delay = {_number(cfg.preempt_delay)} secs"
     yield f"   Promote_secondaries = {_able(getattr(cfg, 'promote_secondaries', False))}"
     if cfg.version == 2:
-        yield f"   Authentication type = {'SIMPLE_PASSWORD' if cfg.authentication else 'none'}"
+        kind = cfg.authentication.auth_type if cfg.authentication else ""
+        yield f"   Authentication type = {AUTH_TYPES[kind]}"
         if cfg.authentication:
             yield f"   Password = {MASKED}"
     if cfg.virtual_ipaddress:

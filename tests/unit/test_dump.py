@@ -141,3 +141,11 @@ def test_what_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory"):
         dump.write(str(tmp_path / "keepalived.json"), "new")
     assert os.listdir(tmp_path) == ["keepalived.json"]
+
+
+def test_what_ah_and_hmac_reject_is_counted_under_keepalived_names() -> None:
+    counters = {"auth_failure": 0, "ah_missing": 1, "ah_invalid": 2, "ah_spi_err": 3, "ah_replay": 4}
+    status = {"instances": [{"name": "VI_1", "counters": counters}]}
+    assert "    Failure: 9\n" in dump.as_stats(status)
+    stats = dump._json_stats({**counters, "auth_ext_stale": 5})
+    assert (stats["auth_failure"], stats["auth_ext_stale"], "ah_replay" in stats) == (9, 5, False)
