@@ -37,10 +37,10 @@ from vrrpd.vrrp.actions import (
     SendAdvert,
     Transition,
 )
-from vrrpd.vrrp.auth import standing_of
+from vrrpd.vrrp.auth import AH_EPOCH, next_sequence, sealed, standing_of
 from vrrpd.vrrp.engine import Engine, InterfaceAddress, Link
 from vrrpd.vrrp.estate import Holding, Laid, adopted, decode, encode
-from vrrpd.vrrp.packet import AUTH_AH
+from vrrpd.vrrp.packet import AUTH_AH, AdvertSpec, datagrams
 from vrrpd.vrrp.router import MASTER, VirtualRouter
 from vrrpd.vrrp.track import Verdict
 
@@ -66,6 +66,16 @@ def vip(value: str) -> VirtualAddress:
     value, _, dev = value.partition("@")
     parsed = ip_interface(value)
     return VirtualAddress(parsed.ip.packed, parsed.network.prefixlen, dev)
+
+
+def signed(spec: AdvertSpec, priority: int, now: float) -> bytes:
+    """The message, with what the spec's authentication adds: behind AH the whole datagram."""
+    bare = datagrams(spec, priority)
+    if spec.seal is not None:  # a peer's sequence, whatever ours has reached
+        seal = spec.seal._replace(base=EPOCH - (0 if spec.seal.key_id else AH_EPOCH))
+        bare = sealed(spec, bare, next_sequence(seal, 0, now, now + EPOCH))
+    data = bare[0][1]
+    return data[20:] if spec.family == AF_INET and spec.auth_type != AUTH_AH else data
 
 
 def instance(name: str = "VI_1", **changes: object) -> VrrpInstance:

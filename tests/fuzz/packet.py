@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Fuzz target: a message on the wire, through Engine.receive into routers of every kind and state.
 
-The first byte of an input chooses the router, the second how the message came (TTL, source, destination) and whether
-its checksum is put right, so that what lies behind that check is reached. The rest is the message.
+The first byte of an input chooses the router (with AH the message is a whole datagram), the second how the message
+came (TTL, source, destination) and whether its checksum is put right, so that what lies behind that check is reached.
+The rest is the message.
 
 Whatever it is, nothing raises. What is rejected is counted once, under one name, and touches nothing else: no state,
 no timer, no action but a line for the log. What is accepted holds what RFC 9568 7.1 asks for, computed here a second
@@ -21,7 +22,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).res
 with atheris.instrument_imports(include=["vrrpd"]):
     from simulator import Configuration, instance, interface_address, packed, vip
 
-    from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, VrrpInstance
+    from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, AuthHmac, VrrpInstance
     from vrrpd.vrrp.actions import Log
     from vrrpd.vrrp.engine import Engine, Link
     from vrrpd.vrrp.router import MASTER, VirtualRouter
@@ -39,6 +40,7 @@ V2 = instance(virtual_router_id=10, virtual_ipaddress=TWO)
 V3 = replace(V2, version=3)
 V6 = instance(family=AF_INET6, virtual_router_id=10, virtual_ipaddress=(vip("fe80::1/64"), vip("2001:db8::1/64")))
 PEERS = (packed("192.0.2.251"), packed("192.0.2.10"))
+HMAC = AuthHmac(((1, b"a key that no fuzzer will find, 32"),), 1, "time", 5)
 KINDS: list[VrrpInstance] = [
     V2,
     replace(V2, authentication=Authentication("PASS", b"secret12")),
@@ -48,6 +50,14 @@ KINDS: list[VrrpInstance] = [
     replace(V6, unicast_peer=(packed("fe80::c8"),), check_unicast_src=True),
     replace(V3, unicast_peer=PEERS, unicast_peer_ttl=((0, 255), (250, 254)), unicast_src_ip=packed("192.0.2.9")),
     replace(V3, preempt_delay=5.0, priority=254),
+    replace(V2, auth_hmac=HMAC),
+    replace(V3, auth_hmac=replace(HMAC, mode="permissive")),
+    replace(V6, auth_hmac=HMAC),
+    replace(V2, authentication=Authentication("AH", b"secret12")),
+    replace(V3, auth_hmac=replace(HMAC, anti_replay="monotonic")),
+    replace(V6, auth_hmac=replace(HMAC, mode="receive-only")),
+    replace(V3, auth_hmac=HMAC, unicast_peer=PEERS),
+    replace(V2, authentication=Authentication("AH", b"abc"), unicast_peer=PEERS),
 ]
 TTLS = [255, 254, -1, 0]
 SOURCES = {
@@ -148,8 +158,8 @@ def acceptable(cfg: VrrpInstance, message: bytes, source: bytes, destination: by
 def one(data: bytes) -> None:
     if len(data) < 2:
         return
-    kind, state = data[0] % 8, data[0] >> 3 & 3
-    how, cfg = data[1], KINDS[data[0] % 8]
+    kind, state = data[0] & 7 | data[0] >> 2 & 8, data[0] >> 3 & 3
+    how, cfg = data[1], KINDS[kind]
     ttl = TTLS[how & 3]
     source, destination = SOURCES[cfg.family][how >> 2 & 3], DESTINATIONS[cfg.family][how >> 4 & 3]
     message = data[2:]
@@ -158,10 +168,16 @@ def one(data: bytes) -> None:
     engine = BENCH.engine(kind, state)
     (router,) = engine.routers.values()
     before, counters = untouched(router), counts(engine, router)
-    actions = engine.receive(2, cfg.family, source, destination, ttl, memoryview(message), NOW + 0.5)
+    ah = cfg.authentication is not None and cfg.authentication.auth_type == "AH"
+    if ah:
+        actions = engine.receive_ah(2, memoryview(message), NOW + 0.5)
+    else:
+        actions = engine.receive(2, cfg.family, source, destination, ttl, memoryview(message), NOW + 0.5)
     after = counts(engine, router)
     moved = {name for name in after if after[name] != counters[name]}
     if "advert_rcvd" in moved:
+        assert not ah
+        assert cfg.auth_hmac is None or cfg.auth_hmac.mode != "enforce"
         acceptable(cfg, message, source, destination, ttl)
         del BENCH.ready[kind, state]
         return

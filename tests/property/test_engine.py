@@ -15,14 +15,13 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
-from simulator import EPOCH, Datagram, Node, World, instance, packed, vip
+from simulator import Datagram, Node, World, instance, packed, signed, vip
 
 from vrrpd.model.groups import VrrpSyncGroup
 from vrrpd.model.values import FILE, INTERFACE, PROCESS, SCRIPT, Track
 from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, AuthHmac, VrrpInstance
 from vrrpd.vrrp.actions import AddAddresses, Announce, DelAddresses, GroupTransition, SendAdvert, Transition
-from vrrpd.vrrp.auth import next_sequence, sealed
-from vrrpd.vrrp.packet import AUTH_AH, AdvertSpec, datagrams, encode
+from vrrpd.vrrp.packet import encode
 from vrrpd.vrrp.router import BACKUP, FAULT, GROUP, INIT, LEGAL, MAINTENANCE, MASTER, VirtualRouter
 
 PRIORITIES = st.sampled_from([1, 99, 100, 101, 254, 255])
@@ -72,15 +71,6 @@ def configurations(draw: st.DrawFn, family: int, name: str = "VI_1", vrid: int =
         auth_hmac=hmac,
         **draw(st.sampled_from(TRACKS)),
     )
-
-
-def signed(spec: AdvertSpec, priority: int, now: float) -> bytes:
-    """The message, with what the spec's authentication adds: behind AH the whole datagram."""
-    bare = datagrams(spec, priority)
-    if spec.seal is not None:
-        bare = sealed(spec, bare, next_sequence(spec.seal, 0, now, now + EPOCH))
-    data = bare[0][1]
-    return data[20:] if spec.family == AF_INET and spec.auth_type != AUTH_AH else data
 
 
 def timers_of(router: VirtualRouter) -> tuple[object, ...]:

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from random import Random
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from simulator import Configuration, Datagram, Event, Node, World, describe, instance, packed, vip
+from simulator import Configuration, Datagram, Event, Node, World, describe, instance, packed, signed, vip
 
 from vrrpd.model.groups import VrrpSyncGroup
 from vrrpd.model.values import Routing
-from vrrpd.model.vrrp import AF_INET, VirtualAddress, VrrpInstance
+from vrrpd.model.vrrp import AF_INET, Authentication, AuthHmac, VirtualAddress, VrrpInstance
 from vrrpd.vrrp.actions import GroupTransition, Inherit
 from vrrpd.vrrp.estate import ESTATE_VERSION, Estate, Holding, Laid, UnknownEstate, decode, encode
-from vrrpd.vrrp.packet import encode as advert
 
 Step = Callable[[Node], None]
+HMAC = AuthHmac(((1, b"a key of this test, of 32 bytes."),), 1, "time", 5)
 
 
 def hear(priority: int, source: str, interval: float, vrid: int) -> Step:
@@ -27,7 +28,7 @@ def hear(priority: int, source: str, interval: float, vrid: int) -> Step:
             if router.cfg.virtual_router_id == vrid:
                 adver_int = interval if router.cfg.version == 3 else router.cfg.advert_int
                 spec = router.spec._replace(source=packed(source), advert_int=adver_int)
-                message = advert(spec, priority, spec.destinations[0])
+                message = signed(spec, priority, node.world.now)
                 node.receive(Datagram("A", AF_INET, spec.source, spec.destinations[0], 255, message))
 
     return step
@@ -35,6 +36,11 @@ def hear(priority: int, source: str, interval: float, vrid: int) -> Step:
 
 def configuration(dice: Random) -> tuple[VrrpInstance, ...]:
     version, count = dice.choice([2, 3]), dice.randrange(1, 4)
+    auth: dict[str, object] = {}
+    if dice.random() < 0.3:
+        auth = {"auth_hmac": replace(HMAC, anti_replay=dice.choice(["time", "monotonic"]))}
+    elif version == 2 and dice.random() < 0.3:
+        auth = {"authentication": Authentication("AH", b"secret12")}
     return tuple(
         instance(
             f"VI_{vrid}",
@@ -49,6 +55,7 @@ def configuration(dice: Random) -> tuple[VrrpInstance, ...]:
             garp_lower_prio_delay=dice.choice([0.0, 0.3]),
             garp_interval=dice.choice([0.0, 0.0, 0.04]) if count == 1 else 0.0,  # else their order may change
             virtual_ipaddress=tuple(vip(f"10.0.{vrid}.{n}/24") for n in range(dice.randrange(1, 4))),
+            **auth,
         )
         for vrid in range(51, 51 + count)
     )
