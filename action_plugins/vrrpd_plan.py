@@ -35,13 +35,18 @@ display = Display()
 class ActionModule(ActionBase):
     TRANSFERS_FILES = False
     _requires_connection = False
-    _VALID_ARGS = frozenset({"record", "show"})
+    _VALID_ARGS = frozenset({"record", "show", "phase", "running"})
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         task_vars = task_vars or {}
         result = super().run(tmp, task_vars)
         _validated, arguments = self.validate_argument_spec(
-            {"record": {"type": "path"}, "show": {"type": "bool", "default": True}}
+            {
+                "record": {"type": "path"},
+                "show": {"type": "bool", "default": True},
+                "phase": {"type": "str", "choices": ["receive", "switch"]},
+                "running": {"type": "dict", "default": {}},
+            }
         )
         loader = self._loader
         role = ROOT / "roles" / "vrrpd"
@@ -53,7 +58,9 @@ class ActionModule(ActionBase):
             raise AnsibleActionFail(message(unreadable))
         record_path = arguments["record"] or default_record(task_vars)
         record = read_record(record_path)
-        made = plan(nodes, plain(task_vars["groups"]), keyword_table(), specs, defaults, record)
+        phase = arguments["phase"]
+        rotation = {"phase": phase, "running": plain(arguments["running"])} if phase else None
+        made = plan(nodes, plain(task_vars["groups"]), keyword_table(), specs, defaults, record, rotation)
         if not made.errors:
             made.errors.extend(refused(made, nodes))
         if arguments["show"]:

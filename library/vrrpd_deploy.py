@@ -39,6 +39,12 @@ options:
     description: Per instance, what all nodes must agree on. A change of it makes RV(kind) V(barrier).
     type: dict
     default: {}
+  hmac:
+    description: >-
+      Per instance, the key that adverts are sent with and those that are accepted. Where what runs and what is wanted
+      would not understand each other, RV(kind) is V(barrier).
+    type: dict
+    default: {}
   cluster:
     description: Name of the cluster, for the record on the node.
     type: str
@@ -204,6 +210,7 @@ from ansible.module_utils.vrrpd_host import (
     sysctl_text,
     write,
 )
+from ansible.module_utils.vrrpd_keys import NO_KEYS, UNSIGNED, interoperable
 from ansible.module_utils.vrrpd_mask import MASK, diagnostic_lines, digest, filled, masked, masked_after
 from ansible.module_utils.vrrpd_release import ArchiveError, content, point, prune, unpack
 
@@ -578,11 +585,26 @@ class Deploy:
         if before is None:  # not a configuration of ours: it may differ in anything
             return action, "barrier"
         moved = [name for name in now if name in before and before[name] != now[name]]
-        return action, "barrier" if moved else "rolling"
+        sent, sends = self.record.get("hmac", {}).get(running["config_sha256"], {}), self._keys()
+        deaf = [name for name in now if name in before and not interoperable(sent.get(name, NO_KEYS), sends[name])]
+        return action, "barrier" if moved or deaf else "rolling"
 
     def _digests(self) -> dict[str, str]:
         secrets = self._text()[1]
         return {name: digest(filled(wire, secrets)) for name, wire in self.wants["wires"].items()}
+
+    def _keys(self) -> dict[str, dict[str, Any]]:
+        """Per instance, with the digest of each key."""
+        secrets = self._text()[1]
+
+        def told(key: str) -> str:
+            return digest(filled(key, secrets)) if key else UNSIGNED
+
+        wanted = {name: self.wants["hmac"].get(name, NO_KEYS) for name in self.wants["wires"]}
+        return {
+            name: {"sends": told(each["sends"]), "accepts": [told(key) for key in each["accepts"]]}
+            for name, each in wanted.items()
+        }
 
     def _write_record(self, sha: str, secrets: dict[str, str], running: dict[str, Any]) -> list[str]:
         former = load_json(self.at(RECORD))
@@ -595,6 +617,11 @@ class Deploy:
         if running.get("config_sha256") in wires:
             kept[running["config_sha256"]] = wires[running["config_sha256"]]
         record["wires"] = {**kept, sha: self._digests()}
+        keys = {name: each for name, each in self._keys().items() if each != NO_KEYS}
+        former_keys = record.pop("hmac", {})
+        known = {one: former_keys[one] for one in record["wires"] if one in former_keys and one != sha}
+        if known or keys:
+            record["hmac"] = {**known, **({sha: keys} if keys else {})}
         members, retired = self.wants["members"], self.wants["retired"]
         if record.get("cluster") not in (None, self.wants["cluster"]):
             record.update(members=[], left=[])
@@ -670,6 +697,7 @@ def main() -> None:
             "config": {"type": "str"},
             "secrets": {"type": "raw", "no_log": True},
             "wires": {"type": "dict", "default": {}},
+            "hmac": {"type": "dict", "default": {}},
             "cluster": {"type": "str", "default": ""},
             "members": {"type": "list", "elements": "str", "default": []},
             "retired": {"type": "list", "elements": "str", "default": []},

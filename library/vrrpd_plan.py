@@ -26,6 +26,18 @@ options:
     description: Print the table of priorities.
     type: bool
     default: true
+  phase:
+    description:
+      - A phase of the rotation of keys of C(auth_hmac), for C(playbooks/rotate_keys.yml). Without it the plan is what
+        the inventory says.
+      - V(receive) makes every key known and changes nothing that is sent. V(switch) sends with the new key, and accepts
+        adverts without HMAC for as long as not every node enforces it.
+    type: str
+    choices: [receive, switch]
+  running:
+    description: What runs, host -> instance -> C(auth_hmac) as C(vrrpd_info) has it.
+    type: dict
+    default: {}
 attributes:
   action:
     support: full
@@ -82,6 +94,9 @@ hosts:
       elements: dict
     wires:
       description: Per instance, what all nodes must agree on.
+      type: dict
+    hmac:
+      description: Per instance, the key that adverts are sent with and those that are accepted.
       type: dict
     members:
       description: The hosts of the cluster.

@@ -40,6 +40,7 @@ from ansible.module_utils.vrrpd_lines import (
     shown,
 )
 from ansible.module_utils.vrrpd_mask import SECRETS
+from ansible.module_utils.vrrpd_rotation import facts, phased
 from ansible.module_utils.vrrpd_router import Host, Router, by_instance
 
 DEFAULT_CLUSTER = "vrrp"
@@ -69,9 +70,11 @@ def plan(
     specs: dict[str, Any],
     defaults: Host | None = None,
     record: dict[str, Any] | None = None,
+    rotation: dict[str, Any] | None = None,
 ) -> Plan:
     """Plan every cluster that a host of `nodes` names.
 
+    `rotation` of keys: its phase and what runs, {phase:, running: host -> instance -> auth_hmac of status}.
     `specs` are the role's variables (type, choices), `record` is what the last run wrote down.
     """
     findings = Findings()
@@ -107,6 +110,7 @@ def plan(
     _check_segments(routers, nodes, findings)
     check_groups(routers, nodes, findings)
     check_tracking(routers, nodes, findings)
+    routers = _phased(routers, rotation, findings)
     peers = _unicast(routers, nodes, findings)
     paths = _paths(routers, nodes, findings)
     states = _states(routers)
@@ -123,6 +127,7 @@ def plan(
                 name, nodes[name], mine, [each for each in routers if each.cluster == cluster], table, findings
             )
             wires: dict[str, str] = {}
+            keys: dict[str, dict[str, Any]] = {}
             for router in mine:
                 keywords = dict(router.keywords)
                 keywords.update(peers.get((name, router.name), {}))
@@ -133,6 +138,7 @@ def plan(
                 items = lines_of(INSTANCE, keywords, table, where, findings, (router.name,))
                 blocks.append({"keyword": INSTANCE, "name": router.name, "form": "block", "items": items})
                 wires[router.name] = _wire(router, keywords, nodes[name])
+                keys[router.name] = facts(router.name, keywords.get("auth_hmac"))
                 rows.append(_row(router, keywords["state"], record))
                 if router.name not in summary[cluster]["instances"]:
                     summary[cluster]["instances"].append(router.name)
@@ -145,6 +151,7 @@ def plan(
                 "cluster": cluster,
                 "blocks": blocks,
                 "wires": wires,
+                "hmac": keys,
                 "members": members,
                 "left": left,
             }
@@ -170,14 +177,14 @@ def together(findings: list[str]) -> list[str]:
 def new_record(result: Plan, former: dict[str, Any] | None) -> dict[str, Any]:
     """What the next run compares with: the hosts and priorities of each cluster, and who left without being removed."""
     record = dict(former or {})
-    for cluster, facts in result.clusters.items():
+    for cluster, summary in result.clusters.items():
         known: dict[str, dict[str, int]] = {}
         for row in result.table:
             if row["cluster"] == cluster:
                 known.setdefault(row["host"], {})[row["instance"]] = row["priority"]
         past = (former or {}).get(cluster, {})
         past = {**past.get("left", {}), **past.get("hosts", {})}
-        record[cluster] = {"hosts": known, "left": {name: past.get(name, {}) for name in facts["left"]}}
+        record[cluster] = {"hosts": known, "left": {name: past.get(name, {}) for name in summary["left"]}}
     return record
 
 
@@ -369,7 +376,8 @@ def _check_authentication(where: str, keywords: dict[str, Any], version: int, fa
         why = "an IPv6 instance speaks VRRPv3, which" if family == 6 else "version 3"
         findings.error(
             f"{where}.authentication",
-            f"{why} has no authentication: remove it" + ("" if family == 6 else ", or set version: 2"),
+            f"{why} has no authentication: use auth_hmac, or remove it"
+            + ("" if family == 6 else ", or set version: 2"),
         )
     password = authentication.get("auth_pass")
     where = f"{where}.authentication.auth_pass"
@@ -442,6 +450,7 @@ def _check_agreement(routers: list[Router], nodes: dict[str, Host], findings: Fi
             group, "authentication", {r.host: _canonical(r.keywords.get("authentication")) for r in group}, show=False
         )
         differ(group, "mcast_dst_ip", {r.host: str(_group(r, nodes[r.host]) or "the usual group") for r in group})
+        differ(group, "auth_hmac", {r.host: _canonical(r.keywords.get("auth_hmac")) for r in group}, show=False)
         differ(group, "virtual_ipaddress", {r.host: " ".join(sorted(r.addresses)) or "none" for r in group})
         without = [r.host for r in group if not r.keywords.get("use_vmac")]
         if 0 < len(without) < len(group):
@@ -649,6 +658,31 @@ def _other_blocks(
             if len(groups.get(name, ())) > 1 or groups.get(name) == said.get(name)  # one that is left is no group
         }
     return blocks + lines_of(TOP, wanted, table, f"{host}: vrrpd_blocks", findings, ())
+
+
+def _phased(routers: list[Router], rotation: dict[str, Any] | None, findings: Findings) -> list[Router]:
+    """With the keys that each host is to have in this phase of a rotation."""
+    if not rotation:
+        return routers
+    running = rotation["running"]
+    found: list[Router] = []
+    for router in routers:
+        hmac = router.keywords.get("auth_hmac")
+        if isinstance(hmac, dict):
+            hosts = [each.host for each in routers if (each.cluster, each.name) == (router.cluster, router.name)]
+            seen = {host: (running.get(host) or {}).get(router.name) for host in hosts}
+            try:
+                now = phased(hmac, rotation["phase"], list(seen.values()), seen[router.host])
+                router = router._replace(keywords={**router.keywords, "auth_hmac": now})
+            except LookupError as error:
+                where = f"{router.host}: vrrpd_instances.{router.name}.auth_hmac.key"
+                sender = next(host for host, one in seen.items() if one and one["active_key"] == error.args[0])
+                findings.error(
+                    where,
+                    f"{sender} sends with key {error.args[0]}: keep it there until no node sends with it any more",
+                )
+        found.append(router)
+    return found
 
 
 def _wire(router: Router, keywords: dict[str, Any], variables: Host) -> str:

@@ -218,3 +218,33 @@ def test_a_new_unit_says_what_only_a_restart_brings() -> None:
     new = "[Service]\nExecStart=/a\nWatchdogSec=1\nKillMode=control-group\nExecStopPost=/y\nExecStopPost=/z\nNice=1\n"
     assert needs_restart(old, new) == ["Environment", "Nice", "WatchdogSec"]
     assert needs_restart(old, old.replace("A=b", "another comment")) == []
+
+
+def test_keys_that_understand_each_other_follow_host_by_host(module: ModuleType) -> None:
+    """What runs is compared with what is to run: another key that is known there, or one that is not."""
+    secrets = {"@@1@@": "hex:one", "@@2@@": "hex:two", "@@new@@": "hex:other"}
+    wires = {"VI_1": "the same"}
+
+    def kind(before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:
+        deploy = object.__new__(module.Deploy)
+        deploy.real, deploy.hung, deploy._text = True, "", lambda: ("", secrets)
+        deploy.wants = {"version": "1", "wires": wires, "hmac": {"VI_1": before} if before else {}}
+        record: dict[str, Any] = {"wires": {"old": deploy._digests()}}
+        if before:
+            record["hmac"] = {"old": deploy._keys()}
+        assert "hex:" not in json.dumps(record)
+        deploy.wants["hmac"] = {"VI_1": after} if after else {}
+        deploy.record = record
+        action, kind = deploy._action({"pid": 1, "release": "1", "config_sha256": "old"}, "new")
+        assert action == "reload"
+        return str(kind)
+
+    one = {"sends": "1 @@1@@", "accepts": ["1 @@1@@"]}
+    both = {"sends": "1 @@1@@", "accepts": ["1 @@1@@", "2 @@2@@"]}
+    second = {**both, "sends": "2 @@2@@"}
+    replaced = {"sends": "1 @@new@@", "accepts": ["1 @@new@@"]}
+    quiet = {"sends": "", "accepts": ["1 @@1@@", ""]}
+    for before, after in ((None, None), (one, both), (both, second), (second, both), (None, quiet), (quiet, None)):
+        assert kind(before, after) == "rolling", (before, after)
+    for before, after in ((None, one), (one, None), (one, second), (one, replaced), (quiet, one)):
+        assert kind(before, after) == "barrier", (before, after)

@@ -342,7 +342,8 @@ FINDINGS: dict[str, tuple[Change, list[str]]] = {
     "authentication under version 3": (
         instance(version=3),
         [
-            f"{name}: {VI}.authentication: version 3 has no authentication: remove it, or set version: 2"
+            f"{name}: {VI}.authentication: version 3 has no authentication:"
+            " use auth_hmac, or remove it, or set version: 2"
             for name in ("lb1", "lb2", "lb3")
         ],
     ),
