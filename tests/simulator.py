@@ -16,8 +16,9 @@ from itertools import count
 from typing import NamedTuple
 
 from vrrpd.model.diff import identity
+from vrrpd.model.globals import GlobalDefs
 from vrrpd.model.groups import VrrpSyncGroup
-from vrrpd.model.values import Routing
+from vrrpd.model.values import GarpGroup, InterfaceDelay, Routing
 from vrrpd.model.vrrp import AF_INET, AF_INET6, VirtualAddress, VrrpInstance
 from vrrpd.vrrp.actions import (
     Action,
@@ -98,6 +99,9 @@ class Configuration:
 
     vrrp_instances: tuple[VrrpInstance, ...]
     vrrp_sync_groups: tuple[VrrpSyncGroup, ...] = ()
+    interface_delays: tuple[InterfaceDelay, ...] = ()
+    garp_groups: tuple[GarpGroup, ...] = ()
+    global_defs: GlobalDefs = field(default_factory=GlobalDefs)
 
 
 class Event(NamedTuple):
@@ -131,6 +135,7 @@ class Node:
     held: dict[bytes, VirtualRouter] = field(default_factory=dict)
     ways: dict[Routing, VirtualRouter] = field(default_factory=dict)
     asleep: bool = False
+    options: dict[str, object] = field(default_factory=dict)  # of its configurations, beside the instances
     causes: dict[str, str] = field(default_factory=dict)  # why virtual interfaces cannot be made
     verdicts: dict[tuple[str, str], Verdict] = field(default_factory=dict)  # the helper's
     offset: float = EPOCH  # of the time of day, to the world's
@@ -211,7 +216,8 @@ class Node:
         for link in self.links.values():
             engine.link(link, self.world.now)
         self.groups = tuple(groups)
-        engine.prepare(Configuration(tuple(instances), self.groups), self.world.now)
+        configuration = Configuration(tuple(instances), self.groups, **self.options)  # type: ignore[arg-type]
+        engine.prepare(configuration, self.world.now)
         return engine
 
     def _held_by(self, router: VirtualRouter) -> list[Holding]:

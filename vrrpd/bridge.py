@@ -79,7 +79,7 @@ class Bridge:
                 record.priority,
                 self._standing(record),
                 laid[stem],
-            )
+            )._replace(old_sum=record.advert.old_sum)
             for stem, record in first.items()
         ]
 

@@ -73,6 +73,7 @@ class Setting(NamedTuple):
     log_facility: int = 3  # of syslog; daemon
     log_file: str = ""  # -g
     syslog: bool = True  # false: -G
+    started: float = 0.0  # on the monotonic clock; an upgrade is no start
 
     @property
     def tag(self) -> str:
@@ -110,7 +111,9 @@ class Guard:
         self._refused: dict[str, str] = {}  # virtual interfaces that cannot be made, and why
         self.last_words = LastWords()
         self.exit_code = 0
-        vrrp = vrrp_daemon.Setting(setting.user, setting.release, setting.release_addresses, setting.core_dumps)
+        vrrp = vrrp_daemon.Setting(
+            setting.user, setting.release, setting.release_addresses, setting.core_dumps, started=setting.started
+        )
         self.vrrp = succession.Succession(
             succession.Setting(setting.vrrp_pid_file, self.folder, vrrp), self.loop, loaded, self
         )
@@ -576,7 +579,7 @@ def main(setting: Setting, foreground: bool) -> int:
             return loaded.exit_code
     setting = setting.placed(namespace, str(loaded.host.get("instance", "")))
     started = None if foreground else _detach(setting.to_stderr)
-    guard = Guard(setting, loaded)
+    guard = Guard(setting._replace(started=time.monotonic()), loaded)
     try:
         guard.start()
     except Running as error:

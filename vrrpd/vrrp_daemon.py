@@ -76,6 +76,7 @@ class Setting(NamedTuple):
     maintenance: bool = False  # on since before this process: known before the first model, or an owner would start
     refused: Mapping[str, str] = {}  # virtual interfaces that could not be made, and why
     epoch: int = 0  # which vrrp process of this guard it is
+    started: float = 0.0  # the daemon, on the monotonic clock
     standings: Mapping[bytes, Standing] = {}  # of the peers of the second path, as a former process knew them
 
 
@@ -100,6 +101,7 @@ class Daemon:
         self.path = SecondPath(self.loop, self.engine, guard, self.executor.run, setting.standings)
         self.executor.let_go = lambda routers: self.path.let_go(routers, time.monotonic())
         self.receivers: dict[ReceiverKey, Receiver] = {}
+        self.log_unknown = False  # adverts for virtual routers that we do not have
         self._devices: list[VirtualRouter] = []  # those with addresses on other interfaces than their own
         self._on_roads: list[VirtualRouter] = []  # those with routes or rules
         self._roads: routing.Monitor | None = None  # hears of their removal
@@ -129,6 +131,8 @@ class Daemon:
             self.requests.buffer(model.global_defs.vrrp_netlink_cmd_rcv_bufs)
         self._feed(self.links.load(), now)
         self.engine.prepare(model, now)
+        self.log_unknown = model.global_defs.log_unknown_vrids
+        self.engine.hold(first_start(model.global_defs, self.setting.started))
         self.source = {"path": str(model.path), "sha256": model.sha256, "loaded_at": time.time()}
         routers = self._routers()
         for router in routers:
@@ -520,6 +524,9 @@ class Daemon:
                 if cfg.kernel_rx_buf_size or cfg.rx_buf_mtus:
                     mtu = router.link.mtu if router.link is not None else 0
                     buffers[key] = buffers.get(key, 0) + (cfg.kernel_rx_buf_size or cfg.rx_buf_mtus * mtu)
+        if self.log_unknown:
+            for _, ids in wanted.values():
+                ids.update(range(256))
         for key in [key for key in self.receivers if key not in wanted]:
             receiver = self.receivers.pop(key)
             self.loop.forget(receiver.fileno())
@@ -545,6 +552,12 @@ class Daemon:
             receiver = self.receivers[key] = Receiver(*key[:2], protocol=key[2])
             self._hear(receiver)
         return receiver
+
+
+def first_start(defs: GlobalDefs, started: float) -> float:
+    """When instances may start, on the monotonic clock, which began when the machine did; the daemon at `started`."""
+    delay = defs.vrrp_startup_delay
+    return max(started + delay if delay else 0.0, defs.vrrp_delay_after_boot)
 
 
 def run(

@@ -19,7 +19,6 @@ CORPUS = sorted((Path(__file__).parent / "corpus").glob("*.conf"))
 UNSUPPORTED = "is not supported yet"
 DIFFERENT = {  # file: (keepalived -t of 2.2.7, vrrpd -t, reason)
     "auth_hmac": (5, 0, "keepalived 2.4 has it"),
-    "bad_delays": (5, 0, "the link's state acts at once until interface_up_down_delays is supported"),
     "bad_fifo": (
         0,
         5,

@@ -122,6 +122,33 @@ virtual_ipaddress_excluded { 192.0.2.7/ }|virtual_ipaddress_excluded { 192.0.2.3
 )
 
 
+STRICT = [
+    "",
+    "state MASTER",
+    "state BACKUP;priority 255",
+    "priority 255",
+    "state MASTER;priority 100",
+    "preempt_delay 5",
+    "accept",
+    "no_accept",
+    "accept;version 3",
+    "garp_lower_prio_repeat 3",
+    "garp_lower_prio_repeat 0",
+    "garp_lower_prio_delay 2",
+    "nopreempt",
+    "garp_master_refresh 10",
+    "lower_prio_no_advert no",
+    "lower_prio_no_advert",
+    "higher_prio_send_advert",
+    "down_timer_adverts 5",
+    "down_timer_adverts 3",
+    "use_vmac;vmac_xmit_base",
+    "authentication {;auth_type PASS;auth_pass x;}",
+    "mcast_src_ip 192.0.2.9",
+    "unicast_peer {;192.0.2.12;}",
+]
+
+
 def an_interface() -> str:
     """keepalived refuses interfaces that do not exist or cannot do multicast; we judge neither, so let it have one."""
     flags = {
@@ -134,7 +161,16 @@ def an_interface() -> str:
 def test_same_verdict(line: str, tmp_path: Path) -> None:
     """What `keepalived -t` accepts, we accept; what it runs by skipping words, we refuse."""
     path = tmp_path / "a.conf"
-    path.write_text((FILE % line).replace("eth0", an_interface()))
+    agree(FILE % line, path)
+
+
+@pytest.mark.parametrize("lines", STRICT)
+def test_same_verdict_in_strict_mode(lines: str, tmp_path: Path) -> None:
+    agree(FILE % ("strict_mode\n" + lines.replace(";", "\n")), tmp_path / "a.conf")
+
+
+def agree(text: str, path: Path) -> None:
+    path.write_text(text.replace("eth0", an_interface()))
     command = ["keepalived", "-t", "-l", "-f", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     loaded = load(str(path))

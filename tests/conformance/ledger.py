@@ -37,7 +37,6 @@ ELSEWHERE = {
 }
 
 NOT_APPLICABLE = {
-    "F33": "no vrrp_startup_delay",
     "X05": "a restart is a planned stop: the successor takes over in its skew, the address answers meanwhile",
 }
 

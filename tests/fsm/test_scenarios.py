@@ -13,13 +13,17 @@ one. Lines that begin with # say which sentence of RFC 9568 or which option of k
     unrouted A route|rule TEXT           somebody else removes one of routes=A,B rules=C (! before one: no_track)
     link A eth0 [up=no addresses= tentative= mac= arp=no ifindex=] · unlink A eth0 · removed A ADDRESS/LEN [eth1]
     refused A [vrrp.51 why]              virtual interfaces that cannot be made (vmac=vrrp.51 in a configuration)
+    hold A T (before the first apply)    vrrp_startup_delay: nobody starts before
+    delays A [eth0 DOWN UP]              interface_up_down_delays, from the next apply on
+    garps A GARP GNA eth0 ..             garp_group, from the next apply on
+    unknown A                            log_unknown_vrids, from the next apply on
     stop A · kill A · maintenance A on · handover A VI_1 · sleep A · wake A
     letgo A from=ADDRESS [rank= age= by=ADDRESS vrid= vips=]    what a peer says over the second path, authenticated
     track A NAME ok|fail|value N         what the helper finds of a script (process:NAME), or the number of a file;
                                          scripts=NAME[:WEIGHT[r]],.. (interfaces= files= processes=) in a configuration
     crash A                              its vrrp process dies and is adopted; the helper tells the next one at once
     cut A B (both ways) · deaf A B [eth1] (A no longer hears B) · heal
-    state A · groups A · counters A · owners ADDRESS
+    state A · groups A · counters A · awaited A · checksum A · owners ADDRESS
 """
 
 from __future__ import annotations
@@ -32,8 +36,9 @@ from pathlib import Path
 import pytest
 from simulator import Datagram, Event, World, describe, instance, interface_address, packed, text, vip
 
+from vrrpd.model.globals import GlobalDefs
 from vrrpd.model.groups import VrrpSyncGroup
-from vrrpd.model.values import FILE, INTERFACE, SCRIPT, Routing, Track
+from vrrpd.model.values import FILE, INTERFACE, SCRIPT, GarpGroup, InterfaceDelay, Routing, Track
 from vrrpd.model.vmac import Device
 from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, AuthHmac, VrrpInstance
 from vrrpd.vrrp.actions import SendAdvert
@@ -182,6 +187,8 @@ class Interpreter:
             spec = spec._replace(auth_type=1 if given["auth"] else 0, auth_data=given["auth"].encode().ljust(8, b"\0"))
         if given.get("checksum") == "message":
             spec = spec._replace(pseudo_header=False)
+        if "checksum" in given:
+            spec = spec._replace(old_sum=given["checksum"] == "old")
         data = encode(spec, int(given.get("priority", 100)), destination)
         if given.get("checksum") == "wrong":
             data = data[:6] + bytes((data[6] ^ 1,)) + data[7:]
@@ -269,6 +276,32 @@ class Interpreter:
             node.do(node.engine.handover(router, self.world.now))
         except (LookupError, ValueError) as refusal:
             self.answers.append(f"refused: {refusal.args[0]}")
+
+    def do_hold(self, name: str, until: str) -> None:
+        self.world.nodes[name].engine.hold(float(until))
+
+    def do_delays(self, name: str, interface: str = "", down: str = "0", up: str = "0") -> None:
+        delays = (InterfaceDelay(interface, float(down), float(up)),) if interface else ()
+        self.world.nodes[name].options["interface_delays"] = delays
+
+    def do_garps(self, name: str, garp_interval: str, gna_interval: str, *interfaces: str) -> None:
+        group = GarpGroup(interfaces, float(garp_interval), float(gna_interval))
+        self.world.nodes[name].options["garp_groups"] = (group,)
+
+    def do_unknown(self, name: str) -> None:
+        self.world.nodes[name].options["global_defs"] = GlobalDefs(log_unknown_vrids=True)
+
+    def do_checksum(self, name: str) -> None:
+        """Of the advert that it sends."""
+        for router in self.world.nodes[name].engine.routers.values():
+            ((_, datagram),) = router.datagrams(router.priority)
+            self.answers.append(f"{name}/{router.name} checksum {datagram[26:28].hex()}")
+
+    def do_awaited(self, name: str) -> None:
+        engine = self.world.nodes[name].engine
+        for router in engine.routers.values():
+            awaited = engine.snapshot(router, self.world.now)["awaited"]
+            self.answers.append(f"{name}/{router.name} awaits {', '.join(awaited) or 'nothing'}")
 
     def do_sleep(self, name: str) -> None:
         self.world.nodes[name].asleep = True

@@ -72,6 +72,8 @@ class History:
     drift: list[float]  # a host's clock runs this much too fast
     routers: list[Router]
     events: list[Event]
+    delays: list[list[float]] = field(default_factory=list)  # interface_up_down_delays of each host: down, up
+    hold: list[float] = field(default_factory=list)  # vrrp_startup_delay of each host; nothing: none
     path: bool = False  # all know each other over a second path (peer_path), which somebody attacks
     group: bool = False  # the routers of a host are a vrrp_sync_group
 
@@ -124,6 +126,9 @@ def draw(seed: int) -> History:
     group = len(routers) > 1 and Random(seed + 3).random() < 0.5
     if group:
         routers, events = _grouped(Random(seed + 4), routers, events, calm, count, interval, span)
+    later = Random(f"{seed} hosts")
+    delays = [[later.choice((0.0, 1.0, 5.0)) * interval, later.choice((0.0, 1.0)) * interval] for _ in range(count)]
+    hold = [later.choice((0.0, 0.0, 0.0, 2.0, 5.0)) * interval for _ in range(count)]
     delay = min(min(router.interval) for router in routers) * dice.choice((0.003, 0.02, 0.05))
     boot = [0.0 if dice.random() < 0.3 else dice.random() * 4 * interval for _ in range(count)]
     drift = [dice.uniform(-0.01, 0.01) for _ in range(count)]
@@ -140,6 +145,8 @@ def draw(seed: int) -> History:
         drift=drift,
         routers=routers,
         events=sorted(events, key=lambda event: event[0]),
+        delays=delays,
+        hold=hold,
         path=path,
         group=group,
     )

@@ -24,6 +24,7 @@ from simulator import Configuration, describe, instance, interface_address, pack
 
 from vrrpd.model.diff import identity
 from vrrpd.model.groups import VrrpSyncGroup
+from vrrpd.model.values import InterfaceDelay
 from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, VrrpInstance
 from vrrpd.succession import PEERS_WAIT
 from vrrpd.vrrp import path
@@ -122,6 +123,9 @@ class Host:
         self.standings: dict[bytes, path.Standing] = {}
         self.beside: set[bytes] = set()  # what it has heard there
         self.boots = 0
+        self.held_until = 0.0  # vrrp_startup_delay
+        down, up = history.delays[number] if history.delays else (0.0, 0.0)
+        self.delays = (InterfaceDelay("eth0", down, up),) if down or up else ()
 
     def clock(self) -> float:
         return self.offset + self.world.now * self.rate
@@ -152,6 +156,11 @@ class Host:
         now = self.clock()
         self.engine.maintenance(self.in_maintenance, now)
         self.engine.link(self.link, now)
+        if self.world.history.hold:
+            hold = self.world.history.hold[self.number]
+            self.held_until = now + hold
+            self.world.after(hold / self.rate, lambda: None)  # not whole before
+        self.engine.hold(self.held_until)
         self.world.rules.restarted(self)
         self.open_path()
         self._prepare(self.engine, now)
@@ -159,7 +168,7 @@ class Host:
         self._clean_up(list(self.engine.routers.values()))
 
     def _prepare(self, engine: Engine, now: float) -> None:
-        engine.prepare(Configuration(tuple(self.config), self.groups), now)
+        engine.prepare(Configuration(tuple(self.config), self.groups, self.delays), now)
         for number, faults in enumerate(self.sick):
             if faults:
                 engine.routers[f"VI_{number}"].find("check", ("sick",), now)
@@ -301,6 +310,7 @@ class Host:
         self.life += 1
         successor = Engine()
         successor.link(self.link, now)
+        successor.hold(self.held_until)
         successor.maintenance(self.in_maintenance, now)
         self._prepare(successor, now)
         prefixes = {e.address: e.prefixlen for cfg in self.config for e in cfg.virtual_ipaddress}
@@ -653,6 +663,8 @@ class World:
         self.say(host, f"interface is {'up' if up else 'down'}")
         host.link = host.link._replace(up=up)
         self.rules.disturbed(host)
+        for delay in host.delays:
+            self.after((delay.up if up else delay.down) / host.rate, lambda: self.rules.disturbed(host))
 
         def tell() -> None:
             assert host.engine is not None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vrrpd.conf.schema import Block, kw
-from vrrpd.conf.types import Custom, Flag, Nested, Seconds
+from vrrpd.conf.schema import EACH, Block, kw
+from vrrpd.conf.types import Custom, Flag, ListOf, Nested, Seconds
 
-from . import host, known
+from . import host, interfaces, known
 from .globals import GlobalDefs
 from .groups import VrrpSyncGroup
 from .trackers import TrackFile, TrackProcess, VrrpScript
@@ -38,6 +38,19 @@ class _Top:
         Seconds(0, 86400), 5.0, "for scripts and mail at the stop, after the addresses are gone", unit="s"
     )
     namespace_with_ipsets: bool = kw(Flag(True), False, "accepted: no ipsets are made")
+    interface_up_down_delays: object = kw(
+        ListOf(interfaces.delay, "interface seconds"),
+        None,
+        "how long a link must be down, or up, until that counts: IF DOWN [UP], without UP at once",
+        unit="s",
+    )
+    garp_group: object = kw(
+        Nested("garp_group"), None, "one pace of announcements for several interfaces", repeated=EACH
+    )
+    linkbeat_interfaces: object = kw(
+        ListOf(interfaces.linkbeat, "interface choice"), None, f"accepted: {interfaces.NETLINK}"
+    )
+    linkbeat_use_polling: object = kw(Flag(True), None, f"accepted: {interfaces.NETLINK}")
 
 
 BLOCKS = {
@@ -52,6 +65,7 @@ BLOCKS = {
         Block("vrrp_script", "a check that runs at intervals", VrrpScript),
         Block("track_file", "a file whose number counts", TrackFile),
         Block("vrrp_track_process", "processes that must run", TrackProcess),
+        Block("garp_group", "one pace of announcements for several interfaces", interfaces.Group),
         *known.BLOCKS,
     )
 }

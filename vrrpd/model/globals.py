@@ -9,6 +9,7 @@ from vrrpd.conf.schema import kw
 from vrrpd.conf.tree import Statement
 from vrrpd.conf.types import (
     INTEGER,
+    MISSING,
     Address,
     Boolean,
     Custom,
@@ -42,6 +43,21 @@ def smtp_server(statement: Statement) -> tuple[str, int]:
     if not 1 <= port <= 65535:
         raise Invalid(f"port {port} is outside 1..65535", 2)
     return host, port
+
+
+class Group(Address):
+    """A multicast group; one of IPv6 that no router forwards, ffX2::/16. `kept`: with --lenient also another one."""
+
+    def __init__(self, family: int = 0, kept: bool = False) -> None:
+        super().__init__(family, True)
+        self._kept = kept
+
+    def convert(self, statement: Statement) -> bytes:
+        group = super().convert(statement)
+        if len(group) == 16 and group[1] & 0x0F != 2:  # RFC 4291 2.7
+            kept = group if self._kept else MISSING
+            raise Invalid(f"{statement.words[1]} is not link-local", hint="take one of ff02::/16", fallback=kept)
+        return group
 
 
 def lifetime(statement: Statement) -> int:
@@ -217,7 +233,7 @@ class GlobalDefs:
     vrrp_version: int = kw(Integer(2, 3), 2, "VRRP version of IPv4 instances")
     vrrp_mcast_group4: bytes = kw(Address(AF_INET, True), b"\xe0\x00\x00\x12", "IPv4 group of adverts")
     vrrp_mcast_group6: bytes = kw(
-        Address(AF_INET6, True), bytes.fromhex("ff02" + "00" * 13 + "12"), "IPv6 group of adverts"
+        Group(AF_INET6, kept=True), bytes.fromhex("ff02" + "00" * 13 + "12"), "IPv6 group of adverts"
     )
     vrrp_garp_master_delay: float = kw(
         Seconds(0, LONGEST), 5.0, "second block of gratuitous ARP after becoming MASTER, 0 for none", unit="s"
@@ -243,8 +259,16 @@ class GlobalDefs:
     )
     vmac_prefix: str = kw(InterfaceName(), "", "first part of the names of virtual interfaces (default: vrrp)")
     vmac_addr_prefix: str = kw(InterfaceName(), "", "the same for use_vmac_addr (default: vmac_prefix)")
+    vrrp_startup_delay: float = kw(
+        Seconds(0.001, LONGEST), 0.0, "instances start so long after the daemon, and hear nothing before", unit="s"
+    )
+    vrrp_delay_after_boot: float = kw(
+        Seconds(0.001, LONGEST), 0.0, "and so long after the machine; the later of the two counts", unit="s"
+    )
+    log_unknown_vrids: bool = kw(Flag(True), False, "name in the log what comes for other virtual routers")
     vrrp_min_garp: bool = kw(Boolean(), False, "one gratuitous ARP instead of two blocks of five")
     vrrp_down_timer_adverts: int = kw(Integer(1, 100), 3, "missed adverts before a takeover")
+    vrrp_strict: bool = kw(Boolean(), False, "strict_mode in every instance that does not say otherwise")
     vrrp_owner_ignore_adverts: bool = kw(Boolean(), False, "an owner that is MASTER ignores adverts")
     vrrp_lower_prio_no_advert: bool = kw(Boolean(), False, "do not answer a lower advert with one of ours")
     vrrp_higher_prio_send_advert: bool = kw(

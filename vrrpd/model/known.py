@@ -36,24 +36,17 @@ HOST = "it concerns this machine, not the instances: set it with the system's ow
 STATIC = "what does not move with an instance is left to the system's network configuration"
 TRACKING = "a failure would not be noticed, and the address would stay"
 FIREWALL = "there are no ipsets: the addresses of no_accept are in nftables, in every namespace"
-STRICT = "its rules (no authentication, no_accept, ...) would not be applied"
-DAMPING = "a change of the link acts at once"
 
 TOP = _rows(
     (WARNING, Nested, BALANCING, "virtual_server SSL"),
     (WARNING, Words("list", named=True), BALANCING, "virtual_server_group"),
     (WARNING, Nested, "nothing runs this check; what tracks it says so at its place", "bfd_instance"),
-    (WARNING, Nested, "gratuitous ARPs are not limited over several interfaces", "garp_group"),
     (WARNING, Nested, STATIC, "track_group"),
     (WARNING, LIST, STATIC, "static_ipaddress static_routes static_rules"),
-    (WARNING, LIST, DAMPING, "interface_up_down_delays"),
-    (WARNING, LIST, "the link's state comes from netlink", "linkbeat_interfaces"),
-    (WARNING, FLAG, "the link's state comes from netlink", "linkbeat_use_polling"),
     (WARNING, VALUE, BALANCING, "net_namespace_ipvs"),
 )
 
 GLOBAL_DEFS = _rows(
-    (ERROR, BOOL, STRICT, "vrrp_strict"),
     (WARNING, BOOL, BALANCING, "smtp_alert_checker checker_log_all_failures"),
     (WARNING, FLAG, BALANCING, "no_checker_emails rs_init_notifies lvs_flush"),
     (
@@ -90,21 +83,13 @@ GLOBAL_DEFS = _rows(
     (WARNING, FLAG, "there is no SNMP agent: use vrrpctl status --json", "enable_snmp_keepalived"),
     (WARNING, VALUE, PROCESSES, "process_monitor_rcv_bufs"),
     (WARNING, BOOL, PROCESSES, "process_monitor_rcv_bufs_force"),
-    (WARNING, VALUE, "the instances start with the daemon", "vrrp_startup_delay vrrp_delay_after_boot"),
-    (WARNING, FLAG, "such adverts are counted (vrid_err)", "log_unknown_vrids"),
 )
 
 VRRP_INSTANCE = _rows(
-    (ERROR, BOOL, STRICT, "strict_mode"),
     (ERROR, VALUE, "give the interface that has unicast_src_ip, which says what VRF it belongs to", "vrf"),
     (ERROR, LIST, TRACKING, "track_bfd"),
-    (WARNING, FLAG, "the instance enters FAULT when its interface goes down", "dont_track_primary"),
-    (WARNING, FLAG, "without peers adverts go to the multicast group", "unicast_fault_no_peer"),
-    (WARNING, FLAG, "an address that is missing puts the instance into FAULT in any case", "track_src_ip"),
-    (WARNING, VALUE, "checksums of both kinds are accepted; v3_checksum_as_v2 chooses ours", "old_unicast_checksum"),
     (WARNING, FLAG, "set net.ipv4.conf.<interface>.promote_secondaries", "promote_secondaries"),
     (WARNING, VALUE, BALANCING, "lvs_sync_daemon_interface"),
-    (WARNING, FLAG, "the link's state comes from netlink", "linkbeat_use_polling"),
     (WARNING, FLAG, "the addresses decide the family", "native_ipv6"),
     (WARNING, VALUE, "it has no effect in keepalived either", "debug"),
 )
@@ -132,7 +117,6 @@ BLOCKS = [
         "neighbor_ip neighbour_ip source_ip min_rx min_tx idle_tx multiplier passive ttl hoplimit max_hops multihop "
         "weight vrrp checker",
     ),
-    _block("garp_group", "a limit over several interfaces", "garp_interval gna_interval interface", "interfaces"),
     _block("track_group", "instances that need static items", "", "group"),
     _block("SSL", "certificates of SSL_GET", "password ca certificate key"),
     _block(

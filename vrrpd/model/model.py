@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from .globals import GlobalDefs
 from .groups import VrrpSyncGroup
 from .trackers import TrackFile, TrackProcess, VrrpScript
+from .values import GarpGroup, InterfaceDelay
 from .vrrp import VrrpInstance
 
 
@@ -25,3 +26,5 @@ class Model:
     vrrp_scripts: tuple[VrrpScript, ...] = ()  # those that somebody tracks
     track_files: tuple[TrackFile, ...] = ()
     track_processes: tuple[TrackProcess, ...] = ()
+    interface_delays: tuple[InterfaceDelay, ...] = ()
+    garp_groups: tuple[GarpGroup, ...] = ()

@@ -23,6 +23,7 @@ from .blocks import BLOCKS
 from .globals import GlobalDefs
 from .groups import for_members
 from .groups import groups as sync_groups
+from .interfaces import delays, garp_groups
 from .iproute2 import Names
 from .routing import Compiler
 from .scripts import Script, insecure, program, user_exists
@@ -34,10 +35,20 @@ Interfaces = Mapping[str, Iterable[tuple[bytes, int]]]  # name -> (address, pref
 INHERITED = {
     row.field: row.inherits for row in BLOCKS["vrrp_instance"].keywords.values() if row.inherits and row.supported
 }
+# What strict mode sets, and what it says where an instance wants it otherwise.
+STRICT: Mapping[str, tuple[Any, str]] = {
+    "preempt_delay": (0.0, "no delay"),
+    "garp_lower_prio_repeat": (0, "no announcements after a lower advert"),
+    "garp_lower_prio_delay": (0.0, "no announcements after a lower advert"),
+    "lower_prio_no_advert": (True, "a lower advert is not answered"),
+    "higher_prio_send_advert": (False, "no advert before yielding"),
+    "down_timer_adverts": (3, "three adverts"),
+    "vmac_xmit_base": (False, "adverts come from the virtual MAC address"),
+}
 KEY_HINT = "the same key on both nodes: openssl rand -hex 32"
 DEFAULT_USER = "keepalived_script"  # keepalived.conf(5) "SCRIPTS": if there is such a user, else root
 OUTSIDE = ("net_namespace", "instance", "child_wait_time")  # of global_defs, in the file
-UNICAST = ("unicast_peer", "unicast_src_ip", "unicast_ttl", "check_unicast_src")
+UNICAST = ("unicast_peer", "unicast_src_ip", "unicast_ttl", "check_unicast_src", "old_unicast_checksum")
 USUAL_MTU = 1500
 OVERHEAD = {AF_INET: 20 + 24 + 8 + 8, AF_INET6: 40 + 8}  # of IP header, AH, VRRP header, authentication data
 TRAILER = 28  # of auth_hmac
@@ -108,6 +119,7 @@ class Instance:
         self._addresses()
         self._version()
         self._election()
+        self._strict()
         self._auth_hmac()
         self._authentication()
         self._destinations()
@@ -159,7 +171,10 @@ class Instance:
         first = self.values["virtual_ipaddress"][0].address
         if len(first) == 16 and first[:2] != b"\xfe\x80":
             place = self.bound.items["virtual_ipaddress"][0].place()
-            self.problems.warning(place, "the first IPv6 address should be link-local (RFC 9568 5.2.9)")
+            report, must = self.problems.warning, "should"
+            if self.values["strict_mode"]:
+                report, must = self.problems.survivable, "must"
+            report(place, f"the first IPv6 address {must} be link-local (RFC 9568 5.2.9)")
 
     def _too_many(self) -> None:
         """What does not fit into an advert goes to the excluded addresses, as keepalived does."""
@@ -229,7 +244,11 @@ class Instance:
             self.problems.survivable(self.at("advert_int", 1), message)
             values["advert_int"] = MAX_ADVERT_V3
         elif values["version"] == 3:
-            values["advert_int"] = round(interval * 100) / 100
+            values["advert_int"] = int(interval * 100 + 0.5 + 1e-9) / 100
+            decimals = self.bound.places["advert_int"].words[1].partition(".")[2] if interval % 1 else ""
+            if abs(values["advert_int"] - interval) > 1e-9 and len(decimals) <= 6:  # else it has been said
+                message = f"advert_int: {interval:g} s, but VRRPv3 counts in hundredths of a second"
+                self.problems.survivable(self.at("advert_int", 1), message, f"{values['advert_int']:g} would be taken")
 
     def _election(self) -> None:
         values = self.values
@@ -239,6 +258,12 @@ class Instance:
             self.problems.warning(self.at("state", 1), "state MASTER without 'priority' means priority 255")
         if "state" not in values:
             values["state"] = "MASTER" if values.get("priority") == 255 else "BACKUP"
+        owner = values.get("priority") == 255
+        if values["strict_mode"] and owner is not (values["state"] == "MASTER"):
+            message = "state: in strict mode MASTER is who has priority 255, and nobody else"
+            self.problems.survivable(self.at("state", 1), message, "leave it out: the priority says it")
+            values["state"] = "MASTER" if owner else "BACKUP"
+            master = owner
         if not values.get("preempt", True) and master:
             message = "nopreempt does not work with state MASTER"
             self.problems.survivable(self.at("preempt"), message, "set 'state BACKUP' on every node")
@@ -255,6 +280,35 @@ class Instance:
             message = "timer_expired_backup works with nopreempt only"
             self.problems.survivable(self.at("timer_expired_backup"), message, "say 'nopreempt' too, on every node")
             values["timer_expired_backup"] = 0
+
+    def _strict(self) -> None:
+        """strict_mode: what the RFCs do not have is refused, and with --lenient taken back, as keepalived does."""
+        values = self.values
+        if not values["strict_mode"]:
+            return
+        owner = values.get("priority") == 255
+        if not values["virtual_ipaddress"]:  # keepalived does not even start
+            self.problems.error(self.at("virtual_ipaddress"), "strict mode: there is no virtual_ipaddress")
+        if values.get("authentication"):
+            message = "authentication: there is none in strict mode (RFC 3768 10)"
+            self.problems.survivable(self.at("authentication"), message, "remove the block on every node")
+            del values["authentication"]
+        if values.get("accept") and values["version"] == 2 and not owner:
+            message = "accept: VRRPv2 has no such mode (RFC 3768 6.4.3), and strict mode does without"
+            self.problems.survivable(self.at("accept"), message, "set 'version 3' on every node")
+            del values["accept"]
+        values.setdefault("accept", owner)
+        for field, (wanted, why) in STRICT.items():
+            if field in self.bound.values and values.get(field, wanted) != wanted:
+                statement = self.bound.places[field]
+                message = f"{statement.words[0]}: {why} in strict mode"
+                self.problems.survivable(statement.place(), message, "remove it")
+            values[field] = wanted
+        if "owner_ignore_adverts" not in self.bound.values:
+            values["owner_ignore_adverts"] = True  # RFC 5798 7.1: "if this router is the owner, discard"
+        if values.get("unicast_peer"):
+            message = "unicast_peer: strict mode is for RFC 9568, which knows no unicast; keepalived 2.4 refuses it"
+            self.problems.warning(self.at("unicast_peer"), message)
 
     def _authentication(self) -> None:
         blocks: list[Bound] = self.values.pop("authentication", [])
@@ -349,7 +403,12 @@ class Instance:
             else:
                 kept.append(peer)
         keyword = next((name for name in UNICAST if name in self.bound.values), "")
-        if keyword and not kept:
+        if kept:
+            values.pop("unicast_fault_no_peer", None)
+        elif values.get("unicast_fault_no_peer"):
+            message = "no unicast_peer: the instance stays in FAULT (unicast_fault_no_peer)"
+            self.problems.warning(self.at("unicast_fault_no_peer"), message)
+        elif keyword:
             message = f"{keyword}, but no peer: adverts would go to the multicast group"
             self.problems.survivable(self.at(keyword), message, "list the other nodes in unicast_peer, or remove it")
         values["unicast_peer"] = tuple(peer.address for peer in kept)
@@ -436,6 +495,7 @@ def instances(blocks: list[Bound], defs: GlobalDefs, problems: Problems, around:
             continue
         names[bound.name] = bound
         found.append(Instance(bound, defs, problems, around).resolved())
+    _dropped(found, names, problems)
     found = vmac.assign(found, names, defs, problems)
     _clashes(found, names, problems)
     _shared_addresses(found, names, problems)
@@ -461,6 +521,20 @@ def _clashes(found: list[VrrpInstance], bounds: dict[str, Bound], problems: Prob
                     f"({_ipv(instance.family).split()[1]}) is already that of {other.name}",
                 )
         taken[key].append(instance)
+
+
+def _dropped(found: list[VrrpInstance], bounds: dict[str, Bound], problems: Problems) -> None:
+    """Strict mode has surprised many with addresses that do not answer: told once, at the first."""
+    silent = [
+        one.name for one in found if one.strict_mode and not one.accept and "accept" not in bounds[one.name].values
+    ]
+    if silent:
+        others = f" and {len(silent) - 1} more" if silent[1:] else ""
+        message = f"strict mode: packets to the addresses of {silent[0]}{others} are dropped (no_accept)"
+        hint = "say 'accept', with version 3, if they are to answer pings and connections"
+        bound = bounds[silent[0]]
+        statement = bound.places.get("strict_mode")
+        problems.warning(statement.place() if statement else bound.statement.place(1), message, hint)
 
 
 def _paths(found: list[VrrpInstance], bounds: dict[str, Bound], problems: Problems) -> None:
@@ -663,4 +737,6 @@ def resolve(
         "vrrp_scripts": checks,
         "track_files": trackers.used(FILE),
         "track_processes": trackers.used(PROCESS),
+        "interface_delays": delays(top, found, problems),
+        "garp_groups": garp_groups(top.values.get("garp_group", ()), problems),
     }

@@ -37,6 +37,22 @@ class Routing(NamedTuple):
     no_track: bool = False  # its removal by somebody else is left alone
 
 
+class InterfaceDelay(NamedTuple):
+    """One line of interface_up_down_delays: how long a change of its link has to last until it counts, in seconds."""
+
+    name: str
+    down: float
+    up: float = 0.0
+
+
+class GarpGroup(NamedTuple):
+    """Interfaces whose gratuitous ARPs, and neighbour advertisements, share one pace; 0: no pause between them."""
+
+    interfaces: tuple[str, ...]
+    garp_interval: float = 0.0
+    gna_interval: float = 0.0
+
+
 class Device(NamedTuple):
     """A virtual interface on top of a real one, which the daemon makes and removes."""
 

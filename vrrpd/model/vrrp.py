@@ -29,7 +29,8 @@ from vrrpd.conf.types import (
 from vrrpd.families import AF_INET, AF_INET6
 
 from .addresses import address_line
-from .globals import LONGEST, REFRESH, UNSIGNED, lifetime
+from .globals import LONGEST, REFRESH, UNSIGNED, Group, lifetime
+from .interfaces import NETLINK
 from .scripts import Script, optional_command, script_type
 from .trackers import lines
 from .values import FILE, INTERFACE, PROCESS, SCRIPT, Device, Routing, Track, VirtualAddress
@@ -80,6 +81,10 @@ def unicast_peer(statement: Statement) -> UnicastPeer:
         if not 0 <= value <= 255:
             raise Invalid(f"{value} is outside 0..255", index + 1)
         bounds[words[index]] = value
+    if bounds["min_ttl"] > bounds["max_ttl"]:
+        raise Invalid(
+            "min_ttl is above max_ttl: nothing that it sends would be heard", 1, fallback=UnicastPeer(packed, **bounds)
+        )
     return UnicastPeer(packed, **bounds)
 
 
@@ -113,6 +118,13 @@ def password(statement: Statement) -> bytes:
             fallback=value[:8],
         )
     return value
+
+
+def old_checksum(statement: Statement) -> str:
+    """Alone: always; `never`: do not even look."""
+    if len(statement.words) > 1 and statement.words[1] != "never":
+        raise Invalid(f"'{statement.words[1]}' is not never")
+    return statement.words[1] if len(statement.words) > 1 else "old"
 
 
 def timer_expired_backup(statement: Statement) -> int:
@@ -231,19 +243,30 @@ class VrrpInstance:
     no_virtual_ipaddress: bool = kw(Flag(True), False, "no address is meant: only scripts act")
     authentication: Authentication | None = kw(Nested("authentication"), None, "VRRPv2 only (RFC 2338)")
     auth_hmac: AuthHmac | None = kw(Nested("auth_hmac"), None, "any version and family; keepalived 2.4.2 and later")
-    mcast_group: bytes = kw(Address(multicast=True), b"\xe0\x00\x00\x12", "group of adverts", name="mcast_dst_ip")
+    mcast_group: bytes = kw(Group(), b"\xe0\x00\x00\x12", "group of adverts", name="mcast_dst_ip")
     mcast_src_ip: bytes | None = kw(Address(multicast=False), None, "source of multicast adverts")
     unicast_src_ip: bytes | None = kw(Address(multicast=False), None, "source of unicast adverts")
     unicast_peer: tuple[bytes, ...] = kw(ListOf(unicast_peer, "peers"), (), "send adverts to these instead of a group")
     unicast_peer_ttl: tuple[tuple[int, int], ...] = ()  # (least, most) for each peer
+    unicast_fault_no_peer: bool = kw(
+        Flag(True), False, "without a unicast_peer the instance stays in FAULT instead of using a group"
+    )
+    track_src_ip: bool = kw(
+        Flag(True), False, "FAULT while the interface has not got the unicast_src_ip or mcast_src_ip"
+    )
     unicast_ttl: int = kw(Integer(0, 255), 255, "TTL or hop limit of unicast adverts")
     check_unicast_src: bool = kw(
         Flag(True), False, "unicast adverts must come from a peer", inherits="vrrp_check_unicast_src"
     )
+    dont_track_primary: bool = kw(Flag(True), False, "the instance's own interface may be down")
+    linkbeat_use_polling: bool = kw(Flag(True), False, f"accepted: {NETLINK}")
     preempt: bool = kw(
         Flag(False), True, "a lower master keeps its role", name="nopreempt", also={"preempt": Flag(True)}
     )
     preempt_delay: float = kw(Seconds(0, 1000), 0.0, "wait before taking over from a lower master", unit="s")
+    strict_mode: bool = kw(
+        Boolean(), False, "what the RFCs do not have is refused; who is not the owner drops", inherits="vrrp_strict"
+    )
     timer_expired_backup: int = kw(
         Custom(timer_expired_backup, "integer", 0, 1),
         0,
@@ -287,6 +310,11 @@ class VrrpInstance:
         False,
         "accepted: a last advert before yielding is sent in any case",
         inherits="vrrp_higher_prio_send_advert",
+    )
+    old_unicast_checksum: str = kw(
+        Custom(old_checksum, "choice", 0, 1),
+        "",
+        "VRRPv3 over IPv4, unicast: checksums of keepalived before 1.3.7; default: as the peer's, never: not even then",
     )
     v3_checksum_as_v2: bool = kw(
         Boolean(), False, "VRRPv3 over IPv4: checksum without the pseudo-header", inherits="v3_checksum_as_v2"

@@ -1,27 +1,31 @@
-"""Gratuitous ARP and unsolicited neighbour advertisements in their turn: garp_interval and gna_interval.
+"""Gratuitous ARP and unsolicited neighbour advertisements in their turn: garp_interval, gna_interval, garp_group.
 
 Without an interval a block is one Announce action at once. With one, its frames queue per interface and
-family in their order and leave one by one, that far apart, whichever router they belong to. The frames
-themselves are the executor's.
+family in their order and leave one by one, that far apart, whichever router they belong to; the interfaces of
+a garp_group have one queue. The frames themselves are the executor's.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Union
 
 from vrrpd.vrrp.actions import Action, Announce
 from vrrpd.vrrp.timers import Timer, Timers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from vrrpd.model.values import GarpGroup
     from vrrpd.model.vrrp import VirtualAddress
     from vrrpd.vrrp.router import VirtualRouter
 
 
+Key = tuple[Union[int, str], int]  # interface index, or the first interface of a garp_group; length of an address
+
+
 class _Lane:
-    """The frames waiting on one interface for one family, and when the next may leave."""
+    """The frames waiting on one interface, or group of them, for one family, and when the next may leave."""
 
     __slots__ = ("_timers", "queue", "ready", "timer")
 
@@ -48,11 +52,27 @@ class _Lane:
 class Announcer:
     """All lanes of one engine."""
 
-    __slots__ = ("_lanes", "_timers")
+    __slots__ = ("_bases", "_groups", "_lanes", "_timers")
 
     def __init__(self, timers: Timers) -> None:
         self._timers = timers
-        self._lanes: dict[tuple[int, int], _Lane] = {}
+        self._lanes: dict[Key, _Lane] = {}
+        self._groups: dict[str, GarpGroup] = {}  # by interface
+        self._bases: Mapping[str, str] = {}
+
+    def configure(self, groups: Iterable[GarpGroup], bases: Mapping[str, str]) -> None:
+        """`bases`: virtual interface -> the one below, out of which its frames leave."""
+        self._groups = {name: group for group in groups for name in group.interfaces}
+        self._bases = bases
+
+    def _pace(self, router: VirtualRouter, entry: VirtualAddress) -> tuple[Key, float]:
+        """In whose queue its announcement is, and the pause behind it; 0 for none."""
+        cfg, width = router.cfg, len(entry.address)
+        name = entry.dev or cfg.interface
+        group = self._groups.get(self._bases.get(name, name))
+        if group is not None:
+            return (group.interfaces[0], width), group.garp_interval if width == 4 else group.gna_interval
+        return (router.ifindex, width), cfg.garp_interval if width == 4 else cfg.gna_interval
 
     def announce(
         self, router: VirtualRouter, addresses: Sequence[VirtualAddress], rounds: int, now: float
@@ -62,16 +82,16 @@ class Announcer:
         if link is None or not link.arp or not addresses or rounds < 1:
             return []  # a NOARP interface has nobody to tell
         cfg = router.cfg
-        if cfg.garp_interval <= 0 and cfg.gna_interval <= 0:
+        if cfg.garp_interval <= 0 and cfg.gna_interval <= 0 and not self._groups:
             return [Announce(router, tuple(addresses), rounds)]
         actions: list[Action] = []
         at_once: list[VirtualAddress] = []
-        for width, gap in ((4, cfg.garp_interval), (16, cfg.gna_interval)):
-            block = [address for address in addresses if len(address.address) == width]
-            if gap <= 0:
-                at_once += block
-            elif block:
-                actions += self._queue(link.ifindex, width, router, block, rounds, gap, now)
+        blocks: dict[tuple[Key, float], list[VirtualAddress]] = {}
+        for address in addresses:
+            key, gap = self._pace(router, address)
+            (blocks.setdefault((key, gap), []) if gap > 0 else at_once).append(address)
+        for (key, gap), block in blocks.items():
+            actions += self._queue(key, router, block, rounds, gap, now)
         if at_once:
             actions.insert(0, Announce(router, tuple(at_once), rounds))
         return actions
@@ -80,8 +100,8 @@ class Announcer:
         """The frames of this router that wait for their turn, and when the next may leave; they are gone here."""
         waiting: list[bytes] = []
         ready = 0.0
-        for (ifindex, _), lane in self._lanes.items():
-            if ifindex == router.ifindex:
+        for (where, _), lane in self._lanes.items():
+            if where == router.ifindex or isinstance(where, str):
                 waiting += [entry.address for owner, entry, _ in lane.queue if owner is router]
                 lane.queue = deque(frame for frame in lane.queue if frame[0] is not router)
                 ready = max(ready, lane.ready)
@@ -89,32 +109,36 @@ class Announcer:
 
     def take(self, router: VirtualRouter, waiting: Sequence[bytes], ready: float) -> None:
         """What another process had still to announce for this router."""
+        if not ready:
+            return
         known = {entry.address: entry for entry in router.addresses}
-        for width, gap in ((4, router.cfg.garp_interval), (16, router.cfg.gna_interval)):
-            if ready and gap:
-                lane = self._lane(router.ifindex, width)
-                lane.ready = max(lane.ready, ready)
-                lane.queue.extend((router, known[at], gap) for at in waiting if len(at) == width and at in known)
-                if lane.queue:
-                    self._timers.set(lane.timer, lane.ready)
+        paces = {self._pace(router, entry) for entry in router.addresses}
+        for key in {key for key, gap in paces if gap > 0}:
+            lane = self._lane(key)
+            lane.ready = max(lane.ready, ready)
+        for entry in (known[at] for at in waiting if at in known):
+            key, gap = self._pace(router, entry)
+            if gap > 0:
+                lane = self._lane(key)
+                lane.queue.append((router, entry, gap))
+                self._timers.set(lane.timer, lane.ready)
 
-    def _lane(self, ifindex: int, width: int) -> _Lane:
-        lane = self._lanes.get((ifindex, width))
+    def _lane(self, key: Key) -> _Lane:
+        lane = self._lanes.get(key)
         if lane is None:
-            lane = self._lanes[ifindex, width] = _Lane(self._timers)
+            lane = self._lanes[key] = _Lane(self._timers)
         return lane
 
     def _queue(
         self,
-        ifindex: int,
-        width: int,
+        key: Key,
         router: VirtualRouter,
         block: list[VirtualAddress],
         rounds: int,
         gap: float,
         now: float,
     ) -> list[Action]:
-        lane = self._lane(ifindex, width)
+        lane = self._lane(key)
         waiting = sum(1 for owner, _, _ in lane.queue if owner is router)
         if waiting < rounds * len(block):  # a second block behind an unfinished one would only grow the queue
             lane.queue.extend((router, address, gap) for _ in range(rounds) for address in block)

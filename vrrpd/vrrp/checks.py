@@ -12,13 +12,15 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from vrrpd.families import AF_INET6
+from vrrpd.families import AF_INET, AF_INET6
 from vrrpd.vrrp.actions import Action
 from vrrpd.vrrp.auth import ENFORCE, PERMISSIVE, Auth, has_trailer
 from vrrpd.vrrp.digest import compare_digest
 from vrrpd.vrrp.links import is_link_local
 from vrrpd.vrrp.packet import ADDRESS_LENGTH, AUTH_AH, AUTH_SIMPLE, Advert, Buffer, PacketError, decode
 from vrrpd.vrrp.records import text
+
+NEVER = "never"  # old_unicast_checksum
 
 if TYPE_CHECKING:
     from vrrpd.vrrp.router import VirtualRouter
@@ -63,10 +65,13 @@ def validate(
         sequence = auth.verify_ah(ah)
     elif auth is not None and cfg.auth_hmac is not None and has_trailer(data, cfg.version, cfg.family):
         skew, sequence = auth.verify(cfg, source, data, now + offset)
-    advert = decode(data, cfg.version, cfg.family, source, destination, skew)
+    old_sums = cfg.family == AF_INET and bool(cfg.unicast_peer) and cfg.old_unicast_checksum != NEVER
+    advert = decode(data, cfg.version, cfg.family, source, destination, skew, old_sums and not multicast)
     if auth is not None and skew is None and cfg.auth_hmac is not None and auth.mode == ENFORCE:
         raise PacketError("auth_ext_missing")
-    if multicast is bool(cfg.unicast_peer):
+    if cfg.strict_mode and cfg.family == AF_INET6 and not is_link_local(advert.addresses):  # RFC 9568 5.2.9
+        raise PacketError("addr_list_err")
+    if multicast is bool(cfg.unicast_peer) or (multicast and destination != spec.destinations[0]):
         raise PacketError("destination_err")
     if multicast:
         if len(source) == 16 and not is_link_local(source):  # RFC 9568 5.1.2.1
@@ -102,9 +107,9 @@ def addressee(router: VirtualRouter, source: bytes, destination: bytes) -> Virtu
     return max(router.siblings, key=fit)
 
 
-def lists_our_addresses(router: VirtualRouter, advert: Advert) -> bool:
-    """In any order; a router that resigns need not say what it resigns from."""
-    if router.cfg.skip_check_adv_addr or not advert.priority:
+def lists_our_addresses(router: VirtualRouter, advert: Advert, known: bool) -> bool:
+    """In any order; a router that resigns need not say what it resigns from. `known`: it was our master before."""
+    if (router.cfg.skip_check_adv_addr and known) or not advert.priority:
         return True
     return _addresses(router, advert) == router.advertised
 
@@ -127,6 +132,14 @@ def other_addresses(router: VirtualRouter, advert: Advert, source: bytes, now: f
 def other_checksum(router: VirtualRouter, advert: Advert, source: bytes, now: float) -> Sequence[Action]:
     """The peer reads RFC 5798 5.2.8 the other way: understood, but does it understand us?"""
     router.peer_pseudo_header = advert.pseudo_header
+    if advert.old_sum is not router.spec.old_sum and advert.pseudo_header and not router.cfg.old_unicast_checksum:
+        router.follow_sum(advert.old_sum)
+        whose = "keepalived before 1.3.7" if advert.old_sum else "everybody else"
+        if router.records.hushed("old_sum", now, gap=1.0):
+            return ()
+        return router.records.line(
+            "info", "old_sum", f"{text(source)} makes its checksums like {whose}, and so do we from now on"
+        )
     if advert.pseudo_header is router.spec.pseudo_header or router.records.hushed("checksum", now):
         return ()
     how = "with a pseudo header (keepalived)" if advert.pseudo_header else "without pseudo header (RFC 9568)"

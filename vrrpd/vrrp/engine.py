@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from vrrpd.families import AF_INET
 from vrrpd.model.diff import Identity, identity
 from vrrpd.model.values import INTERFACE, Device, Routing, VirtualAddress
-from vrrpd.vrrp.actions import Action, Refit
+from vrrpd.vrrp.actions import Action, Log, Refit
 from vrrpd.vrrp.announce import Announcer
 from vrrpd.vrrp.checks import (
     Memo,
@@ -35,17 +35,21 @@ from vrrpd.vrrp.links import InterfaceAddress, Link, is_other
 from vrrpd.vrrp.packet import AH_LENGTH, HEADER_LENGTH, AdvertSpec, Buffer, PacketError
 from vrrpd.vrrp.path import STEP, Told
 from vrrpd.vrrp.path import identity as path_identity
-from vrrpd.vrrp.records import text
+from vrrpd.vrrp.records import Records, duration, text
 from vrrpd.vrrp.router import INIT, MASTER, Heard, State, VirtualRouter
+from vrrpd.vrrp.steady import Steady
 from vrrpd.vrrp.timers import Timer, Timers
 from vrrpd.vrrp.track import OWNER, Key, Verdict
 
 if TYPE_CHECKING:
+    from vrrpd.model.globals import GlobalDefs
     from vrrpd.model.groups import VrrpSyncGroup
+    from vrrpd.model.values import GarpGroup, InterfaceDelay
     from vrrpd.model.vrrp import VrrpInstance
 
 __all__ = ["AdvertSpec", "Engine", "InterfaceAddress", "Link", "State", "VirtualRouter"]
 
+DELAY = "start delay"  # what is awaited by who does not start yet
 REFIT_GAP = 2.0  # between two requests for virtual interfaces
 
 
@@ -59,6 +63,18 @@ class Configuration(Protocol):
     @property
     def vrrp_sync_groups(self) -> Sequence[VrrpSyncGroup]:
         """Names unique; members exist, each in one group."""
+
+    @property
+    def interface_delays(self) -> Sequence[InterfaceDelay]:
+        """interface_up_down_delays."""
+
+    @property
+    def garp_groups(self) -> Sequence[GarpGroup]:
+        """Of disjoint interfaces."""
+
+    @property
+    def global_defs(self) -> GlobalDefs:
+        """What holds for all instances."""
 
 
 class Engine:
@@ -87,6 +103,10 @@ class Engine:
         self._on_device: dict[str, list[VirtualRouter]] = {}  # those with virtual interfaces, by these and their bases
         self._refused: dict[str, str] = {}  # virtual interface -> why it could not be made
         self._refit = Timer(self._look_again)
+        self._steady = Steady(self._timers, self._show)
+        self._held_until = 0.0  # nobody starts before
+        self._start = Timer(self._start_held)
+        self._unknown: Records | None = None  # log_unknown_vrids: who says so
         self._verdicts: dict[Key, Verdict] = {}  # of all that is tracked
         self._trackers: dict[Key, list[VirtualRouter]] = {}  # who tracks it
         self._keepers: dict[bytes, list[VirtualRouter]] = {}  # virtual address -> who may hold it
@@ -141,7 +161,7 @@ class Engine:
         router = self._table.get((ifindex, family, data[1])) if len(data) > 1 else None
         if router is None:
             self.counters["vrid_err" if len(data) >= HEADER_LENGTH else "packet_len_err"] += 1
-            return ()
+            return () if self._unknown is None else self._stranger(self._unknown, ifindex, source, data, now)
         if router.siblings:
             router = addressee(router, source, destination)
         try:
@@ -149,18 +169,21 @@ class Engine:
         except PacketError as error:
             return router.records.reject(error.reason, source, now)
         router.advert_rcvd += 1
+        known = router.heard is not None and router.heard.source == source
         actions = router.on_advert(advert, source, now)
         if router.auth is not None:
             key = None  # no two are the same
             if router.cfg.auth_hmac is not None:
                 actions = [*actions, *told_by_trailer(router, router.auth, advert, source, now)]
-        if not lists_our_addresses(router, advert):
+        if not lists_our_addresses(router, advert, known):
             return [*actions, *other_addresses(router, advert, source, now)]
         if key is not None:
             if router.memo is not None:  # one for each router: no flood can fill the memory
                 self._memos.pop(router.memo.key, None)
             router.memo = self._memos[key] = Memo(key, router, source, advert)
-        if advert.pseudo_header is not router.peer_pseudo_header and router.cfg.version == 3:
+        if router.cfg.version == 3 and (
+            advert.pseudo_header is not router.peer_pseudo_header or advert.old_sum is not router.spec.old_sum
+        ):
             return [*actions, *other_checksum(router, advert, source, now)]
         return actions
 
@@ -173,6 +196,16 @@ class Engine:
             return ()
         source, destination = bytes(datagram[12:16]), bytes(datagram[16:20])
         return self.receive(ifindex, AF_INET, source, destination, datagram[8], data, now, None, datagram)
+
+    def _stranger(self, records: Records, ifindex: int, source: bytes, data: Buffer, now: float) -> Sequence[Action]:
+        """What is for a virtual router that we do not have there, once in a while for each."""
+        if len(data) < HEADER_LENGTH or ifindex not in self._names:
+            return ()
+        cause = f"{self._names[ifindex]} {data[1]}"
+        if records.hushed(cause, now):
+            return ()
+        message = f"an advert from {text(source)} for virtual_router_id {data[1]}, which no instance has there"
+        return records.line("info", cause, message)
 
     def let_go(self, peer: bytes, told: Told, now: float) -> Sequence[Action]:
         """What a peer has said over the second path, authenticated. Where two routers fit it is about neither."""
@@ -195,6 +228,10 @@ class Engine:
         self._of_groups = {cfg.name: cfg.group for cfg in model.vrrp_sync_groups}
         self.groups = {cfg.name: SyncGroup(cfg, self._timers) for cfg in model.vrrp_sync_groups}
         self._index()
+        bases = {device.name: device.base for r in self.routers.values() for device in r.cfg.devices}
+        self._steady.configure(model.interface_delays, bases)
+        self._announcer.configure(model.garp_groups, bases)
+        self._unknown = Records("log_unknown_vrids") if model.global_defs.log_unknown_vrids else None
         self._unclaimed = {}
         for router in self.routers.values():
             self._unclaimed.setdefault(identity(router.cfg), []).append(router)
@@ -203,6 +240,10 @@ class Engine:
         if self._in_maintenance:
             self.maintenance(True, now)
 
+    def hold(self, until: float) -> None:
+        """vrrp_startup_delay, vrrp_delay_after_boot: nobody starts before. A successor has it from us."""
+        self._held_until = until
+
     def head(self) -> dict[str, Any]:
         """What a successor must know besides the estates; the argument of its `follow`."""
         return {
@@ -210,6 +251,8 @@ class Engine:
             "maintenance": self._in_maintenance,
             "counters": self.counters,
             "verdicts": self.verdicts(),
+            "held_until": self._held_until,
+            "links": self._steady.give(self._links),
         }
 
     def follow(self, head: dict[str, Any], now: float) -> None:
@@ -217,6 +260,9 @@ class Engine:
         self.stopping = bool(head["stopping"])
         self.maintenance(bool(head["maintenance"]), now)
         self.counters.update((key, int(value)) for key, value in head["counters"].items() if key in self.counters)
+        self._held_until = float(head["held_until"])
+        for link in self._steady.take(head["links"], self._links, self._longest_down, now):
+            self._show(link, now)
         for kind, name, value, said, since in head["verdicts"]:
             if (kind, name) in self._trackers:
                 self.verdict(kind, name, Verdict(value, said, since), now)
@@ -245,11 +291,22 @@ class Engine:
         if self.stopping:
             return ()
         actions = [*self._fit(self.routers.values(), now)]
-        for router in new:
-            actions += router.start(now)
+        if now < self._held_until and new:
+            self._timers.set(self._start, self._held_until)
+            return [*actions, Log("info", f"the instances start in {duration(self._held_until - now)} ({DELAY})")]
+        return [*actions, *self._started(new, now, "start")]
+
+    def _started(self, new: Iterable[VirtualRouter], now: float, reason: str) -> list[Action]:
+        actions = [action for router in new for action in router.start(now, reason)]
         for group in self.groups.values():
             actions += group.settle(now)
         return actions
+
+    def _start_held(self, now: float, due: float) -> Sequence[Action]:
+        if self.stopping:
+            return ()
+        held = [router for router in self.routers.values() if router.state is INIT]
+        return self._started(held, now, f"start, the {DELAY} is over")
 
     def give(self, routers: Sequence[VirtualRouter]) -> list[Estate]:
         """These are another process's from now on; until it says so they are kept for `resume` or `bury`."""
@@ -273,6 +330,8 @@ class Engine:
         self._index()
         for router, estate in given.values():
             router.resume(estate)
+        if any(router.state is INIT for router, _ in given.values()) and self._held_until:
+            self._timers.set(self._start, max(now, self._held_until))
         actions = [action for interface in self._on_interface for action in self._refresh(interface, now)]
         for group in self.groups.values():
             actions += group.settle(now)
@@ -335,6 +394,7 @@ class Engine:
         name = self._names.get(link.ifindex, link.name)
         if name != link.name and name in self._links:
             del self._links[name]
+            self._steady.forget(name)
             actions += self._rebind(name, now)
         former = self._links.get(link.name)
         if former is not None and former.ifindex != link.ifindex:
@@ -342,6 +402,8 @@ class Engine:
             del self._links[link.name]
             actions += self._rebind(link.name, now)
             former = None
+        if link.name in self._steady:
+            link = self._steady.view(link, former, self._longest_down(link.name), now)
         self._links[link.name] = link
         self._names[link.ifindex] = link.name
         if former is None:
@@ -349,9 +411,21 @@ class Engine:
         actions += self._refresh(link.name, now)
         return actions
 
+    def _show(self, link: Link, now: float) -> Sequence[Action]:
+        """An interface is taken for what it is, or was."""
+        self._links[link.name] = link
+        return self._refresh(link.name, now)
+
+    def _longest_down(self, interface: str) -> float:
+        """After so long somebody may take over, who must have noticed by then that it is he who hears nothing."""
+        routers = (*self._on_interface.get(interface, ()), *self._on_device.get(interface, ()))
+        bounds = ((r.cfg.down_timer_adverts - 1) * min(r.cfg.advert_int, r.master_adver_int) for r in routers)
+        return min(bounds, default=inf)
+
     def unlink(self, ifindex: int, now: float) -> Sequence[Action]:
         """The interface is gone."""
         name = self._names.pop(ifindex, "")
+        self._steady.forget(name)
         if self._links.pop(name, None) is None:
             return ()
         return self._rebind(name, now)
@@ -497,6 +571,19 @@ class Engine:
             raise LookupError(f"no vrrp_instance or vrrp_sync_group {name}")
         return None, (router,)
 
+    def _awaited(self, router: VirtualRouter, now: float) -> list[str]:
+        """What has to come before it starts, or before a change of its link counts, as sentences."""
+        awaited = list(router.tracking.awaited()) if router.tracking is not None and router.tracking.held else []
+        if router.state is INIT and now < self._held_until and not self.stopping:
+            awaited.append(f"{DELAY}, {duration(self._held_until - now)} left")
+        if router.group is not None:
+            awaited += router.group.holders_back(router)
+        interface = router.cfg.interface
+        if until := self._steady.until(interface):
+            really = "down" if self._links[interface].up else "up"
+            awaited.append(f"{interface} is {really}, which counts in {duration(until - now)}")
+        return awaited
+
     # ---- status ----------------------------------------------------------------------------------------------
 
     def snapshot(self, router: VirtualRouter, now: float, wall: float | None = None) -> dict[str, Any]:
@@ -518,6 +605,7 @@ class Engine:
             "base_priority": cfg.priority,
             "preempt": cfg.preempt,
             "accept": cfg.accept,
+            "strict_mode": cfg.strict_mode,
             "advert_int": cfg.advert_int,
             "master_adver_int": router.master_adver_int,
             "master_down_interval": router.master_down_interval,
@@ -557,10 +645,7 @@ class Engine:
             },
             "faults": sorted(router.faults),
             "sync_group": None if router.group is None else router.group.name,
-            "awaited": [
-                *(tracking.awaited() if tracking is not None and tracking.held else ()),
-                *(router.group.holders_back(router) if router.group is not None else ()),
-            ],
+            "awaited": self._awaited(router, now),
             "trackers": [] if tracking is None else tracking.snapshot(cfg.priority == OWNER, date),
             "counters": router.counts(),
         }

@@ -70,6 +70,7 @@ class Estate(NamedTuple):
     announcing: tuple[bytes, ...] = ()  # announce.py: frames that wait for their turn
     announce_at: float = 0.0
     pseudo_header: bool | None = None
+    old_sum: bool = False  # packet.py
     last_transition: tuple[str, str, str, str, float] | None = None
     counters: Mapping[str, int] = {}
     said: Mapping[str, tuple[float, int]] = {}  # records.py

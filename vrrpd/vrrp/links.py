@@ -47,17 +47,21 @@ def is_link_local(address: bytes) -> bool:
     return address[0] == 0xFE and address[1] & 0xC0 == 0x80
 
 
+def configured_source(cfg: VrrpInstance) -> bytes | None:
+    return cfg.unicast_src_ip if cfg.unicast_peer else cfg.mcast_src_ip
+
+
 def source_address(cfg: VrrpInstance, link: Link, virtual: Container[bytes]) -> bytes | None:
     """What adverts of `cfg` are sent from, None when the interface has nothing suitable.
 
     IPv4: the primary address (RFC 9568 1.2), the first that is not a virtual one of ours; an owner's virtual
     address may be its only one. IPv6: a usable link-local (RFC 9568 5.1.2.1). A configured source wins;
-    over IPv6 the kernel must have it, over IPv4 we write the header and keepalived asks nothing either.
+    over IPv6, or with track_src_ip, the interface must have it; else over IPv4 we write the header, and nobody asks.
     """
-    configured = cfg.unicast_src_ip if cfg.unicast_peer else cfg.mcast_src_ip
+    configured = configured_source(cfg)
     if cfg.vmac is not None and cfg.vmac.address:
         return cfg.vmac.address  # it lies on the ipvlan, whose MAC address is that of this interface
-    if configured and cfg.family == AF_INET:
+    if configured and cfg.family == AF_INET and not cfg.track_src_ip:
         return configured
     width = ADDRESS_LENGTH[cfg.family]
     own = [entry.address for entry in link.addresses if len(entry.address) == width and entry.usable]
@@ -73,26 +77,29 @@ def source_address(cfg: VrrpInstance, link: Link, virtual: Container[bytes]) -> 
 
 def link_faults(cfg: VrrpInstance, link: Link | None, source: bytes | None) -> set[str]:
     """Why this interface cannot carry the router, as sentences; empty when it can."""
+    if cfg.unicast_fault_no_peer:
+        return {"there is no unicast_peer"}
     if link is None:
         return {f"interface {cfg.interface} does not exist"}
-    if not link.up:
+    if not link.up and not cfg.dont_track_primary:
         return {f"interface {cfg.interface} is down"}
     if source is not None:
         return set()
+    if configured_source(cfg):
+        keyword = "unicast_src_ip" if cfg.unicast_peer else "mcast_src_ip"
+        return {f"interface {cfg.interface} does not have {keyword}, or it is not usable yet"}
     if cfg.family == AF_INET:
         return {f"interface {cfg.interface} has no IPv4 address"}
-    if cfg.unicast_src_ip and cfg.unicast_peer:
-        return {f"interface {cfg.interface} does not have unicast_src_ip, or it is not usable yet"}
     return {f"interface {cfg.interface} has no usable IPv6 link-local address"}
 
 
-def device_faults(device: Device, base: Link, link: Link | None, refused: str) -> set[str]:
+def device_faults(device: Device, base: Link, link: Link | None, refused: str, down_is_fine: bool = False) -> set[str]:
     """Why the virtual interface cannot bear the addresses. `base` is up."""
     if link is None:
         return {refused or f"interface {device.name} does not exist"}
     if is_other(device, base, link):
         return {refused or f"interface {device.name} is not the one of use_vmac"}
-    return set() if link.up else {f"interface {device.name} is down"}
+    return set() if link.up or down_is_fine else {f"interface {device.name} is down"}
 
 
 def is_other(device: Device, base: Link, link: Link) -> bool:
@@ -122,4 +129,5 @@ def advert_spec(cfg: VrrpInstance, source: bytes) -> AdvertSpec:
         auth_type=AUTH_NONE if auth is None else AUTH_SIMPLE if simple else AUTH_AH,
         auth_data=auth.auth_pass.ljust(8, b"\0")[:8] if auth is not None and simple else b"",
         pseudo_header=cfg.family != AF_INET or not cfg.v3_checksum_as_v2,
+        old_sum=cfg.old_unicast_checksum == "old" and cfg.version == 3 and width == 4 and bool(cfg.unicast_peer),
     )

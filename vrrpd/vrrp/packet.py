@@ -18,7 +18,8 @@ VRRPv2 (RFC 3768 5.1, authentication RFC 2338 5.3.6)        VRRPv3 (RFC 9568 5.1
 
 The checksum: v2 sums the message. v3 over IPv6 adds the pseudo header of RFC 8200 8.1. v3 over IPv4 was read
 both ways: RFC 9568 5.2.8 (and Cisco, Juniper, Arista) sums the message, keepalived and FRR by default add a
-pseudo header. Both are accepted on receipt and `Advert.pseudo_header` says which it was.
+pseudo header. Both are accepted on receipt and `Advert.pseudo_header` says which it was. keepalived before 1.3.7
+had the multicast group in the pseudo header of unicast adverts too: `old_sum`.
 
 What makes every advert another one, the trailer of auth_hmac and AH, is auth.py's: a datagram made here leaves room.
 """
@@ -36,6 +37,7 @@ IPPROTO_VRRP, IPPROTO_AH = 112, 51
 ADVERTISEMENT = 1  # the only type there is (RFC 9568 5.2.2)
 AUTH_NONE, AUTH_SIMPLE, AUTH_AH = 0, 1, 2
 HEADER_LENGTH = 8
+OLD_GROUP = b"\xe0\x00\x00\x12"  # what keepalived before 1.3.7 sums over wherever it sends to
 AUTH_LENGTH = 8
 AH_LENGTH = 24  # RFC 2402 2, with 96 bits of integrity check value
 TRAILER_LENGTH = 28  # of auth_hmac
@@ -68,6 +70,7 @@ class Advert(NamedTuple):
     auth_type: int = AUTH_NONE
     auth_data: bytes = b""
     pseudo_header: bool = False
+    old_sum: bool = False
     skew: int | None = None  # with a trailer, authentic: seconds that its sender's clock is behind ours
 
 
@@ -97,16 +100,23 @@ class AdvertSpec(NamedTuple):
     auth_type: int = AUTH_NONE
     auth_data: bytes = b""
     pseudo_header: bool = True
+    old_sum: bool = False
     seal: Seal | None = None
 
 
 def decode(
-    data: Buffer, version: int, family: int, source: bytes, destination: bytes, skew: int | None = None
+    data: Buffer,
+    version: int,
+    family: int,
+    source: bytes,
+    destination: bytes,
+    skew: int | None = None,
+    old_sums: bool = False,
 ) -> Advert:
     """The advert in `data`, a message for a router of this version and family; raises PacketError.
 
-    With a `skew` it has the trailer of auth_hmac, which the checksum of IPv6 alone covers. Checked in the order of
-    RFC 9568 7.1: version, type, completeness, checksum, then what v3 forbids.
+    With a `skew` it has the trailer of auth_hmac, which the checksum of IPv6 alone covers. `old_sums`: old_sum is
+    fine too. Checked in the order of RFC 9568 7.1: version, type, completeness, checksum, then what v3 forbids.
     """
     length = len(data)
     if length < HEADER_LENGTH:
@@ -131,17 +141,20 @@ def decode(
             raise PacketError("checksum_err")
         return Advert(2, data[1], data[2], float(data[5]), bytes(data[8:end]), data[4], bytes(data[end:]), skew=skew)
 
-    pseudo_header = False
+    pseudo_header = old_sum = False
     if family == AF_INET6 or total % 0xFFFF:
         pseudo_header = True
         if (total + _pseudo_sum(family, source, destination, length)) % 0xFFFF:
-            raise PacketError("checksum_err")
+            old_sum = old_sums and (total + _pseudo_sum(family, source, OLD_GROUP, length)) % 0xFFFF == 0
+            if not old_sum:
+                raise PacketError("checksum_err")
     adver_int_cs = (data[4] & 0x0F) << 8 | data[5]  # RFC 9568 5.2.6: the upper four bits are ignored
     if adver_int_cs == 0:  # erratum 8301: else every backup would take over at once
         raise PacketError("advert_interval_err")
     if count == 0:  # RFC 9568 5.2.5, erratum 8299
         raise PacketError("addr_list_err")
-    return Advert(3, data[1], data[2], adver_int_cs / 100, bytes(data[8:end]), pseudo_header=pseudo_header, skew=skew)
+    interval, addresses = adver_int_cs / 100, bytes(data[8:end])
+    return Advert(3, data[1], data[2], interval, addresses, pseudo_header=pseudo_header, old_sum=old_sum, skew=skew)
 
 
 def encode(spec: AdvertSpec, priority: int, destination: bytes) -> bytes:
@@ -169,7 +182,8 @@ def encode(spec: AdvertSpec, priority: int, destination: bytes) -> bytes:
         header = _V3.pack(first, spec.vrid, priority, count, adver_int_cs, 0)
         total = int.from_bytes(header + body, "big")
         if spec.family == AF_INET6 or spec.pseudo_header:
-            total += _pseudo_sum(spec.family, spec.source, destination, len(header) + len(body))
+            summed = OLD_GROUP if spec.old_sum else destination
+            total += _pseudo_sum(spec.family, spec.source, summed, len(header) + len(body))
     return header[:6] + (-total % 0xFFFF).to_bytes(2, "big") + body
 
 

@@ -31,7 +31,7 @@ REASONS = {
     "version_err": "another VRRP version",
     "invalid_type_rcvd": "not an advertisement",
     "checksum_err": "wrong checksum",
-    "destination_err": "multicast where unicast is configured, or the reverse",
+    "destination_err": "multicast where unicast is configured, the reverse, or another group",
     "source_err": "unexpected source address",
     "invalid_authtype": "unknown authentication type",
     "authtype_mismatch": "another authentication type",
@@ -47,7 +47,7 @@ REASONS = {
     "ah_spi_err": "the SPI of its AH header is not its source address",
     "ah_replay": "its AH sequence was heard before, or overtaken",
     "advert_interval_err": "its advert_int is 0, or in VRRPv2 not ours",
-    "addr_list_err": "no virtual address in it",
+    "addr_list_err": "no virtual address in it, or in strict mode a first one that is not link-local",
 }
 
 LOG_GAP = 60.0

@@ -186,6 +186,11 @@ class VirtualRouter:
         self._steady = (SendAdvert(self, self.priority),)
         self.memo = None
 
+    def follow_sum(self, old: bool) -> None:
+        """old_unicast_checksum, found out: what a peer sends it understands."""
+        self.spec = self.spec._replace(old_sum=old)
+        self._spec_changed()
+
     def _recompute(self) -> None:
         # RFC 9568 6.1; RFC 3768 6.1: in v2 the skew does not scale with the interval.
         scale = self.master_adver_int if self.cfg.version == 3 else 1.0
@@ -256,7 +261,8 @@ class VirtualRouter:
             self._spec_changed()
         faults = link_faults(self.cfg, link, source)
         if self.cfg.vmac is not None and link is not None and link.up:
-            faults |= device_faults(self.cfg.vmac, link, device, refused)
+            down_is_fine = self.cfg.dont_track_primary
+            faults |= device_faults(self.cfg.vmac, link, device, refused, down_is_fine)
         actions = self.find(LINK, faults, now)
         if former and link and former.mac != link.mac and self.state is MASTER:
             return [*actions, *self.duties.announce_all(now)]
@@ -274,7 +280,7 @@ class VirtualRouter:
             self.state.name, self.leaving, self.faults,
             self.timer.deadline, self.delay_timer.deadline,
             self.heard, self.outbids, self.resigned, self.yielding_until, self.rival,
-            pending, paces, announcing, announce_at, self.peer_pseudo_header,
+            pending, paces, announcing, announce_at, self.peer_pseudo_header, self.spec.old_sum,
             None if last is None else (last.old.name, last.new.name, *last[2:]),
             {name: count for name, count in self.counts().items() if count}, self.records.give(), (),
             None if self.auth is None else self.auth.give(),
@@ -311,6 +317,8 @@ class VirtualRouter:
         self.outbids, self.resigned, self.yielding_until = estate.outbids, estate.resigned, estate.yielding_until
         self.rival = estate.rival
         self.peer_pseudo_header = estate.pseudo_header
+        if estate.old_sum and self.cfg.unicast_peer and not self.cfg.old_unicast_checksum:
+            self.follow_sum(True)
         if estate.last_transition is not None:
             old, new, event, reason, at = estate.last_transition
             self.last_transition = LastTransition(State[old], State[new], event, reason, at)
@@ -783,8 +791,11 @@ class VirtualRouter:
             )
         # keepalived only with higher_prio_send_advert. Always here: after a healed partition the winner may
         # never have heard of us, while the neighbours' caches point at us; our last advert makes it announce.
-        self.advert_sent += 1
-        actions: list[Action] = [SendAdvert(self, last_priority, True), *self._take_off()]
+        # Not in strict mode, whose winner would not announce for it.
+        actions: list[Action] = self._take_off()
+        if not self.cfg.strict_mode:
+            self.advert_sent += 1
+            actions.insert(0, SendAdvert(self, last_priority, True))
         if advert.priority == self.priority == OWNER and not self.records.hushed("owner", now):
             actions += self.records.line("error", "owner", f"{text(source)} claims priority 255 as we do")
         actions += self._become_backup(reason, now, Heard(source, advert.priority, now), advert.adver_int)
@@ -802,8 +813,9 @@ class VirtualRouter:
         if not self.records.hushed("lower", now):
             how = "lower" if advert.priority < self.priority else "equal"
             level = "error" if advert.priority == OWNER else "info"  # an owner is the only one (erratum 8298)
+            answered = "" if self.cfg.lower_prio_no_advert else ", answered"
             actions += self.records.line(
-                level, "lower", f"heard {how} priority {advert.priority} from {text(source)}, answered"
+                level, "lower", f"heard {how} priority {advert.priority} from {text(source)}{answered}"
             )
         return actions
 
