@@ -113,10 +113,18 @@ def check_tracking(routers: list[Router], nodes: dict[str, Host], findings: Find
                     continue
                 keywords = groups[name]
                 shared = _tracked(router.host, f"vrrpd_blocks.{GROUP}.{name}", keywords, blocks, findings)
-                if is_true(keywords.get("sync_group_tracking_weight")):
-                    weights[router.host] = found + shared
-                else:  # keepalived.conf(5): within a group weights count as 0, so that its members stay together
-                    weights[router.host] = [each._replace(weight=0) for each in found + shared]
+                weights[router.host] = found + shared
+                if not is_true(
+                    keywords.get("sync_group_tracking_weight")
+                ):  # keepalived ignores them: members stay equal
+                    told = ", ".join(f"{each.weight:+d} of {each.what}" for each in found + shared if each.weight)
+                    if told:
+                        findings.error(
+                            f"{router.host}: vrrpd_instances.{router.name}",
+                            f"weight {told} counts for nothing in sync group {name}: leave it out (a failure is FAULT"
+                            f" then), or set sync_group_tracking_weight: true in vrrpd_blocks.{GROUP}.{name}",
+                        )
+                    weights[router.host] = []
         _check_weights(group, weights, findings)
 
 
