@@ -170,7 +170,7 @@ def test_vrrpctl_shows_and_steers(lab: Lab) -> None:
     assert vrrpctl(a, "handover", "VI_1").returncode == 0
     lab.wait_owner(VIP, "b", 5)
     refused = vrrpctl(a, "handover", "VI_9")
-    assert (refused.returncode, refused.stderr) == (1, "vrrpctl: no vrrp_instance VI_9\n")
+    assert (refused.returncode, refused.stderr) == (1, "vrrpctl: no vrrp_instance or vrrp_sync_group VI_9\n")
 
     a.config.write_text(a.config.read_text().replace("priority 200", "prioritty 200"))
     refused = vrrpctl(a, "reload")
