@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from lab import ROOT, Lab, Ours, config, instance, now
+from lab import ROOT, Keepalived, Lab, Ours, config, instance, now
 
 VIP = "10.0.0.100"
 
@@ -109,18 +109,18 @@ def test_a_script_that_hangs(alone: Lab) -> None:
 
 
 def test_verdicts_outlive_the_helper_the_vrrp_process_and_a_reload(lab: Lab) -> None:
-    """A failure that the script does not repeat at once: fall 50, so that whoever forgets the verdict starts anew."""
+    """fall and rise are out of reach, so that whoever forgets the verdict starts anew."""
     a, b = lab["a"], lab["b"]
     good, bad = switch(a.folder, "good"), switch(a.folder, "bad")
     bad.write_text("exit 1")
-    text = script("good", good, "interval 0.1", "weight 10", "fall 50")
-    text += script("bad", bad, "interval 0.1", "weight -20", "rise 50")
+    text = script("good", good, "interval 0.1", "weight 10", "fall 5000")
+    text += script("bad", bad, "interval 0.1", "weight -20", "rise 5000")
     text += config(fast(tracking("script", "good", "bad"), priority=150))
     a.run(Ours, text)
     b.run(Ours, config(fast(priority=130)))
     lab.wait(lambda: a.ours.status() and a.ours.instance()["priority"] == 140, 5, "both verdicts are there")
     lab.wait_owner(VIP, "a", 5)
-    good.write_text("exit 1")  # from now on each says the opposite, and is not believed for 5 s
+    good.write_text("exit 1")  # from now on each says the opposite, and is not believed
     bad.write_text("exit 0")
     since = now()
     for victim in ("helper", "vrrp"):
@@ -129,6 +129,9 @@ def test_verdicts_outlive_the_helper_the_vrrp_process_and_a_reload(lab: Lab) -> 
         assert a.ours.instance()["priority"] == 140
     a.ours.reload(text.replace("weight 10", "weight 12"))
     lab.wait(lambda: a.ours.instance()["priority"] == 142, 5, "reloaded")
+    runs = tracker(a.ours, "good")["runs"]
+    lab.wait(lambda: tracker(a.ours, "good")["runs"] > runs + 1, 3, "it goes on")
+    assert a.ours.instance()["priority"] == 142
     assert {advert.priority for advert in lab.adverts("a", since=since)} == {140, 142}
     assert lab.held.owners(VIP) == {"a"}
 
@@ -154,6 +157,28 @@ def test_a_hundred_scripts_do_not_start_in_one_instant(alone: Lab) -> None:
     first = sorted(map(float, starts.read_text().split()))[:100]
     assert first[-1] - first[0] > 0.7
     assert daemon.stop() == 0
+
+
+def test_the_same_weights_beside_keepalived(lab: Lab) -> None:
+    """One file for both makes; whoever's script fails goes below the other one, and comes back."""
+    text = {}
+    for name in "ab":
+        looked_at = switch(lab[name].folder)
+        weighted = instance((f"{VIP}/24",), tracking("script", "chk"), priority=150 if name == "a" else 140, interval=1)
+        text[name] = script("chk", looked_at, "interval 1", "weight -30") + config(
+            weighted, globals=("script_user root", "enable_script_security")
+        )
+        looked_at.chmod(0o755)
+        lab[name].folder.chmod(0o755)
+    lab["a"].run(Ours, text["a"])
+    lab["b"].run(Keepalived, text["b"])
+    lab.wait_owner(VIP, "a", 8)
+    (lab["a"].folder / "switch").write_text("exit 1")
+    lab.wait_owner(VIP, "b", 8)
+    (lab["b"].folder / "switch").write_text("exit 1")
+    lab.wait_owner(VIP, "a", 8)
+    assert lab.adverts("a")[-1].priority == 120
+    assert {advert.priority for advert in lab.adverts("b")} <= {140, 110}
 
 
 # ------------------------------------------------------------------------------------------ files

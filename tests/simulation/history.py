@@ -22,6 +22,7 @@ start. Events are (at, kind, arguments...):
     reload HOST ROUTER WHAT VALUE       priority, preempt or preempt_delay of one host; nothing: the same once more
     interval ROUTER VALUE LATER         advert_int of a router, host after host, each LATER after the one before
     vips ROUTER COUNT LATER             as many addresses from now on, host after host
+    weigh HOST ROUTER NUMBER            what the router tracks adds this to its priority from now on; -300: FAULT
     lost HOST ROUTER                    somebody takes an address off
     junk HOST ROUTER                    datagrams that no router may act on
     sick HOST ROUTER DURATION           one router of a host has a fault
@@ -76,6 +77,7 @@ class History:
     hold: list[float] = field(default_factory=list)  # vrrp_startup_delay of each host; nothing: none
     path: bool = False  # all know each other over a second path (peer_path), which somebody attacks
     group: bool = False  # the routers of a host are a vrrp_sync_group
+    weights: bool = False  # every router tracks a file, whose number is added to its priority
 
     @property
     def calm(self) -> bool:
@@ -133,6 +135,9 @@ def draw(seed: int) -> History:
     boot = [0.0 if dice.random() < 0.3 else dice.random() * 4 * interval for _ in range(count)]
     drift = [dice.uniform(-0.01, 0.01) for _ in range(count)]
     routers = [_options(Random(f"{seed} {number}"), router) for number, router in enumerate(routers)]
+    weights = not group and not calm and Random(f"{seed} weights").random() < 0.3
+    if weights:
+        events += _weights(Random(f"{seed} numbers"), len(routers), count, interval, span)
     path = dice.random() < 0.3
     for _ in range(4 if path and not calm else 0):  # what it is for
         at = 5 * interval + dice.random() * span
@@ -149,7 +154,22 @@ def draw(seed: int) -> History:
         hold=hold,
         path=path,
         group=group,
+        weights=weights,
     )
+
+
+def _weights(dice: Random, routers: int, hosts: int, unit: float, span: float) -> list[Event]:
+    """A weight stays until there is another; what is a fault (-254 and less) is over in the end."""
+    events: list[Event] = []
+    for _ in range(2 + dice.randrange(5)):
+        at = round(dice.random() * (span + 5 * unit), 6)
+        host, router = dice.randrange(hosts), dice.randrange(routers)
+        number = dice.choice((-300, -120, -60, -1, 0, 1, 20, 60, 200))
+        events.append((at, "weigh", host, router, number))
+        if number == -300:
+            over = round(span + 5 * unit + dice.random() * unit, 6)
+            events.append((over, "weigh", host, router, dice.choice((0, 20, -20))))
+    return events
 
 
 def _grouped(

@@ -273,7 +273,7 @@ class Rules:
         return PATIENCE * (2 if other.owner_ignore_adverts else 1) + 1
 
     def _rank(self, host: Host, number: int) -> tuple[bool, int, int]:
-        return (host.number, number) not in self._left, host.config[number].priority, host.number
+        return (host.number, number) not in self._left, host.priority(number), host.number
 
     def _duck(self, host: Host, number: int) -> float:
         """Until when one that has resigned may answer."""
@@ -490,6 +490,6 @@ class Rules:
         configs = [c for h in able for c in (h.config if self.world.history.group else h.config[number : number + 1])]
         if not self._preference or any(not cfg.preempt or cfg.preempt_delay for cfg in configs):
             return
-        highest = max(host.config[number].priority for host in able)
-        if owner.config[number].priority < highest:
+        highest = max(host.priority(number) for host in able)
+        if owner.priority(number) < highest:
             self.fail(f"{owner.name} has VI_{number} in the end, whose priority is not the highest")

@@ -198,8 +198,24 @@ def a_reload_applies_no_difference(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(VirtualRouter, "_differ", lambda self, estate, now: [])
 
 
+def adopted_as_backup(*about: Any, priority: int) -> Any:
+    return estate.adopted(*about)._replace(state="BACKUP", timer=about[-1] + 9)
+
+
 def an_adoption_is_a_start(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("world.adopted", lambda *about: estate.adopted(*about)._replace(state="BACKUP", timer=about[-1] + 9))
+    patch.setattr("world.adopted", adopted_as_backup)
+
+
+def a_master_adverts_its_former_priority(patch: pytest.MonkeyPatch) -> None:
+    weigh = VirtualRouter._weigh
+
+    def weighed(self: VirtualRouter, priority: int, now: float, reason: str) -> list[Action]:
+        steady = self._steady
+        actions = weigh(self, priority, now, reason)
+        self._steady = steady
+        return actions
+
+    patch.setattr(VirtualRouter, "_weigh", weighed)
 
 
 def owners_that_ignore_each_other_never_yield(patch: pytest.MonkeyPatch) -> None:
@@ -238,6 +254,7 @@ def who_is_left_alone_stays(patch: pytest.MonkeyPatch) -> None:
 
 
 BUGS: list[Patch] = [
+    a_master_adverts_its_former_priority,
     a_member_does_not_ask_its_group,
     the_group_does_not_follow,
     a_fault_is_nobody_elses,

@@ -24,7 +24,7 @@ from simulator import Configuration, describe, instance, interface_address, pack
 
 from vrrpd.model.diff import identity
 from vrrpd.model.groups import VrrpSyncGroup
-from vrrpd.model.values import InterfaceDelay
+from vrrpd.model.values import FILE, InterfaceDelay, Track
 from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, VrrpInstance
 from vrrpd.succession import PEERS_WAIT
 from vrrpd.vrrp import path
@@ -33,6 +33,7 @@ from vrrpd.vrrp.duties import ANSWER_GAP_MAX, RESTORE_GAP
 from vrrpd.vrrp.engine import Engine, Link
 from vrrpd.vrrp.estate import Holding, adopted, decode, encode
 from vrrpd.vrrp.router import INIT, MASTER, VirtualRouter
+from vrrpd.vrrp.track import Verdict
 
 if TYPE_CHECKING:
     from history import History
@@ -48,6 +49,7 @@ KEY = b"the key of the second path"
 LATE = 0.5  # a datagram of the second path that somebody holds back, at the most
 AGAIN = 4.0  # and one that he has recorded and sends again
 
+Heritage = tuple[int, float, float, int]
 Wire = tuple[int, bytes, bytes, int, bytes]  # family, source, destination, ttl, message
 
 
@@ -74,6 +76,7 @@ def configuration(history: History, number: int, host: int) -> VrrpInstance:
         unicast_peer=tuple(source(family, peer) for peer in hosts if peer != host) if router.unicast else (),
         unicast_src_ip=own if router.unicast else None,
         peer_path=tuple(beside(peer) for peer in hosts if peer != host) if history.path else (),
+        track_file=(Track(FILE, f"number_{number}", 1),) if history.weights else (),
     )
 
 
@@ -113,6 +116,7 @@ class Host:
         self.suspended = False  # the whole machine: its kernel neither hears nor answers
         self.in_maintenance = False
         self.sick = [0] * len(history.routers)  # how many faults each router has at the moment
+        self.weights = [0] * len(history.routers)  # what is in the files that its routers track
         members = tuple(cfg.name for cfg in self.config)
         self.groups = (VrrpSyncGroup("G1", members),) if history.group else ()
         self.todo: list[Callable[[], None]] = []  # what a process that does not run has yet to learn
@@ -166,6 +170,19 @@ class Host:
         self._prepare(self.engine, now)
         self.do(self.engine.begin(now))
         self._clean_up(list(self.engine.routers.values()))
+        self.tell_weights()
+
+    def tell_weights(self) -> None:
+        """The helper tells a new process all that it knows."""
+        for number, value in enumerate(self.weights if self.world.history.weights else ()):
+            if self.engine is not None:
+                verdict = Verdict(value, f"holds {value}")
+                self.do(self.engine.verdict(FILE, f"number_{number}", verdict, self.clock()))
+
+    def priority(self, number: int) -> int:
+        """With its weight, whatever the process thinks of it."""
+        base = self.config[number].priority
+        return base if base == 255 else max(1, min(254, base + self.weights[number]))
 
     def _prepare(self, engine: Engine, now: float) -> None:
         engine.prepare(Configuration(tuple(self.config), self.groups, self.delays), now)
@@ -289,19 +306,21 @@ class Host:
         while self.socket and self.life == life:
             self.receive(*self.socket.popleft())
 
-    def adoptable(self) -> list[tuple[int, float, float]]:
-        """Each MASTER in the guard's will: since when it is late, until when its peers keep quiet (succession.py)."""
+    def adoptable(self) -> list[Heritage]:
+        """Each MASTER in the guard's will: since when it is late, until when its peers keep quiet (succession.py), and
+        its priority."""
         engine, now = self.engine, self.clock()
         if engine is None or engine.stopping:
             return []
         promised = min(engine.next_deadline, now + BEAT)
         masters = [router for router in engine.routers.values() if router.state is MASTER and not router.leaving]
-        return [(int(r.name[3:]), promised, promised + PEERS_WAIT * r.cfg.advert_int) for r in masters]
+        return [(int(r.name[3:]), promised, promised + PEERS_WAIT * r.cfg.advert_int, r.priority) for r in masters]
 
-    def adopt(self, heirs: Sequence[tuple[int, float, float]]) -> None:
+    def adopt(self, heirs: Sequence[Heritage]) -> None:
         """After a death: another process goes on with what was MASTER, as far as its peers still wait for it."""
         now = self.clock()
-        due = {number: min(now, since) for number, since, until in heirs if now < until}
+        due = {number: min(now, since) for number, since, until, _ in heirs if now < until}
+        priorities = {number: priority for number, _, _, priority in heirs}
         if self.groups and len(due) < len(heirs):  # as a group, or not at all
             due = {}
         numbers = list(due)
@@ -317,7 +336,8 @@ class Host:
         estates = []
         for number in numbers:
             held = [Holding(a, prefixes.get(a, 32), 2, "eth0") for a, n in self.kernel.items() if n == number]
-            estates.append(adopted(identity(self.config[number]), f"VI_{number}", held, now, due[number]))
+            known = identity(self.config[number]), f"VI_{number}", held, now, due[number]
+            estates.append(adopted(*known, priority=priorities[number]))
         todo, _ = successor.take(estates, now)
         self.engine = successor
         self.world.rules.adopted(self, numbers)
@@ -328,6 +348,7 @@ class Host:
         self._clean_up(new)
         self.expire()
         self.world.rules.goes_on(self, numbers)
+        self.world.meanwhile(self, self.world.history.delay, lambda: self.learn(self.tell_weights))
 
     def execute_will(self, numbers: Sequence[int] | None = None) -> None:
         """What the guard does after the death of the process: priority 0 of each MASTER, addresses off."""
@@ -650,6 +671,12 @@ class World:
         change(1)
         self.after(duration, lambda: change(-1))
 
+    def _do_weigh(self, number: int, router: int, value: int) -> None:
+        host = self.hosts[number]
+        self.rules.disturbed(host)
+        host.weights[router] = value
+        host.learn(host.tell_weights)
+
     def _do_noise(self, duration: float, *what: float) -> None:
         self.noise.append(what)  # type: ignore[arg-type]
         self.after(duration, lambda: self.noise.remove(what))  # type: ignore[arg-type]
@@ -719,7 +746,7 @@ class World:
         heirs = host.adoptable()
         self._succeed(host, heirs, reaction)
 
-    def _succeed(self, host: Host, heirs: Sequence[tuple[int, float, float]], reaction: float) -> None:
+    def _succeed(self, host: Host, heirs: Sequence[Heritage], reaction: float) -> None:
         self.rules.disturbed(host)
         self.rules.dies(host)
         host.end()

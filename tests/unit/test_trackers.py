@@ -14,7 +14,7 @@ import pytest
 
 from vrrpd.log import Log
 from vrrpd.loop import Loop
-from vrrpd.model.trackers import TrackFile, TrackProcess, VrrpScript
+from vrrpd.model.trackers import TrackFile, TrackProcess, VrrpScript, Weight
 from vrrpd.model.vrrp import Script
 from vrrpd.net.process_events import ProcessEvents
 from vrrpd.timers import Timers
@@ -147,6 +147,9 @@ def test_a_script_that_is_as_before_keeps_its_schedule_and_a_changed_one_begins_
     scripts.configure([same, check("changed", "exit 3", interval=30.0, fall=9)], ("", ""), {})
     station.until(lambda: len(station.found) == 3)
     assert station.found[2] == ("changed", 0, "failed (exit status 3)")
+    assert {each["name"]: each["runs"] for each in scripts.status()} == {"same": 1, "changed": 1}
+    reweighted = check("changed", "exit 3", interval=30.0, fall=9, weight=Weight(-5))
+    scripts.configure([same, reweighted], ("", ""), {})
     assert {each["name"]: each["runs"] for each in scripts.status()} == {"same": 1, "changed": 1}
     scripts.configure([], ("", ""), {})
     assert not scripts.status()

@@ -134,7 +134,8 @@ class Processes:
         former, self._quorums = self._quorums, {}
         for definition in definitions:
             quorum = former.get(definition.name)
-            if quorum is not None and quorum.definition == definition:
+            if quorum is not None and _work(quorum.definition) == _work(definition):
+                quorum.definition = definition
                 del former[definition.name]
             else:
                 verdict = verdicts.get((PROCESS, definition.name)) if definition.name not in former else None
@@ -253,3 +254,10 @@ class Processes:
             }
             for name, quorum in self._quorums.items()
         ]
+
+
+def _work(definition: TrackProcess) -> tuple[object, ...]:
+    """What is counted, and when that counts: another weight is the instances' affair."""
+    each = definition
+    program = each.process, each.param_match, each.full_command
+    return *program, each.quorum, each.quorum_max, each.fork_delay, each.terminate_delay

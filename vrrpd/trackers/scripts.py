@@ -111,7 +111,8 @@ class Scripts:
         for definition in definitions:
             mine = definition.user if definition.user[0] else owner
             check = former.get(definition.name)
-            if check is not None and (check.definition, check.owner) == (definition, mine):
+            if check is not None and _work(check.definition, check.owner) == _work(definition, mine):
+                check.definition = definition
                 del former[definition.name]
             else:
                 verdict = verdicts.get((SCRIPT, definition.name)) if definition.name not in former else None
@@ -231,3 +232,9 @@ class Scripts:
             }
             for check in self._checks.values()
         ]
+
+
+def _work(definition: VrrpScript, owner: tuple[str, str]) -> tuple[object, ...]:
+    """What a check does: another weight is the instances' affair."""
+    each = definition
+    return each.script, each.interval, each.timeout, each.rise, each.fall, owner
