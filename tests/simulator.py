@@ -18,7 +18,7 @@ from typing import NamedTuple
 from vrrpd.model.diff import identity
 from vrrpd.model.globals import GlobalDefs
 from vrrpd.model.groups import VrrpSyncGroup
-from vrrpd.model.values import GarpGroup, InterfaceDelay, Routing
+from vrrpd.model.values import GarpGroup, InterfaceDelay, Routing, Static
 from vrrpd.model.vrrp import AF_INET, AF_INET6, VirtualAddress, VrrpInstance
 from vrrpd.vrrp.actions import (
     Action,
@@ -102,6 +102,7 @@ class Configuration:
     interface_delays: tuple[InterfaceDelay, ...] = ()
     garp_groups: tuple[GarpGroup, ...] = ()
     global_defs: GlobalDefs = field(default_factory=GlobalDefs)
+    statics: tuple[Static, ...] = ()
 
 
 class Event(NamedTuple):
@@ -134,6 +135,7 @@ class Node:
     links: dict[str, Link] = field(default_factory=dict)
     held: dict[bytes, VirtualRouter] = field(default_factory=dict)
     ways: dict[Routing, VirtualRouter] = field(default_factory=dict)
+    statics: tuple[Static, ...] = ()
     asleep: bool = False
     options: dict[str, object] = field(default_factory=dict)  # of its configurations, beside the instances
     causes: dict[str, str] = field(default_factory=dict)  # why virtual interfaces cannot be made
@@ -216,7 +218,8 @@ class Node:
         for link in self.links.values():
             engine.link(link, self.world.now)
         self.groups = tuple(groups)
-        configuration = Configuration(tuple(instances), self.groups, **self.options)  # type: ignore[arg-type]
+        options = {**self.options, "statics": self.statics}
+        configuration = Configuration(tuple(instances), self.groups, **options)  # type: ignore[arg-type]
         engine.prepare(configuration, self.world.now)
         return engine
 

@@ -14,8 +14,8 @@ from vrrpd import process, will
 from vrrpd.log import open_log
 from vrrpd.pidfile import EXIT_RUNNING, PREDECESSOR_WAIT, Running, lock_pid_file, outlive
 
-# vmacs.FILE and firewall.FILE, without which there is nothing to import those for.
-DEVICES, TABLES = "devices.json", "firewall.json"
+# vmacs.FILE, firewall.FILE and statics.FILE, without which there is nothing to import those for.
+DEVICES, TABLES, STATICS = "devices.json", "firewall.json", "statics.json"
 EXIT_CANNOT_RUN = 4
 
 
@@ -52,6 +52,12 @@ def execute(run_dir: str, pid_file: str, vrrp_pid_file: str) -> int:
         tables = firewall.Tables(folder, log.write)
         tables.load()
         tables.undo()
+    if os.path.exists(os.path.join(folder, STATICS)):
+        from vrrpd.statics import Statics
+
+        items = Statics(folder, log.write)
+        items.load()
+        items.undo()
     for fd, path in zip(locks, (pid_file, vrrp_pid_file)):
         os.unlink(path)
         os.close(fd)

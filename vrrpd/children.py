@@ -112,6 +112,7 @@ class Loaded(NamedTuple):
     table: str = ""  # of nftables
     disable_local_igmp: bool = False
     host: Mapping[str, Any] = {}  # what the guard itself must know of global_defs, see reloading.py
+    statics: Sequence[Sequence[Any]] = ()  # addresses, routes and rules, as statics.py reads them
 
     @property
     def first_error(self) -> str:
@@ -152,10 +153,12 @@ def load_into(
     intervals = [1.0]
     devices: list[list[str]] = []
     table = None
+    statics: list[list[Any]] = []
     if loaded.model is not None:
         table = firewall.shape(loaded.model)
         intervals = [instance.advert_int for instance in loaded.model.vrrp_instances] or intervals
         devices = [vmacs.encode(device) for each in loaded.model.vrrp_instances for device in each.devices]
+        statics = [[*each.entry[:2], each.entry.body.hex(), *each.entry[3:]] for each in loaded.model.statics]
         compiled = encode(loaded.model)
         with os.fdopen(model, "wb", closefd=False) as file:
             file.write(compiled)
@@ -171,6 +174,7 @@ def load_into(
         "table": table.name if table is not None else "",
         "disable_local_igmp": loaded.model is not None and loaded.model.global_defs.disable_local_igmp,
         "host": reloading.host_facts(loaded.model.global_defs) if loaded.model is not None else {},
+        "statics": statics,
         **more,
     }
     with os.fdopen(result, "w", closefd=False) as file:

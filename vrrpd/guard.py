@@ -20,7 +20,21 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from vrrpd import control, firewall, helper, hooks, ipc, process, renewal, resume, succession, vmacs, vrrp_daemon, will
+from vrrpd import (
+    control,
+    firewall,
+    helper,
+    hooks,
+    ipc,
+    process,
+    renewal,
+    resume,
+    statics,
+    succession,
+    vmacs,
+    vrrp_daemon,
+    will,
+)
 from vrrpd.children import (
     EXIT_CANNOT_RUN,
     Backoff,
@@ -109,6 +123,8 @@ class Guard:
         self.devices = vmacs.Devices(self.folder, self.tell)
         self.tables = firewall.Tables(self.folder, self.tell)
         self._refused: dict[str, str] = {}  # virtual interfaces that cannot be made, and why
+        self.statics = statics.Statics(self.folder, self.tell)
+        self._missing: dict[str, str] = {}  # static items that cannot be had, and why
         self.last_words = LastWords()
         self.exit_code = 0
         vrrp = vrrp_daemon.Setting(
@@ -154,6 +170,7 @@ class Guard:
         os.close(outlive(setting.vrrp_pid_file, PREDECESSOR_WAIT))
         self.devices.load()
         self.tables.load()
+        self.statics.load()
         process.note_namespace(self.folder, setting.namespace)
         mask = setting.umask if setting.umask is not None else self.vrrp.loaded.host.get("umask")
         if mask is not None:
@@ -180,6 +197,7 @@ class Guard:
         self.loop.watch(self.signals.fileno(), self._on_signals)
         self.loop.run(self._turn)
         if self.setting.release_addresses:
+            self.statics.undo()
             self.devices.undo()
             self.tables.undo()
         self._hook("shutdown_script")
@@ -204,7 +222,7 @@ class Guard:
         return self.exit_code
 
     def _fit(self, loaded: Loaded, running: bool = False) -> None:
-        """Have the virtual interfaces of a configuration; once it is running, those and no others.
+        """Have the virtual interfaces and static items of a configuration; once it is running, those and no others.
 
         Likewise the nftables table, but that is made by the vrrp process.
         """
@@ -215,6 +233,9 @@ class Guard:
             self.devices.keep(wanted)
             self.tables.keep(loaded.table)
         self._refused = self.devices.fit(wanted, replace=running)
+        former, self._missing = self._missing, self.statics.fit(loaded.statics, alone=running)
+        if former or self._missing:
+            self.vrrp.send({"t": "missing", "causes": self._missing})
         if wanted:
             self.vrrp.send({"t": "refused", "causes": self._refused})
 
@@ -235,6 +256,9 @@ class Guard:
 
     def refused(self) -> Mapping[str, str]:
         return self._refused
+
+    def missing(self) -> Mapping[str, str]:
+        return self._missing
 
     def announce(self, loaded: Loaded) -> None:
         self._fit(loaded)
@@ -525,6 +549,7 @@ class Guard:
         self.vrrp.watch(time.monotonic())
         self.devices.load()
         self.tables.load()
+        self.statics.load()
         self._fit(self.vrrp.loaded)
         if self.helper is not None:
             self.loop.watch(self.helper.fd, self._helper_ended)

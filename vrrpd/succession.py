@@ -76,6 +76,9 @@ class Owner(Protocol):
     def refused(self) -> Mapping[str, str]:
         """Virtual interfaces that cannot be made, and why."""
 
+    def missing(self) -> Mapping[str, str]:
+        """Static items that cannot be had, and why."""
+
     def tell(self, level: str, message: str) -> None: ...
 
 
@@ -148,6 +151,7 @@ class Succession:
         setting = self.setting.vrrp._replace(
             maintenance=self.owner.in_maintenance(),
             refused=self.owner.refused(),
+            missing=self.owner.missing(),
             standings=self.owner.standings(),
             epoch=self.epoch,
         )

@@ -75,6 +75,7 @@ class Setting(NamedTuple):
     core_dumps: bool = False
     maintenance: bool = False  # on since before this process: known before the first model, or an owner would start
     refused: Mapping[str, str] = {}  # virtual interfaces that could not be made, and why
+    missing: Mapping[str, str] = {}  # static items that cannot be had, and why
     epoch: int = 0  # which vrrp process of this guard it is
     started: float = 0.0  # the daemon, on the monotonic clock
     standings: Mapping[bytes, Standing] = {}  # of the peers of the second path, as a former process knew them
@@ -105,11 +106,15 @@ class Daemon:
         self._devices: list[VirtualRouter] = []  # those with addresses on other interfaces than their own
         self._on_roads: list[VirtualRouter] = []  # those with routes or rules
         self._roads: routing.Monitor | None = None  # hears of their removal
+        # Static items: routes and rules by their keys, addresses with the names of their interfaces.
+        self._static_keys: set[routing.Key] = set()
+        self._static_places: set[tuple[str, bytes, int]] = set()
         self.started = time.time()
         self.source: dict[str, Any] = {"path": "", "sha256": "", "loaded_at": 0.0}
         self.maintenance = setting.maintenance
         self.engine.maintenance(setting.maintenance, time.monotonic())
         self.engine.refused(setting.refused, time.monotonic())
+        self.engine.missing(setting.missing, time.monotonic())
         self.live = False  # responsible for routers, all or (during a hand-over) some of them
         self.begun = False  # for all of them
         self.stopping = False
@@ -141,7 +146,10 @@ class Daemon:
         wanted = shape(model)
         self.executor.firewall = None if wanted is None else Firewall(wanted, self.executor.tell)
         self._on_roads = [router for router in routers if router.routing]
-        self._watch_roads(entry for router in self._on_roads for entry in router.routing)
+        statics = [static.entry for static in model.statics]
+        self._watch_roads([*(entry for router in self._on_roads for entry in router.routing), *statics])
+        self._static_keys = {routing.key(entry.kind, entry.body) for entry in statics if entry.kind != routing.ADDRESS}
+        self._static_places = {(e.holes[0][1], *routing.address(e.body)) for e in statics if e.kind == routing.ADDRESS}
         shortest = min((router.cfg.advert_int for router in routers), default=BEAT_MOST)
         self._beat_every = max(BEAT_LEAST, min(BEAT_MOST, shortest))
 
@@ -193,7 +201,9 @@ class Daemon:
             firewall.leave()
 
     def _watch_roads(self, entries: Iterable[Routing]) -> None:
-        tracked = {(entry.kind, entry.body[0]) for entry in entries if not entry.no_track}
+        tracked = {
+            (entry.kind, entry.body[0]) for entry in entries if not entry.no_track and entry.kind != routing.ADDRESS
+        }
         if tracked:
             self._roads = routing.Monitor(routing.groups(tracked), [routing.RTPROT_KEEPALIVED])
             self.loop.watch(self._roads.fileno(), self._from_roads)
@@ -347,7 +357,10 @@ class Daemon:
             self._roads.discard()
             if self.live:
                 self.executor.settle_routing(self._on_roads)
+                self._look_at_statics(now)
             return
+        if self._static_keys and any(routing.removed(event) in self._static_keys for event in events):
+            self._look_at_statics(now)
         again: dict[VirtualRouter, None] = {}
         for router, entry, by_somebody in self.executor.laying.lost(events, self.requests.port):
             if self.live and by_somebody:
@@ -355,6 +368,17 @@ class Daemon:
             elif self.live and self.engine.routers.get(router.name) is router:
                 again[router] = None
         self.executor.settle_routing(again)
+
+    def _concerns_statics(self, changes: Changes) -> bool:
+        return changes.links or any(
+            (self.links.hardware(ifindex)[0], address, prefixlen) in self._static_places
+            for ifindex, address, prefixlen in changes.removed
+        )
+
+    def _look_at_statics(self, now: float) -> None:
+        """The guard's: it puts back what is missing."""
+        if self.live:
+            self.executor.run(self.engine.look_at_statics(now))
 
     def _feed(self, changes: Changes, now: float) -> None:
         """Tell the engine: interfaces first, so that a lost address of a dead interface is no news."""
@@ -367,6 +391,8 @@ class Daemon:
             todo += self.engine.address_removed(ifindex, address, prefixlen, now)
         for ifindex in changes.gone:
             self.executor.close(ifindex)
+        if (self._static_places or self._static_keys) and self._concerns_statics(changes):
+            self._look_at_statics(now)
         if not self.live:
             return
         if self.begun and self._giver is None:
@@ -394,6 +420,9 @@ class Daemon:
             elif kind == "refused":
                 causes = {str(name): str(why) for name, why in dict(message.get("causes") or {}).items()}
                 self.executor.run(self.engine.refused(causes, now))
+            elif kind == "missing":
+                causes = {str(text): str(why) for text, why in dict(message.get("causes") or {}).items()}
+                self.executor.run(self.engine.missing(causes, now))
             elif kind == "stop":
                 self.stop(now)
             ipc.close_all(fds)

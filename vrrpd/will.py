@@ -113,7 +113,7 @@ def encode(record: Record) -> dict[str, Any]:
         "priority": record.priority,
         "unicast": None if record.unicast is None else record.unicast.hex(),
         **({"group": record.group} if record.group else {}),
-        **({"laid": [(*here[:2], here.body.hex(), *here[3:]) for here in record.laid]} if record.laid else {}),
+        **({"laid": list(map(encode_laid, record.laid))} if record.laid else {}),
     }
 
 
@@ -138,7 +138,7 @@ def decode(data: object) -> Record:
         unicast = data.get("unicast")
         source = None if unicast is None else bytes.fromhex(_text(unicast))
         priority, group = _integer(data.get("priority", 0)), _text(data.get("group", ""))
-        laid = tuple(map(_laid, data.get("laid", ())))
+        laid = tuple(map(decode_laid, data.get("laid", ())))
         return Record(_text(data["key"]), *where, held, advert, peers, priority, source, group, laid)
     except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
         raise ValueError(f"record: {error!r}") from None
@@ -151,18 +151,21 @@ def in_one_piece(some: Sequence[Record], of: Iterable[Record]) -> list[Record]:
     return [record for record in some if record.group not in torn]
 
 
-def _laid(data: Any) -> Laid:
+def encode_laid(here: Laid) -> list[Any]:
+    return [*here[:2], here.body.hex(), *here[3:]]
+
+
+def decode_laid(data: Any) -> Laid:
     """Only what netlink can take: a body of sane length, with its interfaces inside of it."""
     kind, text, body, holes, mode, no_track = data
     packed = bytes.fromhex(_text(body, LONGEST_BODY))
     at = tuple((_integer(offset), _text(name), _integer(ifindex)) for offset, name, ifindex in holes)
-    if (
-        kind not in (routing.ROUTE, routing.RULE)
-        or len(packed) < 12
-        or any(offset > len(packed) - 4 for offset, *_ in at)
-    ):
+    if kind not in _LEAST or len(packed) < _LEAST[kind] or any(offset > len(packed) - 4 for offset, *_ in at):
         raise ValueError(f"neither a route nor a rule: {text!r:.40}")
     return Laid(kind, _text(text), packed, at, _integer(mode), bool(no_track))
+
+
+_LEAST = {routing.ROUTE: 12, routing.RULE: 12, routing.ADDRESS: 8}  # bytes of the fixed part
 
 
 class Will:

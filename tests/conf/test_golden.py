@@ -66,6 +66,7 @@ def test_accepted(path: Path, monkeypatch: pytest.MonkeyPatch, rewrite: bool) ->
         **({"vrrp_sync_groups": differing(groups)} if (groups := loaded.model.vrrp_sync_groups) else {}),
         **{name: differing(found) for name in TRACKERS if (found := getattr(loaded.model, name))},
         **{name: differing(made) for name in BESIDE if (made := getattr(loaded.model, name))},
+        **({"statics": differing(loaded.model.statics)} if loaded.model.statics else {}),
         "warnings": [d.render().splitlines()[0] for d in loaded.diagnostics],
     }
     compare(path.with_suffix(".json"), json.dumps(found, indent=1) + "\n", rewrite)

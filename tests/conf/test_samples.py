@@ -48,7 +48,7 @@ EXPECTED = {
     "vrrp.localcheck": ACCEPTED,
     "vrrp.lvs_syncd": Expected(5, 3, "has no members"),
     "vrrp.routes": ACCEPTED,
-    "vrrp.rules": Expected(5, 25, "the rule has no preference"),
+    "vrrp.rules": Expected(5, 10, "the rule has no preference"),
     "vrrp.scripts": ACCEPTED,
     "vrrp.static_ipaddress": ACCEPTED,
     "vrrp.sync": ACCEPTED,

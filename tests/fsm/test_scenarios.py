@@ -10,6 +10,7 @@ one. Lines that begin with # say which sentence of RFC 9568 or which option of k
     advert A from=ADDRESS [priority= interval= vips= auth= to= ttl= vrid= version= checksum= raw= key=ID late=S]
     replay A N                           the N-th last datagram on the wire, once more
     auth=PASSWORD or auth=AH:PASSWORD, hmac=IDS/ACTIVE/MODE in a configuration
+    missing A [ITEM WHY]                 a static item cannot be had (statics A ITEM NAME..: who needs it)
     unrouted A route|rule TEXT           somebody else removes one of routes=A,B rules=C (! before one: no_track)
     link A eth0 [up=no addresses= tentative= mac= arp=no ifindex=] · unlink A eth0 · removed A ADDRESS/LEN [eth1]
     refused A [vrrp.51 why]              virtual interfaces that cannot be made (vmac=vrrp.51 in a configuration)
@@ -38,7 +39,7 @@ from simulator import Datagram, Event, World, describe, instance, interface_addr
 
 from vrrpd.model.globals import GlobalDefs
 from vrrpd.model.groups import VrrpSyncGroup
-from vrrpd.model.values import FILE, INTERFACE, SCRIPT, GarpGroup, InterfaceDelay, Routing, Track
+from vrrpd.model.values import FILE, INTERFACE, SCRIPT, GarpGroup, InterfaceDelay, Routing, Static, Track
 from vrrpd.model.vmac import Device
 from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, AuthHmac, VrrpInstance
 from vrrpd.vrrp.actions import SendAdvert
@@ -237,6 +238,14 @@ class Interpreter:
         node = self.world.nodes[name]
         node.links[new] = node.links.pop(old)._replace(name=new)
         node.link(new)
+
+    def do_statics(self, name: str, item: str, *followers: str) -> None:
+        """For the configurations to come."""
+        self.world.nodes[name].statics = (Static(Routing("address", item, b""), followers),)
+
+    def do_missing(self, name: str, item: str = "", *why: str) -> None:
+        node = self.world.nodes[name]
+        node.do(node.engine.missing({item: " ".join(why)} if item else {}, self.world.now))
 
     def do_refused(self, name: str, device: str = "", *why: str) -> None:
         node = self.world.nodes[name]

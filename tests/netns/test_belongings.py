@@ -252,3 +252,67 @@ def test_restore_deleted_no_steps_down_as_keepalived(lab: Lab) -> None:
         lab.wait(lambda since=since: any(not x.priority for x in lab.adverts("a", since=since)), 3, "priority 0")
         lab.wait(lambda: routing(a) == before, 3, "and MASTER again")
     assert "somebody removed rule to 192.168.3.0/24 lookup main preference 101" in daemon.log()
+
+
+STATIC = (
+    ("static_ipaddress", ("10.0.0.50/24 dev eth0", "192.0.2.50/24 dev eth1 track_group G", "fd00::50/64 dev eth0")),
+    ("static_routes", ("198.51.100.0/24 via 10.0.0.254 dev eth0 src 10.0.0.50", "fd02::/64 dev eth1 track_group G")),
+    ("static_rules", ("from 192.168.2.0/24 table 100 iif eth1 preference 100",)),
+)
+GROUP = "track_group G {\n    group {\n        VI_1\n    }\n}\n"
+
+
+def with_statics(*blocks: tuple[str, tuple[str, ...]]) -> str:
+    return config(GROUP, *(block(*each) for each in blocks), instance())
+
+
+def everything(host: Host) -> list[object]:
+    mine = [info for info in addresses(host) if "10.0.0.100" not in str(info)]
+    return [*mine, *routing(host)]
+
+
+def test_static_items_outlive_every_process_but_the_daemon(lab: Lab) -> None:
+    """Set at the start, kept over reload and crash, put back, undone at the end: what was there before us stays."""
+    a = lab["a"]
+    second_interface(lab, "a")
+    a.ip("addr add 10.0.0.50/24 dev eth0")
+    before = everything(a)
+    daemon = a.run(Ours, with_statics(*STATIC))
+    assert isinstance(daemon, Ours)
+    lab.wait_owner("10.0.0.100", "a", 5)
+    whole = everything(a)
+    assert len(whole) == len(before) + 5
+    for line in ("addr del 192.0.2.50/24 dev eth1", "route del 198.51.100.0/24", "rule del pref 100"):
+        a.ip(line)
+        lab.wait(lambda: everything(a) == whole, 6, f"put back after {line}")
+    daemon.reload(with_statics(STATIC[0]))
+    lab.wait(lambda: len(everything(a)) == len(before) + 2, 5, "the routes and rules are no longer wanted")
+    daemon.reload(with_statics(*STATIC))
+    lab.wait(lambda: everything(a) == whole, 5, "and they are again")
+    lab.wait(daemon.answers, 5, "the control socket answers")
+    former = daemon.vrrp_pid()
+    os.kill(former, signal.SIGKILL)
+    lab.wait(lambda: daemon.vrrp_pid() != former and daemon.answers(), 5, "adopted")
+    assert everything(a) == whole
+    daemon.kill()
+    assert everything(a) == whole, "nobody is left to undo anything"
+    files = ("-p", str(daemon.pidfile), "-r", str(daemon.vrrp_pidfile))
+    a.command(sys.executable, "-m", "vrrpd", "--execute-will", *files)
+    assert everything(a) == before
+    daemon = a.run(Ours, with_statics(*STATIC))
+    lab.wait(lambda: everything(a) == whole, 5, "set anew")
+    daemon.stop()
+    assert everything(a) == before
+
+
+def test_an_instance_is_in_fault_while_its_static_items_are_missing(lab: Lab) -> None:
+    a = lab["a"]
+    second_interface(lab, "a")
+    daemon = a.run(Ours, with_statics(*STATIC))
+    assert isinstance(daemon, Ours)
+    lab.wait_owner("10.0.0.100", "a", 5)
+    a.ip("link del eth1")
+    lab.wait(lambda: daemon.instance()["state"] == "FAULT", 5, "FAULT")
+    assert "static 192.0.2.50/24 dev eth1: there is no interface eth1" in daemon.instance()["faults"]
+    second_interface(lab, "a")
+    lab.wait_owner("10.0.0.100", "a", 8)

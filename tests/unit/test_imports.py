@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from vrrpd import aftermath, vmacs
+from vrrpd import aftermath, statics, vmacs
 
 ROOT = str(Path(aftermath.__file__).parents[1])
 
@@ -35,7 +35,7 @@ def test_what_undoes_a_killed_daemon_imports_neither_it_nor_the_model() -> None:
     )
     loaded = {name for name in done.stdout.split() if name.startswith(("vrrpd.model", "vrrpd.conf", "dataclasses"))}
     assert not loaded
-    assert aftermath.DEVICES == vmacs.FILE
+    assert (aftermath.DEVICES, aftermath.STATICS) == (vmacs.FILE, statics.FILE)
 
 
 def test_the_version_costs_no_daemon() -> None:

@@ -10,8 +10,9 @@ from vrrpd.conf.types import Custom, Flag, ListOf, Nested, Seconds
 from . import host, interfaces, known
 from .globals import GlobalDefs
 from .groups import VrrpSyncGroup
+from .statics import TrackGroup
 from .trackers import TrackFile, TrackProcess, VrrpScript
-from .vrrp import Authentication, AuthHmac, VrrpInstance
+from .vrrp import Authentication, AuthHmac, VrrpInstance, as_written
 
 TOP = ""
 
@@ -51,6 +52,12 @@ class _Top:
         ListOf(interfaces.linkbeat, "interface choice"), None, f"accepted: {interfaces.NETLINK}"
     )
     linkbeat_use_polling: object = kw(Flag(True), None, f"accepted: {interfaces.NETLINK}")
+    static_ipaddress: object = kw(
+        ListOf(as_written, "addresses"), None, "addresses while the daemon runs: IP[/len] ..."
+    )
+    static_routes: object = kw(ListOf(as_written, "routes"), None, "routes while the daemon runs, as 'ip route add'")
+    static_rules: object = kw(ListOf(as_written, "rules"), None, "rules while the daemon runs, as 'ip rule add'")
+    track_group: object = kw(Nested("track_group", named=True), None, "instances that need static items")
 
 
 BLOCKS = {
@@ -66,6 +73,7 @@ BLOCKS = {
         Block("track_file", "a file whose number counts", TrackFile),
         Block("vrrp_track_process", "processes that must run", TrackProcess),
         Block("garp_group", "one pace of announcements for several interfaces", interfaces.Group),
+        Block("track_group", "instances that need static items", TrackGroup),
         *known.BLOCKS,
     )
 }

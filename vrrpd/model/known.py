@@ -33,7 +33,6 @@ def _rows(*rows: tuple[str, Type[Any] | type[Nested], str, str]) -> list[Keyword
 BALANCING = "virtual servers are left out, the VRRP instances are not affected"
 PROCESSES = "the processes are arranged differently here, and the instances do not depend on it"
 HOST = "it concerns this machine, not the instances: set it with the system's own means"
-STATIC = "what does not move with an instance is left to the system's network configuration"
 TRACKING = "a failure would not be noticed, and the address would stay"
 FIREWALL = "there are no ipsets: the addresses of no_accept are in nftables, in every namespace"
 
@@ -41,8 +40,6 @@ TOP = _rows(
     (WARNING, Nested, BALANCING, "virtual_server SSL"),
     (WARNING, Words("list", named=True), BALANCING, "virtual_server_group"),
     (WARNING, Nested, "nothing runs this check; what tracks it says so at its place", "bfd_instance"),
-    (WARNING, Nested, STATIC, "track_group"),
-    (WARNING, LIST, STATIC, "static_ipaddress static_routes static_rules"),
     (WARNING, VALUE, BALANCING, "net_namespace_ipvs"),
 )
 
@@ -73,7 +70,6 @@ GLOBAL_DEFS = _rows(
     ),
     (WARNING, VALUE, BALANCING, "snmp_vs_stats_update_interval"),
     (WARNING, FLAG, BALANCING, "checker_no_swap bfd_no_swap"),
-    (WARNING, VALUE, STATIC, "default_interface"),
     (WARNING, FLAG, "there is no D-Bus interface: use vrrpctl", "enable_dbus"),
     (WARNING, VALUE, "there is no D-Bus interface: use vrrpctl", "dbus_service_name dbus_no_interface_name"),
     (WARNING, VALUE, "there is no SNMP agent: use vrrpctl status --json", "snmp_socket"),
@@ -117,7 +113,6 @@ BLOCKS = [
         "neighbor_ip neighbour_ip source_ip min_rx min_tx idle_tx multiplier passive ttl hoplimit max_hops multihop "
         "weight vrrp checker",
     ),
-    _block("track_group", "instances that need static items", "", "group"),
     _block("SSL", "certificates of SSL_GET", "password ca certificate key"),
     _block(
         "virtual_server",

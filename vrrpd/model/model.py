@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from .globals import GlobalDefs
 from .groups import VrrpSyncGroup
 from .trackers import TrackFile, TrackProcess, VrrpScript
-from .values import GarpGroup, InterfaceDelay
+from .values import GarpGroup, InterfaceDelay, Static
 from .vrrp import VrrpInstance
 
 
@@ -28,3 +28,4 @@ class Model:
     track_processes: tuple[TrackProcess, ...] = ()
     interface_delays: tuple[InterfaceDelay, ...] = ()
     garp_groups: tuple[GarpGroup, ...] = ()
+    statics: tuple[Static, ...] = ()

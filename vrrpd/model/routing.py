@@ -167,7 +167,7 @@ def _ip(family: int) -> str:
     return "IPv4" if family == AF_INET else "IPv6"
 
 
-def _text(words: Sequence[str]) -> str:
+def as_text(words: Sequence[str]) -> str:
     """As it was written, without what only keepalived and we understand."""
     kept: list[str] = []
     skip = False
@@ -229,7 +229,7 @@ class _RouteLine(_Line):
         if family == AF_INET6:
             route = route._replace(scope=None, tos=0)
         body, holes = routes.pack(route)
-        entry = Routing(ROUTE, _text(self.words), body, holes, self.mode, self.no_track)
+        entry = Routing(ROUTE, as_text(self.words), body, holes, self.mode, self.no_track)
         return Parsed(entry, family, self.notes, self.track_group)
 
     def _type_name(self, kind: int) -> str:
@@ -489,7 +489,7 @@ class _RuleLine(_Line):
         if "priority" not in given:
             given["priority"] = otherwise(family)
         rule = rules.Rule(family, protocol=self.judged_protocol(), **given)
-        entry = Routing(RULE, _text(self.words), rules.pack(rule), no_track=self.no_track)
+        entry = Routing(RULE, as_text(self.words), rules.pack(rule), no_track=self.no_track)
         return Parsed(entry, family, self.notes, self.track_group)
 
     def _to(self, field: str, action: int, value: int) -> None:

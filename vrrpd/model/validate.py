@@ -18,7 +18,7 @@ from vrrpd.conf.source import Place, Problems
 from vrrpd.families import AF_INET, AF_INET6
 from vrrpd.net.vmac import vrf_tables
 
-from . import vmac
+from . import statics, vmac
 from .blocks import BLOCKS
 from .globals import GlobalDefs
 from .groups import for_members
@@ -721,8 +721,11 @@ def resolve(
     substitutes(globals_, problems)
     blocks = top.values.get("vrrp_instance", [])
     names = Names((defs.iproute_usr_dir, defs.iproute_etc_dir), vrf_tables)
+    compiler = Compiler(names, problems)
+    known = {bound.name for bound in blocks}
+    static = statics.resolve(top, defs.default_interface, compiler, known, problems)
     trackers = Definitions(top, problems)
-    found = instances(blocks, defs, problems, Surroundings(mtus, Compiler(names, problems), trackers))
+    found = instances(blocks, defs, problems, Surroundings(mtus, compiler, trackers))
     group_blocks = top.values.get("vrrp_sync_group", [])
     groups = sync_groups(group_blocks, found, defs, trackers, problems)
     found = for_members(groups, blocks, found, problems)
@@ -739,4 +742,5 @@ def resolve(
         "track_processes": trackers.used(PROCESS),
         "interface_delays": delays(top, found, problems),
         "garp_groups": garp_groups(top.values.get("garp_group", ()), problems),
+        "statics": static,
     }

@@ -27,9 +27,9 @@ class VirtualAddress(NamedTuple):
 
 
 class Routing(NamedTuple):
-    """A route or a rule, compiled: all that the kernel is told, but for the numbers that interfaces have by then."""
+    """A route, a rule or a static address, compiled: all that the kernel is told, but for the numbers of interfaces."""
 
-    kind: str  # net.routing.ROUTE or RULE
+    kind: str  # net.routing.ROUTE, RULE or ADDRESS
     text: str  # as one would tell ip(8), for people
     body: bytes  # rtmsg or fib_rule_hdr, and attributes
     holes: tuple[tuple[int, str], ...] = ()  # where in it the index of an interface belongs, and its name
@@ -51,6 +51,13 @@ class GarpGroup(NamedTuple):
     interfaces: tuple[str, ...]
     garp_interval: float = 0.0
     gna_interval: float = 0.0
+
+
+class Static(NamedTuple):
+    """What is set while the daemon runs, whoever is MASTER, and the instances that need it."""
+
+    entry: Routing  # an address, a route or a rule
+    followers: tuple[str, ...] = ()
 
 
 class Device(NamedTuple):

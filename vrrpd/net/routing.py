@@ -14,11 +14,12 @@ import struct
 from collections.abc import Iterable, Sequence
 
 from vrrpd.net import netlink
-from vrrpd.net.netlink import NLM_F_CREATE, NLM_F_EXCL, Event
+from vrrpd.net.netlink import NLM_F_CREATE, NLM_F_EXCL, RTM_DELADDR, RTM_NEWADDR, Event
 from vrrpd.net.sockets import Instruction, attach_filter
 
-ROUTE, RULE = "route", "rule"
+ROUTE, RULE, ADDRESS = "route", "rule", "address"
 RTM_NEWROUTE, RTM_DELROUTE, RTM_NEWRULE, RTM_DELRULE = 24, 25, 32, 33
+_DELETE = {ROUTE: RTM_DELROUTE, RULE: RTM_DELRULE, ADDRESS: RTM_DELADDR}
 RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV4_RULE, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV6_RULE = 7, 8, 11, 19
 RTPROT_KEEPALIVED = 18  # linux/rtnetlink.h; what bears it is ours, or a keepalived's
 AF_INET, AF_INET6 = 2, 10
@@ -31,6 +32,7 @@ _SOL_NETLINK, _NETLINK_ADD_MEMBERSHIP = 270, 1
 _INDEX = struct.Struct("=I")
 _HEADER = struct.Struct("=BBBBBBBBI")  # rtmsg, and fib_rule_hdr with the action where the type is
 _HEADER_SIZE = _HEADER.size
+_IFADDRMSG, _IFA_LOCAL = 8, 2
 # What tells one entry from another: of a route destination, source, priority and table, of a rule all that it has.
 _ROUTE_KEY = frozenset({1, 2, 6, 15})  # RTA_DST, RTA_SRC, RTA_PRIORITY, RTA_TABLE
 _RULE_KEY = frozenset({1, 2, 3, 4, 6, 10, 15, 16, 17})  # FRA_DST .. FRA_PRIORITY, FRA_FWMARK, FRA_TABLE, ..._OIFNAME
@@ -51,17 +53,16 @@ def filled(body: bytes, offsets: Iterable[int], indexes: Iterable[int]) -> bytes
 
 def add(kind: str, body: bytes, mode: int = 0) -> Request:
     """`mode`: NLM_F_APPEND or NLM_F_EXCL of a route; it goes before its like where neither is said."""
+    if kind == ADDRESS:
+        return RTM_NEWADDR, NLM_F_CREATE | NLM_F_EXCL, body
     if kind == RULE:
-        return (
-            RTM_NEWRULE,
-            NLM_F_CREATE | NLM_F_EXCL,
-            body,
-        )  # without, the kernel takes the same rule any number of times
+        # Without NLM_F_EXCL the kernel takes the same rule any number of times.
+        return RTM_NEWRULE, NLM_F_CREATE | NLM_F_EXCL, body
     return RTM_NEWROUTE, NLM_F_CREATE | mode, body
 
 
 def delete(kind: str, body: bytes) -> Request:
-    return RTM_DELRULE if kind == RULE else RTM_DELROUTE, 0, body
+    return _DELETE[kind], 0, body
 
 
 def key(kind: str, body: bytes | memoryview) -> Key:
@@ -82,6 +83,12 @@ def key(kind: str, body: bytes | memoryview) -> Key:
     elif _FWMARK in found:
         found.setdefault(_FWMASK, b"\xff" * 4)
     return kind, family, dst_len, src_len, tos, action, tuple(sorted(found.items()))
+
+
+def address(body: bytes) -> tuple[bytes, int]:
+    """The address that the body of an ADDRESS adds, and its prefix length."""
+    (found,) = (value for number, value in netlink.attributes(memoryview(body)[_IFADDRMSG:]) if number == _IFA_LOCAL)
+    return bytes(found), body[1]
 
 
 def removed(event: Event) -> Key | None:

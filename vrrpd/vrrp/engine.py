@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from vrrpd.families import AF_INET
 from vrrpd.model.diff import Identity, identity
-from vrrpd.model.values import INTERFACE, Device, Routing, VirtualAddress
+from vrrpd.model.values import INTERFACE, Device, Routing, Static, VirtualAddress
 from vrrpd.vrrp.actions import Action, Log, Refit
 from vrrpd.vrrp.announce import Announcer
 from vrrpd.vrrp.checks import (
@@ -50,7 +50,8 @@ if TYPE_CHECKING:
 __all__ = ["AdvertSpec", "Engine", "InterfaceAddress", "Link", "State", "VirtualRouter"]
 
 DELAY = "start delay"  # what is awaited by who does not start yet
-REFIT_GAP = 2.0  # between two requests for virtual interfaces
+STATIC = "static"  # who finds a fault of a static item
+REFIT_GAP = 2.0  # between two requests for virtual interfaces or static items
 
 
 class Configuration(Protocol):
@@ -75,6 +76,10 @@ class Configuration(Protocol):
     @property
     def global_defs(self) -> GlobalDefs:
         """What holds for all instances."""
+
+    @property
+    def statics(self) -> Sequence[Static]:
+        """What is set whoever is MASTER, and which instances need it."""
 
 
 class Engine:
@@ -107,6 +112,9 @@ class Engine:
         self._held_until = 0.0  # nobody starts before
         self._start = Timer(self._start_held)
         self._unknown: Records | None = None  # log_unknown_vrids: who says so
+        self._missing: dict[str, str] = {}  # static item -> why it cannot be had
+        self._followers: dict[str, Sequence[str]] = {}  # static item -> names of those that need it
+        self._statics_asked = False  # while a request was under way
         self._verdicts: dict[Key, Verdict] = {}  # of all that is tracked
         self._trackers: dict[Key, list[VirtualRouter]] = {}  # who tracks it
         self._keepers: dict[bytes, list[VirtualRouter]] = {}  # virtual address -> who may hold it
@@ -237,6 +245,8 @@ class Engine:
             self._unclaimed.setdefault(identity(router.cfg), []).append(router)
         for interface in {*self._on_interface, *(name for kind, name in self._trackers if kind == INTERFACE)}:
             self._refresh(interface, now)
+        self._followers = {static.entry.text: static.followers for static in model.statics if static.followers}
+        self._follow_statics(now)
         if self._in_maintenance:
             self.maintenance(True, now)
 
@@ -503,7 +513,37 @@ class Engine:
         return base is not None and (link is None or is_other(device, base, link))
 
     def _look_again(self, now: float, due: float) -> Sequence[Action]:
+        if self._statics_asked or self._missing:
+            return self.look_at_statics(now)
         return () if self.stopping else self._fit(self.routers.values(), now)
+
+    def look_at_statics(self, now: float) -> Sequence[Action]:
+        """A static item was removed, or an interface changed that one may need: have them looked at, soon again."""
+        if not self._begun or self.stopping:
+            return ()
+        if self._refit.deadline != inf:
+            self._statics_asked = True
+            return ()
+        self._statics_asked = False
+        self._timers.set(self._refit, now + REFIT_GAP)
+        return (Refit(),)
+
+    def missing(self, causes: Mapping[str, str], now: float) -> Sequence[Action]:
+        """Which static items cannot be had, and why: the instances of their track_group are in FAULT for it."""
+        self._missing = dict(causes)
+        return self._follow_statics(now)
+
+    def _follow_statics(self, now: float) -> Sequence[Action]:
+        needy: dict[str, list[str]] = {name: [] for names in self._followers.values() for name in names}
+        for item, why in self._missing.items():
+            for name in self._followers.get(item, ()):
+                needy[name].append(f"static {item}: {why}")
+        return [
+            action
+            for name, sentences in needy.items()
+            if name in self.routers
+            for action in self.routers[name].find(STATIC, sentences, now)
+        ]
 
     def refused(self, causes: Mapping[str, str], now: float) -> Sequence[Action]:
         """Which virtual interfaces cannot be made, and why: the routers that need them say so in FAULT."""
