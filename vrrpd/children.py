@@ -15,10 +15,13 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vrrpd import firewall, ipc, process, vmacs
+
+if TYPE_CHECKING:
+    from vrrpd.model.vrrp import VrrpInstance
 
 EXIT_CANNOT_RUN = 4
 
@@ -112,6 +115,7 @@ class Loaded(NamedTuple):
     table: str = ""  # of nftables
     disable_local_igmp: bool = False
     host: Mapping[str, Any] = {}  # what the guard itself must know of global_defs, see reloading.py
+    promote: Sequence[str] = ()  # interfaces whose secondary addresses are to outlive the first
     statics: Sequence[Sequence[Any]] = ()  # addresses, routes and rules, as statics.py reads them
 
     @property
@@ -154,10 +158,12 @@ def load_into(
     devices: list[list[str]] = []
     table = None
     statics: list[list[Any]] = []
+    promote: list[str] = []
     if loaded.model is not None:
         table = firewall.shape(loaded.model)
         intervals = [instance.advert_int for instance in loaded.model.vrrp_instances] or intervals
         devices = [vmacs.encode(device) for each in loaded.model.vrrp_instances for device in each.devices]
+        promote = _promoted(loaded.model.vrrp_instances)
         statics = [[*each.entry[:2], each.entry.body.hex(), *each.entry[3:]] for each in loaded.model.statics]
         compiled = encode(loaded.model)
         with os.fdopen(model, "wb", closefd=False) as file:
@@ -175,6 +181,7 @@ def load_into(
         "disable_local_igmp": loaded.model is not None and loaded.model.global_defs.disable_local_igmp,
         "host": reloading.host_facts(loaded.model.global_defs) if loaded.model is not None else {},
         "statics": statics,
+        "promote": promote,
         **more,
     }
     with os.fdopen(result, "w", closefd=False) as file:
@@ -182,6 +189,19 @@ def load_into(
     if not more:  # a trial of another release is no reload
         reloading.leave_traces(loaded, running, text)
     return 0
+
+
+def _promoted(instances: Iterable[VrrpInstance]) -> list[str]:
+    """Where the IPv4 addresses of instances with promote_secondaries lie; a virtual interface has it anyway."""
+    return sorted(
+        {
+            entry.dev or instance.interface
+            for instance in instances
+            if instance.promote_secondaries
+            for entry in (*instance.virtual_ipaddress, *instance.virtual_ipaddress_excluded)
+            if len(entry.address) == 4 and entry.dev not in {device.name for device in instance.devices}
+        }
+    )
 
 
 def _changed(former: int, compiled: bytes) -> list[str]:

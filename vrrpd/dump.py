@@ -111,7 +111,7 @@ def _json_data(cfg: VrrpInstance, live: Live, commands: dict[str, str]) -> dict[
         "base_priority": cfg.priority,
         "effective_priority": live["priority"],
         "vipset": live["state"] == "MASTER",
-        "promote_secondaries": bool(getattr(cfg, "promote_secondaries", False)),
+        "promote_secondaries": cfg.promote_secondaries,
         "adver_int": _number(cfg.advert_int),
         "master_adver_int": _number(live["master_adver_int"]),
         "accept": int(cfg.accept),
@@ -322,7 +322,7 @@ def _instance(cfg: VrrpInstance, live: Live) -> Iterator[str]:
     yield f"   Preempt = {_able(cfg.preempt)}"
     if cfg.preempt_delay:
         yield f"   Preempt delay = {_number(cfg.preempt_delay)} secs"
-    yield f"   Promote_secondaries = {_able(getattr(cfg, 'promote_secondaries', False))}"
+    yield f"   Promote_secondaries = {_able(cfg.promote_secondaries)}"
     if cfg.version == 2:
         kind = cfg.authentication.auth_type if cfg.authentication else ""
         yield f"   Authentication type = {AUTH_TYPES[kind]}"

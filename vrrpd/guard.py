@@ -229,6 +229,7 @@ class Guard:
         wanted = [vmacs.decode(device) for device in loaded.devices]
         self.tables.expect(loaded.table)
         self.devices.silence(loaded.disable_local_igmp)
+        self.devices.promote(loaded.promote, alone=running)
         if running:
             self.devices.keep(wanted)
             self.tables.keep(loaded.table)

@@ -27,6 +27,7 @@ Log = Callable[[str, str], object]
 # MAC address, without arp_announce its requests tell them with its own, and a neighbour learns the wrong one.
 BELOW = {"arp_ignore": 1, "arp_announce": 2}
 
+PROMOTE = "promote_secondaries"
 LOCAL_IGMP = "ipv4/igmp_link_local_mcast_reports"  # of the whole network namespace: disable_local_igmp
 
 # Of the macvlan. It bears virtual addresses and nothing else: no address of its own making (RFC 9568 7.4: the virtual
@@ -157,18 +158,30 @@ class Devices:
     def _below(self, wanted: Iterable[Device]) -> None:
         for base in dict.fromkeys(device.base for device in wanted if device.kind == MACVLAN):
             for name, least in BELOW.items():
-                path = f"ipv4/conf/{base}/{name}"
-                with contextlib.suppress(OSError, ValueError):
-                    before = vmac.sysctl(path)
-                    if int(before) >= least:
-                        continue
-                    self._before.setdefault(path, [before, str(least)])
-                    self._save()
-                    try:
-                        vmac.set_sysctl(path, str(least))
-                    except OSError:
-                        dotted = path.replace("/", ".")
-                        self._log("warning", f"cannot set {dotted} = {least}: neighbours may learn the MAC of {base}")
+                self._raise(f"ipv4/conf/{base}/{name}", least, f"neighbours may learn the MAC of {base}")
+
+    def _raise(self, path: str, least: int, otherwise: str) -> None:
+        """A sysctl to this value at least; what it was is in the file before."""
+        with contextlib.suppress(OSError, ValueError):
+            before = vmac.sysctl(path)
+            if int(before) >= least:
+                return
+            self._before.setdefault(path, [before, str(least)])
+            self._save()
+            try:
+                vmac.set_sysctl(path, str(least))
+            except OSError:
+                self._log("warning", f"cannot set {path.replace('/', '.')} = {least}: {otherwise}")
+
+    def promote(self, interfaces: Collection[str], alone: bool = False) -> None:
+        """promote_secondaries: the other addresses of a subnet stay when the first is removed. `alone`: only there."""
+        for name in interfaces:
+            otherwise = "addresses of a subnet may go with the first of it"
+            self._raise(f"ipv4/conf/{name}/{PROMOTE}", 1, otherwise)
+        if alone:
+            promoted = [path for path in self._before if path.endswith(PROMOTE)]
+            self._restore([path for path in promoted if path.split("/")[2] not in interfaces])
+            self._save()
 
     def silence(self, on: bool) -> None:
         """Keep IGMP reports of the groups 224.0.0.0/24, which no switch needs, or let them go as before."""
@@ -193,13 +206,14 @@ class Devices:
         names = {device.name for device in wanted}
         self._drop([name for name in self._made if name not in names])
         bases = {device.base for device in wanted if device.kind == MACVLAN}
-        below = [path for path in self._before if path != LOCAL_IGMP]
+        below = [path for path in self._before if path != LOCAL_IGMP and not path.endswith(PROMOTE)]
         self._restore([path for path in below if path.split("/")[2] not in bases])
         self._save()
 
     def undo(self) -> None:
         """Remove everything that we made, put back everything that we changed."""
         self.keep(())
+        self.promote((), alone=True)
         self.silence(False)
 
     def load(self) -> None:

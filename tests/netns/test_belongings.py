@@ -316,3 +316,25 @@ def test_an_instance_is_in_fault_while_its_static_items_are_missing(lab: Lab) ->
     assert "static 192.0.2.50/24 dev eth1: there is no interface eth1" in daemon.instance()["faults"]
     second_interface(lab, "a")
     lab.wait_owner("10.0.0.100", "a", 8)
+
+
+def test_promote_secondaries_is_set_while_the_daemon_runs(lab: Lab) -> None:
+    a = lab["a"]
+    path = "net.ipv4.conf.eth0.promote_secondaries"
+
+    def value() -> str:
+        return a.command("sysctl", "-n", path).strip()
+
+    a.sysctl(net__ipv4__conf__eth0__promote_secondaries=0)
+    vips = ("10.1.0.1/24", "10.1.0.2/24")
+    daemon = a.run(Ours, config(instance(vips, "promote_secondaries")))
+    lab.wait_owner("10.1.0.2", "a", 5)
+    assert value() == "1"
+    daemon.kill()
+    files = ("-p", str(daemon.pidfile), "-r", str(daemon.vrrp_pidfile))
+    a.command(sys.executable, "-m", "vrrpd", "--execute-will", *files)
+    assert value() == "0"
+    daemon = a.run(Ours, config(instance(vips, "promote_secondaries")))
+    lab.wait_owner("10.1.0.2", "a", 5)
+    daemon.reload(config(instance(vips)))
+    lab.wait(lambda: value() == "0", 5, "a configuration without")

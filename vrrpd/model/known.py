@@ -84,7 +84,6 @@ GLOBAL_DEFS = _rows(
 VRRP_INSTANCE = _rows(
     (ERROR, VALUE, "give the interface that has unicast_src_ip, which says what VRF it belongs to", "vrf"),
     (ERROR, LIST, TRACKING, "track_bfd"),
-    (WARNING, FLAG, "set net.ipv4.conf.<interface>.promote_secondaries", "promote_secondaries"),
     (WARNING, VALUE, BALANCING, "lvs_sync_daemon_interface"),
     (WARNING, FLAG, "the addresses decide the family", "native_ipv6"),
     (WARNING, VALUE, "it has no effect in keepalived either", "debug"),

@@ -325,6 +325,9 @@ class VrrpInstance:
         "do not compare addresses again",
         inherits="vrrp_skip_check_adv_addr",
     )
+    promote_secondaries: bool = kw(
+        Flag(True), False, "other addresses of a subnet stay when its first one is removed, while the daemon runs"
+    )
     restore_deleted: bool = kw(
         Boolean(),
         True,
