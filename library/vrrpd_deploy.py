@@ -224,6 +224,21 @@ UNIT = "/etc/systemd/system/vrrpd.service"
 WANTED_BY = "/etc/systemd/system/multi-user.target.wants/vrrpd.service"
 SYSCTL_D = "/etc/sysctl.d/60-vrrpd.conf"
 PROGRAMS = ("vrrpd", "vrrpctl")
+# Who else manages a node's network, by its program, and what it must be told: an address, route or rule that it did
+# not set is none of its business (networkd.conf(5), NetworkManager.conf(5)). Our virtual interfaces are ours alone.
+NETWORKD, NETWORK_MANAGER = "/etc/systemd/networkd.conf.d/60-vrrpd.conf", "/etc/NetworkManager/conf.d/60-vrrpd.conf"
+NEIGHBOURS = {
+    NETWORKD: (
+        ("/usr/lib/systemd/systemd-networkd", "/lib/systemd/systemd-networkd"),
+        "# Managed by Ansible (vrrpd).\n[Network]\nManageForeignRoutes=no\nManageForeignRoutingPolicyRules=no\n",
+    ),
+    NETWORK_MANAGER: (
+        ("/usr/sbin/NetworkManager",),
+        "# Managed by Ansible (vrrpd).\n"
+        "[keyfile]\n"
+        "unmanaged-devices+=interface-name:vrrp.*;interface-name:vrrp?.*;interface-name:vrrp??.*\n",
+    ),
+}
 # What systemd looks up when it needs it; every other setting of a service belongs to processes when they start.
 AT_ONCE = {
     *("Description", "After", "Before", "Wants", "WantedBy", "StartLimitIntervalSec", "StartLimitBurst"),
@@ -322,6 +337,7 @@ class Deploy:
         action, kind = self._action(running, sha)
         self._config(text, secrets, aside=kind == "barrier")
         self._sysctls()
+        self._neighbours()
         self._firewall(text)
         self._enable(reload_units)
         previous = self._switch(target, later=action == "upgrade")
@@ -533,6 +549,21 @@ class Deploy:
             if former != recorded:
                 write(self.at(FORMER_SYSCTLS), json.dumps(former, indent=1) + "\n", 0o644)
 
+    def _neighbours(self) -> None:
+        """Drop-ins for the network managers that are installed; how each gets to know of it differs."""
+        for path, (programs, text) in NEIGHBOURS.items():
+            if not any(os.path.exists(self.at(program)) for program in programs):
+                continue
+            if not self._put(Wanted(path, text, 0o644)) or not self.real:
+                continue
+            service = "systemd-networkd" if path == NETWORKD else "NetworkManager"
+            if run(["systemctl", "is-active", "--quiet", service])[0] != 0:
+                continue
+            if path == NETWORKD:
+                self.module.warn(f"{service} reads {path} with its next start: until then it may remove our routes")
+            elif not self.check:
+                run(["nmcli", "general", "reload", "conf"])
+
     def _firewall(self, text: str) -> None:
         if not self.real:
             return
@@ -645,7 +676,7 @@ class Deploy:
             if self.record.get("firewall"):
                 self._close_firewall()
             self._restore_sysctls()
-        for path in (SYSCTL_D, WANTED_BY, UNIT, *(f"/usr/local/sbin/{program}" for program in PROGRAMS)):
+        for path in (*NEIGHBOURS, SYSCTL_D, WANTED_BY, UNIT, *(f"/usr/local/sbin/{program}" for program in PROGRAMS)):
             if os.path.lexists(self.at(path)):
                 self.note(path, "present\n", "")
                 if not self.check:
