@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -74,3 +75,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
     if report.when == "call" and report.failed and isinstance(made, Lab):
         report.sections.append(("the laboratory", made.report()))
     return report
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the plays of test_side_by_side.py have shown."""
+    report = getattr(sys.modules.get("test_side_by_side"), "REPORT", [])
+    if not report:
+        return
+    terminalreporter.section("side by side: keepalived and vrrpd")
+    for play, step, differences in report:
+        terminalreporter.write_line(f"{play:11} {step:32} {'different' if differences else 'the same'}")
+        for what, why in differences.items():
+            terminalreporter.write_line(f"{'':44}   {what}: {why}")
