@@ -228,7 +228,7 @@ def test_what_we_did_ourselves_is_in_the_table_but_no_news(namespace: int, oracl
         links.load()
         ours = (index, packed("10.7.0.1"), 24)
         requests.run([addresses.add(*ours)])
-        assert links.read(monitor.events(), {ours}) == ([], [], [])
+        assert links.read(monitor.events(), {ours}) == ([], [], [], False)
         assert links.holds(*ours)
         oracle.addr("del", index=index, address="10.7.0.1", prefixlen=24)
         assert links.read(monitor.events(), {ours}) == ([index], [], [ours])
