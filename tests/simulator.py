@@ -246,8 +246,8 @@ class Node:
             elif isinstance(action, AddRouting):
                 self.ways.update((entry, action.router) for entry in action.entries)
             elif isinstance(action, DelRouting):
-                for entry in action.entries:
-                    self.ways.pop(entry, None)
+                for way in action.entries:
+                    self.ways.pop(way, None)
             elif isinstance(action, DelAddresses):
                 for entry in action.addresses:
                     self.held.pop(entry.address, None)
