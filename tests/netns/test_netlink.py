@@ -231,7 +231,7 @@ def test_what_we_did_ourselves_is_in_the_table_but_no_news(namespace: int, oracl
         assert links.read(monitor.events(), {ours}) == ([], [], [], False)
         assert links.holds(*ours)
         oracle.addr("del", index=index, address="10.7.0.1", prefixlen=24)
-        assert links.read(monitor.events(), {ours}) == ([index], [], [ours])
+        assert links.read(monitor.events(), {ours}) == ([index], [], [ours], False)
         requests.close()
         monitor.close()
 

@@ -54,10 +54,12 @@ class Names:
     def _table(self, name: str) -> dict[str, int]:
         known = self._tables.get(name)
         if known is None:
-            known = self._tables[name] = dict(BUILT_IN[name])
+            by_number = {number: word for word, number in BUILT_IN[name].items()}
             for folder in self._folders:
                 for path in (os.path.join(folder, name), *_inside(os.path.join(folder, f"{name}.d"))):
-                    known.update(_entries(path))
+                    by_number.update((number, word) for word, number in _entries(path))
+            # Of several numbers with one name the lowest counts, as for ip(8): FRR calls 196 "static" too.
+            known = self._tables[name] = {by_number[number]: number for number in sorted(by_number, reverse=True)}
         return known
 
 
