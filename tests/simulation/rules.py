@@ -134,6 +134,8 @@ class Rules:
         for number in numbers:
             router = host.router(number)
             quiet = self._sent.get((host.number, number)) != self.world.now
+            if router and router.cfg.timer_expired_backup and router.state is BACKUP:
+                continue  # it is asked to step down after so long
             if router and not router.faults and not router.leaving and (router.state is not MASTER or quiet):
                 self.fail(f"{host.name} adopts VI_{number}, and is {router.state.name} and silent")
 
@@ -189,8 +191,11 @@ class Rules:
             for high in self.hosts
         )
         ducks = self.longest_down() + 2.5 * self.longest_interval if self.world.history.group else 0.0
+        # Two that ignore each other may yield at the same moment, when one of them has heard the other for longer. Both
+        # come back, and have heard each other for the same time then.
+        rounds = 2 if self._ignore_each_other() else 1
         return ducks + max(
-            self.longest_down() + patience * (1 + DRIFT),
+            rounds * (self.longest_down() + patience * (1 + DRIFT)),
             self._calls_back - self.world.now + self.longest_interval,
         )
 
@@ -271,6 +276,14 @@ class Rules:
         if one.priority != 255 or other.priority != 255 or not one.owner_ignore_adverts:
             return 0.0
         return PATIENCE * (2 if other.owner_ignore_adverts else 1) + 1
+
+    def _ignore_each_other(self) -> bool:
+        """Are there two owners that are told so?"""
+        return any(
+            sum(host.config[number].priority == 255 and host.config[number].owner_ignore_adverts for host in self.hosts)
+            > 1
+            for number in range(len(self.intervals))
+        )
 
     def _rank(self, host: Host, number: int) -> tuple[bool, int, int]:
         return (host.number, number) not in self._left, host.priority(number), host.number

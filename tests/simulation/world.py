@@ -688,8 +688,8 @@ class World:
 
     def _set_link(self, host: Host, up: bool) -> None:
         self.say(host, f"interface is {'up' if up else 'down'}")
+        self.rules.disturbed(host)  # judged by what was until now: who damps its links is MASTER on one that is down
         host.link = host.link._replace(up=up)
-        self.rules.disturbed(host)
         for delay in host.delays:
             self.after((delay.up if up else delay.down) / host.rate, lambda: self.rules.disturbed(host))
 
