@@ -187,7 +187,6 @@ class Guard:
         process.go_first()  # it has little to do, but that at once
         self._hook("startup_script", self._asked_to_stop)
         if self.stopping:
-            self._hook("shutdown_script")
             return self._leave()
         self.vrrp.start_at = self._attempt(self.vrrp.start, 0.0)
         self._start_helper()
@@ -196,11 +195,6 @@ class Guard:
     def _live(self) -> int:
         self.loop.watch(self.signals.fileno(), self._on_signals)
         self.loop.run(self._turn)
-        if self.setting.release_addresses:
-            self.statics.undo()
-            self.devices.undo()
-            self.tables.undo()
-        self._hook("shutdown_script")
         return self._leave()
 
     def _hook(self, keyword: str, stopped: Callable[[], bool] = lambda: False) -> None:
@@ -216,6 +210,12 @@ class Guard:
         return self.stopping
 
     def _leave(self) -> int:
+        """Undo what `start` and later loads have made."""
+        if self.setting.release_addresses:
+            self.statics.undo()
+            self.devices.undo()
+            self.tables.undo()
+        self._hook("shutdown_script")
         for path in (self.setting.vrrp_pid_file, self.setting.pid_file):
             with contextlib.suppress(OSError):
                 os.unlink(path)

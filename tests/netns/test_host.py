@@ -51,11 +51,17 @@ def test_the_first_and_the_last_thing_that_happens(alone: Lab) -> None:
 
 
 def test_a_stop_during_the_startup_script_ends_both(alone: Lab) -> None:
-    daemon = alone["a"].run(Ours, config(instance(), globals=("script_user root", 'startup_script "/bin/sleep 60"')))
+    a = alone["a"]
+    text = config(
+        instance(("10.0.0.100/24",), "use_vmac"), globals=("script_user root", 'startup_script "/bin/sleep 60"')
+    )
+    daemon = a.run(Ours, text)
     alone.wait(lambda: len(daemon.pids()) > 2, 5, "the script runs")
+    assert "vrrp.51" in a.command("ip", "-o", "link"), "what has to be there before the script"
     assert daemon.stop(5) == 0
     assert "the daemon is stopping" in daemon.log()
     assert not alone.adverts("a")
+    assert "vrrp.51" not in a.command("ip", "-o", "link"), "what was made is undone"
 
 
 def test_the_vrrp_process_is_scheduled_as_the_file_says(alone: Lab) -> None:
