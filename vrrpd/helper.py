@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
-from vrrpd import __version__, dump, ipc, notify, process
+from vrrpd import __version__, ipc, notify, process
 from vrrpd.children import fork
 from vrrpd.control import Control, Peer
 from vrrpd.fifo import Fifos, Kept
@@ -356,7 +356,7 @@ class Helper:
     def _dump(self, message: dict[str, Any], fds: list[int]) -> None:
         """keepalived's files: data, stats or JSON, of this configuration and the present state."""
         kind, model = str(message.get("kind")), fds.pop() if fds else -1
-        if kind not in dump.FILES or model < 0:
+        if model < 0:
             return
 
         def done(answer: dict[str, Any]) -> None:
@@ -372,6 +372,8 @@ class Helper:
         """In a child: the whole model is megabytes, and a disk may be slow."""
 
         def work() -> int:
+            from vrrpd import dump  # the child alone pays for it
+
             log = log_of(self.setting)
             try:
                 dump.make(kind, decode(ipc.read_all(model)), answer, self.setting.tag, self.setting.umask)

@@ -7,7 +7,6 @@ a helper that comes after another one reads the file again.
 
 from __future__ import annotations
 
-import calendar
 import contextlib
 import os
 import re
@@ -24,6 +23,8 @@ _FORM = re.compile(r"(?:((?:\d\d)?\d\d)-(\d\d)-(\d\d) )?(\d\d):(\d\d):(\d\d)(Z?)
 
 def due(line: str, now: float) -> float | None:
     """When, in seconds since the epoch; None where it has passed. ValueError: it is no time."""
+    import calendar  # with what it brings half a megabyte, for those alone who have a reload_time_file
+
     match = _FORM.fullmatch(line)
     if match is None:
         raise ValueError(f"'{line}' is neither HH:MM:SS nor [YY]YY-MM-DD HH:MM:SS, with or without a Z behind it")
@@ -44,6 +45,8 @@ def due(line: str, now: float) -> float | None:
 
 def _seconds(moment: tuple[int, ...], utc: bool) -> float:
     """mktime(3) makes a date of the 32nd; whether it is summer then, it finds out."""
+    import calendar
+
     return float(calendar.timegm((*moment, 0, 0, 0)) if utc else time.mktime((*moment, 0, 0, -1)))  # type: ignore[arg-type]
 
 
