@@ -178,6 +178,7 @@ diagnostics:
 """
 
 import base64
+import contextlib
 import grp
 import hashlib
 import json
@@ -681,6 +682,9 @@ class Deploy:
                 self.note(path, "present\n", "")
                 if not self.check:
                     remove(self.at(path))
+                if path == NETWORKD and not self.check:  # no package brings this folder
+                    with contextlib.suppress(OSError):
+                        os.rmdir(os.path.dirname(self.at(path)))
         for path in (OPT, "/etc/vrrpd", "/var/lib/vrrpd", "/run/vrrpd"):
             if os.path.isdir(self.at(path)):
                 self.note(path, "present\n", "")

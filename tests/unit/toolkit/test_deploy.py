@@ -269,5 +269,5 @@ def test_other_network_managers_are_told_to_leave_ours_alone(deploy: Run, node: 
     assert "unmanaged-devices+=interface-name:vrrp." in manager.read_text()
     assert deploy(archive=None)["changed"] is False
     deploy(state="absent")
-    assert not networkd.exists()
+    assert not networkd.parent.exists()
     assert not manager.exists()
