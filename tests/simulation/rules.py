@@ -217,6 +217,8 @@ class Rules:
             cut_off = host.mute or self.hosts[other].mute or not host.link.up
             if cut_off or self._unheard[host.number][other] >= said:
                 self._last_word_lost = True
+        if any(other.suspended and address in other.kernel for other in self.hosts if other is not host):
+            self._last_word_lost = True  # it has the address too, and sleeps
         owners.discard(host.number)
         if not owners and self.calm:
             self._gap(host, address, router)
