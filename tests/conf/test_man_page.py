@@ -1,4 +1,4 @@
-"""keepalived.conf(5) as Debian ships it, read for what it names: nothing of it may be unknown to us."""
+"""keepalived.conf(5) and keepalived(8) as Debian ships them, read for what they name: nothing may be unknown to us."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from vrrpd import cli
 from vrrpd.model.blocks import BLOCKS, TOP
 
 PAGE = Path("/usr/share/man/man5/keepalived.conf.5.gz")
@@ -51,3 +52,12 @@ def test_the_man_page_names_nothing_that_we_do_not_know() -> None:
     assert {"vrrp_script", "static_rules"} <= {word for block, word in named if block == TOP}
     unknown = {(block, word) for block, word in named if word not in BLOCKS[block].keywords}
     assert sorted(unknown - NO_KEYWORDS) == []
+
+
+def test_every_option_of_the_manual_is_known() -> None:
+    page = gzip.decompress(Path("/usr/share/man/man8/keepalived.8.gz").read_bytes()).decode()
+    heads = [line for line in page.splitlines() if line.startswith("\\fB -")]
+    named = {option for line in heads for option in re.findall(r"--[A-Za-z][A-Za-z_-]*", line)}
+    assert len(named) > 35
+    ours = {option for action in cli.parser()._actions for option in action.option_strings}
+    assert named - ours == {"--help"} - ours

@@ -16,7 +16,6 @@ from vrrpd.log import Log
 from vrrpd.loop import Loop
 from vrrpd.model.trackers import TrackFile, TrackProcess, VrrpScript, Weight
 from vrrpd.model.vrrp import Script
-from vrrpd.net.process_events import ProcessEvents
 from vrrpd.timers import Timers
 from vrrpd.trackers.files import Files, number, read
 from vrrpd.trackers.processes import Processes, Program, Quorum, matches
@@ -274,17 +273,9 @@ def test_delays_hide_a_restart() -> None:
     assert told[2:] == [(1, "is running")]
 
 
-def events_there() -> bool:
-    """Root in the first namespaces."""
-    try:
-        ProcessEvents().close()
-    except OSError:
-        return False
-    return os.readlink("/proc/self/ns/pid") == "pid:[4026531836]"
-
-
-@pytest.mark.skipif(not events_there(), reason="the kernel tells nobody here of processes")
+@pytest.mark.netns
 def test_the_kernel_tells_of_a_process(station: Station) -> None:
+    """As root in the first namespaces, like the namespace tests."""
     processes = Processes(station.loop, station.timers, station.log, station.find)
     words = (sys.executable, "-c", "import time; time.sleep(60)", "tracked")
     processes.configure([TrackProcess("p", words)], {})

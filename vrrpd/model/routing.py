@@ -53,6 +53,8 @@ TIMES = frozenset({"rtt", "rttvar", "rto_min"})  # the third value above: into h
 FEATURES = {"ecn": 1}
 
 ACTIONS = {"blackhole": 6, "unreachable": 7, "prohibit": 8}
+# The names that people write; /etc/protocols has the others, and a small node may not have that file.
+PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "dccp": 33, "ipv6-icmp": 58, "sctp": 132, "udplite": 136}
 
 
 class Parsed(NamedTuple):
@@ -545,6 +547,9 @@ class _RuleLine(_Line):
 
     def _ip_proto(self) -> None:
         word = self.value().lower()
+        if word in PROTOCOLS:
+            self.given["ip_proto"] = PROTOCOLS[word]
+            return
         try:
             self.given["ip_proto"] = (
                 numeric(word, self.index, U8) if word[:1].isdigit() else socket.getprotobyname(word)
