@@ -367,6 +367,7 @@ def _detail(
         ("use_vmac", _vmac(instance.get("vmac") or {})),
         ("virtual_ipaddress", ", ".join(map(escape, instance["virtual_ipaddress"])) or "-"),
         ("virtual_ipaddress_excluded", ", ".join(map(escape, instance.get("virtual_ipaddress_excluded", ())))),
+        *((name, "; ".join(map(escape, instance.get(name, ())))) for name in ("virtual_routes", "virtual_rules")),
         ("unicast_peer", ", ".join(map(escape, instance.get("unicast_peer", ())))),
         ("auth_type", instance.get("auth_type") or ""),
         ("auth_hmac", _auth_hmac(instance.get("auth_hmac") or {})),
@@ -580,6 +581,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(options, str(error), UNREACHABLE)
     except Failed as error:
         return _fail(options, str(error), error.code)
+    except ModuleNotFoundError as error:  # a release brings all it needs, a checkout does not
+        return _fail(options, f"{sys.executable} lacks {error.name}: in a checkout run its .venv/bin/python", REFUSED)
     except BrokenPipeError:  # `vrrpctl status | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return OK

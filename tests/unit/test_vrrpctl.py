@@ -136,6 +136,16 @@ def test_status_of_one_instance_tells_all_and_no_zeros() -> None:
     assert fields["advert_sent"] == "190"
     assert "checksum_err" not in fields
     assert "unicast_peer" not in fields
+    assert "virtual_routes" not in fields
+
+
+def test_status_of_one_instance_has_its_routes_and_rules() -> None:
+    routes = ["198.51.100.0/24 via 10.1.0.9", "203.0.113.0/24 dev eth1"]
+    one = {**STATUS["instances"][1], "virtual_routes": routes, "virtual_rules": ["from 10.1.0.1 lookup 200"]}
+    text = vrrpctl.show_status({**STATUS, "instances": [one]}, one["name"], PLAIN)
+    fields = dict(line.split(maxsplit=1) for line in text.splitlines() if len(line.split()) > 1)
+    assert fields["virtual_routes"] == "; ".join(routes)
+    assert fields["virtual_rules"] == "from 10.1.0.1 lookup 200"
 
 
 GROUP = {
