@@ -31,10 +31,10 @@ class Script:
     group: str = ""
 
 
-def command(statement: Statement) -> Script:
-    """`KEYWORD COMMAND [user [group]]`: the command in quotes when it has arguments."""
+def split_command(statement: Statement) -> tuple[str, list[str], list[str]]:
+    """The first word as it is written, the argument vector that it holds, the words behind it."""
     try:
-        first, *owner = statement.quoted(1)
+        first, *rest = statement.quoted(1)
         argv = quoted_words(first)
     except ValueError as error:
         raise Invalid(str(error)) from None
@@ -42,6 +42,12 @@ def command(statement: Statement) -> Script:
         raise Invalid("the command is empty")
     if any("\0" in part for part in argv):
         raise Invalid("a command cannot hold a NUL character")
+    return first, argv, rest
+
+
+def command(statement: Statement) -> Script:
+    """`KEYWORD COMMAND [user [group]]`: the command in quotes when it has arguments."""
+    first, argv, owner = split_command(statement)
     if len(owner) > 2:
         hint = f'put the command and its arguments in quotes: {statement.words[0]} "{first} {owner[0]} ..."'
         raise Invalid(f"'{owner[2]}' is a third word after the command", 4, hint)

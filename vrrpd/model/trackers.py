@@ -13,13 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple, cast
 
-from vrrpd.conf.lexer import quoted_words
 from vrrpd.conf.schema import Bound, kw
 from vrrpd.conf.source import Place, Problems
 from vrrpd.conf.tree import Statement
 from vrrpd.conf.types import Choice, Custom, Flag, Integer, Invalid, ListOf, Seconds, String, integer, interface_name
 
-from .scripts import Script, split_owner
+from .scripts import Script, split_command, split_owner
 from .values import FILE, INTERFACE, PROCESS, SCRIPT, Track
 
 if TYPE_CHECKING:
@@ -94,15 +93,7 @@ def weight(kind: str, default: int) -> Type[Weight]:
 
 def check(statement: Statement) -> Script:
     """`script COMMAND`: in quotes when it has arguments; `</path` asks whether a shell can open it."""
-    try:
-        first, *more = statement.quoted(1)
-        argv = quoted_words(first)
-    except ValueError as error:
-        raise Invalid(str(error)) from None
-    if not argv:
-        raise Invalid("the command is empty")
-    if any("\0" in part for part in argv):
-        raise Invalid("a command cannot hold a NUL character")
+    first, argv, more = split_command(statement)
     if first.startswith("<"):
         argv = [SHELL, "-c", first]
     if more:

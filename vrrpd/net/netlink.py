@@ -134,6 +134,21 @@ class Overrun(Exception):
     """Notifications were lost: what we believe about the kernel must be read anew."""
 
 
+def announced(sock: socket.socket, limit: int) -> Iterator[Event]:
+    """What waits in a socket that listens to groups, at most `limit` datagrams. Raises Overrun after ENOBUFS."""
+    for _ in range(limit):
+        try:
+            data = sock.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno == errno.ENOBUFS:
+                raise Overrun from None
+            raise
+        for kind, _, _, port, body in messages(memoryview(data)):
+            yield Event(kind, port, body)
+
+
 class Monitor:
     """The socket that hears of changes to links and addresses (or of other `groups`), whoever makes them."""
 
@@ -150,17 +165,7 @@ class Monitor:
 
     def events(self, limit: int = 256) -> Iterator[Event]:
         """What has been announced so far, at most `limit` datagrams. Raises Overrun after ENOBUFS."""
-        for _ in range(limit):
-            try:
-                data = self._sock.recv(65536)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno == errno.ENOBUFS:
-                    raise Overrun from None
-                raise
-            for kind, _, _, port, body in messages(memoryview(data)):
-                yield Event(kind, port, body)
+        return announced(self._sock, limit)
 
     def discard(self) -> None:
         """Forget what waits: to be followed by a dump, which is newer than all of it."""

@@ -22,7 +22,7 @@ from vrrpd.net.netlink import (
     NLM_F_REQUEST,
     NLMSG_DONE,
     NLMSG_ERROR,
-    Overrun,
+    announced,
     attribute,
     attributes,
     messages,
@@ -287,21 +287,12 @@ class Monitor:
 
     def changes(self, limit: int = 64) -> Iterator[tuple[int, memoryview]]:
         """(port of who did it, name of the table) so far, at most `limit` datagrams. Raises Overrun after ENOBUFS."""
-        for _ in range(limit):
-            try:
-                data = self._sock.recv(65536)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno == errno.ENOBUFS:
-                    raise Overrun from None
-                raise
-            for kind, _, _, port, body in messages(memoryview(data)):
-                if kind >> 8 == _SUBSYSTEM and len(body) > 4 and body[0] == _INET:
-                    for number, value in attributes(body[4:]):
-                        if number == 1:  # of every object the first attribute is its table
-                            yield port, value
-                        break
+        for kind, port, body in announced(self._sock, limit):
+            if kind >> 8 == _SUBSYSTEM and len(body) > 4 and body[0] == _INET:
+                for number, value in attributes(body[4:]):
+                    if number == 1:  # of every object the first attribute is its table
+                        yield port, value
+                    break
 
     def close(self) -> None:
         self._sock.close()
