@@ -144,6 +144,9 @@ def acceptable(cfg: VrrpInstance, message: bytes, source: bytes, destination: by
     assert ttl == 255 or (cfg.unicast_peer and destination[:1] not in (b"\xe0", b"\xff"))
     with_pseudo = pseudo(cfg.family, source, destination, len(message)) + message
     sums = [words(with_pseudo)] if cfg.family == AF_INET6 else [words(message), words(with_pseudo)]
+    if cfg.family == AF_INET and cfg.unicast_peer and cfg.old_unicast_checksum != "never":
+        # P16: keepalived before 1.3.7 sums over the group, wherever it sends to.
+        sums.append(words(pseudo(AF_INET, source, b"\xe0\x00\x00\x12", len(message)) + message))
     assert 0xFFFF in (sums[:1] if cfg.version == 2 else sums)
     if cfg.version == 3:
         assert message[3] > 0
