@@ -42,7 +42,8 @@ from vrrpd.vrrp.auth import AH_EPOCH, next_sequence, sealed, standing_of
 from vrrpd.vrrp.engine import Engine, InterfaceAddress, Link
 from vrrpd.vrrp.estate import Holding, Laid, adopted, decode, encode
 from vrrpd.vrrp.packet import AUTH_AH, AdvertSpec, datagrams
-from vrrpd.vrrp.router import MASTER, VirtualRouter
+from vrrpd.vrrp.router import VirtualRouter
+from vrrpd.vrrp.states import MASTER
 from vrrpd.vrrp.track import Verdict
 
 LATENCY = 0.001

@@ -26,7 +26,7 @@ from vrrpd.net.links import Links
 from vrrpd.net.sockets import Frames, Sender
 from vrrpd.vrrp import actions, frames
 from vrrpd.vrrp.estate import Holding, Laid
-from vrrpd.vrrp.router import State
+from vrrpd.vrrp.states import State
 
 if TYPE_CHECKING:
     from vrrpd.firewall import Firewall

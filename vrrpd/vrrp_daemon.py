@@ -39,7 +39,7 @@ from vrrpd.vrrp.estate import Estate
 from vrrpd.vrrp.links import InterfaceAddress, Link
 from vrrpd.vrrp.packet import AUTH_AH
 from vrrpd.vrrp.path import Standing
-from vrrpd.vrrp.router import State
+from vrrpd.vrrp.states import State
 from vrrpd.vrrp.track import Verdict
 
 if TYPE_CHECKING:

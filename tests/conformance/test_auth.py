@@ -17,7 +17,7 @@ from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, AuthHmac
 from vrrpd.vrrp.actions import Log
 from vrrpd.vrrp.auth import TICKS, next_sequence, sealed
 from vrrpd.vrrp.packet import AdvertSpec, Seal, datagrams, encode
-from vrrpd.vrrp.router import BACKUP
+from vrrpd.vrrp.states import BACKUP
 
 KEY = bytes(range(32))
 GROUP4, GROUP6 = packed("224.0.0.18"), packed("ff02::12")

@@ -14,7 +14,8 @@ from vrrpd.model.vrrp import VrrpInstance
 from vrrpd.vrrp.actions import AddAddresses, Announce, Log, SendAdvert, Transition
 from vrrpd.vrrp.engine import Engine, Link
 from vrrpd.vrrp.frames import gratuitous_arp, unsolicited_na
-from vrrpd.vrrp.router import BACKUP, FAULT, INIT, MASTER, VirtualRouter
+from vrrpd.vrrp.router import VirtualRouter
+from vrrpd.vrrp.states import BACKUP, FAULT, INIT, MASTER
 
 GROUP4 = packed("224.0.0.18")
 

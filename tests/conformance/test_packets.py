@@ -15,7 +15,7 @@ from simulator import Node, World, instance, packed, vip
 from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, VrrpInstance
 from vrrpd.vrrp.actions import Log
 from vrrpd.vrrp.packet import Advert, AdvertSpec, PacketError, datagrams, decode, encode
-from vrrpd.vrrp.router import BACKUP
+from vrrpd.vrrp.states import BACKUP
 
 GROUP4, GROUP6 = packed("224.0.0.18"), packed("ff02::12")
 PEER4, PEER6 = packed("192.0.2.251"), packed("fe80::c8")

@@ -25,7 +25,8 @@ with atheris.instrument_imports(include=["vrrpd"]):
     from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, AuthHmac, VrrpInstance
     from vrrpd.vrrp.actions import Log
     from vrrpd.vrrp.engine import Engine, Link
-    from vrrpd.vrrp.router import MASTER, VirtualRouter
+    from vrrpd.vrrp.router import VirtualRouter
+    from vrrpd.vrrp.states import MASTER
 
 NOW = 1000.0
 LINK = Link(

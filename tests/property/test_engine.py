@@ -22,7 +22,8 @@ from vrrpd.model.values import FILE, INTERFACE, PROCESS, SCRIPT, Track
 from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, AuthHmac, VrrpInstance
 from vrrpd.vrrp.actions import AddAddresses, Announce, DelAddresses, GroupTransition, SendAdvert, Transition
 from vrrpd.vrrp.packet import encode
-from vrrpd.vrrp.router import BACKUP, FAULT, GROUP, INIT, LEGAL, MAINTENANCE, MASTER, VirtualRouter
+from vrrpd.vrrp.router import VirtualRouter
+from vrrpd.vrrp.states import BACKUP, FAULT, GROUP, INIT, LEGAL, MAINTENANCE, MASTER
 
 PRIORITIES = st.sampled_from([1, 99, 100, 101, 254, 255])
 SOURCES = {AF_INET: ["10.0.0.1", "10.0.0.2", "10.0.0.200", "200.0.0.1"], AF_INET6: ["fe80::1", "fe80::2", "fe80::ffff"]}

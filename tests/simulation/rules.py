@@ -57,8 +57,10 @@ from simulator import text
 from vrrpd.model.vrrp import VrrpInstance
 from vrrpd.vrrp.actions import Transition
 from vrrpd.vrrp.duties import ANSWER, LOWER
+from vrrpd.vrrp.master import PATIENCE
 from vrrpd.vrrp.path import FRESH, HELLO_GAP
-from vrrpd.vrrp.router import BACKUP, FAULT, INIT, MASTER, PATIENCE, VirtualRouter
+from vrrpd.vrrp.router import VirtualRouter
+from vrrpd.vrrp.states import BACKUP, FAULT, INIT, MASTER
 
 if TYPE_CHECKING:
     from world import Host, Wire, World

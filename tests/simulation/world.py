@@ -32,7 +32,8 @@ from vrrpd.vrrp.actions import Action, AddAddresses, Announce, DelAddresses, Let
 from vrrpd.vrrp.duties import ANSWER_GAP_MAX, RESTORE_GAP
 from vrrpd.vrrp.engine import Engine, Link
 from vrrpd.vrrp.estate import Holding, adopted, decode, encode
-from vrrpd.vrrp.router import INIT, MASTER, VirtualRouter
+from vrrpd.vrrp.router import VirtualRouter
+from vrrpd.vrrp.states import INIT, MASTER
 from vrrpd.vrrp.track import Verdict
 
 if TYPE_CHECKING:

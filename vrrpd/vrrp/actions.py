@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from vrrpd.model.vrrp import VirtualAddress
     from vrrpd.vrrp.estate import Holding, Laid
     from vrrpd.vrrp.groups import SyncGroup
-    from vrrpd.vrrp.router import State, VirtualRouter
+    from vrrpd.vrrp.router import VirtualRouter
+    from vrrpd.vrrp.states import State
 
 
 class SendAdvert(NamedTuple):

@@ -133,7 +133,7 @@ def other_checksum(router: VirtualRouter, advert: Advert, source: bytes, now: fl
     """The peer reads RFC 5798 5.2.8 the other way: understood, but does it understand us?"""
     router.peer_pseudo_header = advert.pseudo_header
     if advert.old_sum is not router.spec.old_sum and advert.pseudo_header and not router.cfg.old_unicast_checksum:
-        router.follow_sum(advert.old_sum)
+        router.change_voice(old_sum=advert.old_sum)
         whose = "keepalived before 1.3.7" if advert.old_sum else "everybody else"
         if router.records.hushed("old_sum", now, gap=1.0):
             return ()

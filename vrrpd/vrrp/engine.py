@@ -6,7 +6,7 @@ the table of links; the rules of one router are router.py's, system calls the da
 
 The daemon reads its sockets empty before it calls `expire`, so that an advert which arrived before a
 deadline, or with it, wins over the deadline (a process that was stopped does not depose a live master); and a
-router whose Active_Down_Timer is found more than one interval late listens once more (router.py).
+router whose Active_Down_Timer is found more than one interval late listens once more (backup.py).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from vrrpd.families import AF_INET
 from vrrpd.model.diff import Identity, identity
 from vrrpd.model.values import INTERFACE, Device, Routing, Static, VirtualAddress
+from vrrpd.vrrp import backup, heritage
 from vrrpd.vrrp.actions import Action, Log, Refit
 from vrrpd.vrrp.announce import Announcer
 from vrrpd.vrrp.checks import (
@@ -36,7 +37,8 @@ from vrrpd.vrrp.packet import AH_LENGTH, HEADER_LENGTH, AdvertSpec, Buffer, Pack
 from vrrpd.vrrp.path import STEP, Told
 from vrrpd.vrrp.path import identity as path_identity
 from vrrpd.vrrp.records import Records, duration, text
-from vrrpd.vrrp.router import INIT, MASTER, Heard, State, VirtualRouter
+from vrrpd.vrrp.router import VirtualRouter
+from vrrpd.vrrp.states import INIT, MASTER, Heard, State
 from vrrpd.vrrp.steady import Steady
 from vrrpd.vrrp.timers import Timer, Timers
 from vrrpd.vrrp.track import OWNER, Key, Verdict
@@ -221,7 +223,7 @@ class Engine:
         for family, vrid, source, digest in told.words:
             found = self._known.get((family, vrid, digest), ())
             if len(found) == 1 and peer in found[0].cfg.peer_path:
-                actions += found[0].on_let_go(source, told.rank * STEP, told.age, now)
+                actions += backup.let_go(found[0], source, told.rank * STEP, told.age, now)
         return actions
 
     # ---- configuration ---------------------------------------------------------------------------------------
@@ -290,7 +292,7 @@ class Engine:
             if heir is None:
                 left.append(estate)
             else:
-                actions += heir.take(estate, now)
+                actions += heritage.take(heir, estate, now)
         return actions, left
 
     def begin(self, now: float) -> Sequence[Action]:
@@ -322,7 +324,7 @@ class Engine:
         """These are another process's from now on; until it says so they are kept for `resume` or `bury`."""
         estates: list[Estate] = []
         for router in routers:
-            estate = router.give()
+            estate = heritage.give(router)
             estates.append(estate)
             self._given[router.name] = router, estate
             del self.routers[router.name]
@@ -339,7 +341,7 @@ class Engine:
         self.routers = {**self.routers, **{name: router for name, (router, _) in given.items()}}
         self._index()
         for router, estate in given.values():
-            router.resume(estate)
+            heritage.resume(router, estate)
         if any(router.state is INIT for router, _ in given.values()) and self._held_until:
             self._timers.set(self._start, max(now, self._held_until))
         actions = [action for interface in self._on_interface for action in self._refresh(interface, now)]

@@ -25,9 +25,11 @@ from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from vrrpd.vrrp import backup
 from vrrpd.vrrp.actions import Action, GroupTransition
 from vrrpd.vrrp.records import text
-from vrrpd.vrrp.router import BACKUP, FAULT, GROUP, INIT, MAINTENANCE, MASTER, State, VirtualRouter
+from vrrpd.vrrp.router import VirtualRouter
+from vrrpd.vrrp.states import BACKUP, FAULT, GROUP, INIT, MAINTENANCE, MASTER, State
 from vrrpd.vrrp.timers import Timer, Timers
 from vrrpd.vrrp.track import OWNER
 
@@ -92,7 +94,7 @@ class SyncGroup:
             action
             for router in routers
             if router.state is BACKUP
-            for action in router.become_master(router.why_master(now), now)
+            for action in router.become_master(backup.why_master(router, now), now)
         ]
 
     def _look_later(self, now: float) -> None:

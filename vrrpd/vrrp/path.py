@@ -1,7 +1,7 @@
 """The second path (keyword peer_path): "I have let go of these addresses", told to the peers beside the segment.
 
 In: datagrams of a peer and the passing of time. Out: datagrams, and what an authenticated, fresh message says. UDP
-is net/datagram.py's, the two processes that speak are second_path.py's, what a BACKUP does on hearing it router.py's.
+is net/datagram.py's, the two processes that speak are second_path.py's, what a BACKUP does on hearing it backup.py's.
 
     +---------+---------+---------+---------+  type 1, hello: every second; `challenge` is what the receiver is to
     | version | type    | rank    | count   |    echo from now on, `echo` the sender's latest one of the receiver.
@@ -20,7 +20,7 @@ Why nothing but the truth, and nothing late, is believed. Forged: the key is mis
 peer: the addresses are in the HMAC. Replayed: the sequence must increase, and across restarts of either side the
 echo must be one of the random challenges that the receiver itself has made within the last seconds. Delayed: the
 echo was made by the receiver, and the sender says how long it had it, so `now - made - age` is the longest that the
-message can have been under way, whatever the clocks of both say; router.py bounds it. An attacker who can drop or
+message can have been under way, whatever the clocks of both say; backup.py bounds it. An attacker who can drop or
 delay messages brings the takeover back to the timers of VRRP, no further.
 
 The sequence is the monotonic clock in nanoseconds: the guard, a vrrp process and its successor continue each other's.

@@ -7,7 +7,7 @@ from dataclasses import replace
 from simulator import AF_INET, World, instance, packed
 
 from vrrpd.vrrp.packet import AdvertSpec, encode
-from vrrpd.vrrp.router import BACKUP
+from vrrpd.vrrp.states import BACKUP
 
 VIP, GROUP = packed("10.0.0.100"), packed("224.0.0.18")
 CONFIG = instance(version=3, priority=100)
