@@ -430,6 +430,10 @@ class Guard:
         except ValueError as error:
             self.tell("error", f"the vrrp process declared a malformed {error}")
 
+    def _refit(self, message: ipc.Message) -> None:
+        """Something is missing. What a candidate needs is wanted as well, though no configuration in force says so."""
+        self._fit(self.vrrp.loaded, running=self.vrrp.candidate is None)
+
     # ---------------------------------------------------------------- the helper
     def _from_helper(self, now: float) -> None:
         channel = self.helper_channel
@@ -576,7 +580,7 @@ class Guard:
 
 _FROM_VRRP: dict[str, Callable[[Guard, ipc.Message], None]] = {
     "path": Guard._on_path,
-    "refit": lambda guard, message: guard._fit(guard.vrrp.loaded, running=True),
+    "refit": Guard._refit,
 }
 
 

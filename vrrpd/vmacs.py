@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from vrrpd import will
@@ -55,6 +55,7 @@ class Devices:
         self._before: dict[str, list[str]] = {}  # sysctl -> [former value, ours]
         self._saved: object = None
         self._told: dict[str, str] = {}
+        self._held_up: set[str] = set()  # made, and not up yet: another one of ours still has the MAC address
 
     @property
     def names(self) -> Collection[str]:
@@ -94,6 +95,8 @@ class Devices:
         self._save()
         self._adopt(adopted)
         refused.update(self._make(todo))
+        if replace:
+            self._raise_held_up(here)
         for name in refused:
             self._made.pop(name, None)
         self._save()
@@ -129,10 +132,25 @@ class Devices:
                 for device, _ in todo
                 if device.address and device.name in here
             ]
-            requests.run([*map(vmac.set_up, made), *own])
+            codes = requests.run([*map(vmac.set_up, made), *own])
+            up = dict(zip(made, codes))
+            self._held_up |= {
+                device.name
+                for device, _ in todo
+                if device.name in here and up[here[device.name].ifindex] in (errno.EBUSY, errno.EADDRINUSE)
+            }
         finally:
             requests.close()
         return refused
+
+    def _raise_held_up(self, here: Mapping[str, vmac.Found]) -> None:
+        """A reload gave the interface another name: the former one has gone by now, and its MAC address is free."""
+        waiting, self._held_up = self._held_up, set()
+        indexes = [here[name].ifindex for name in waiting if name in here and name in self._made]
+        if indexes:
+            requests = netlink.Requests()
+            requests.run([vmac.set_up(ifindex) for ifindex in indexes])
+            requests.close()
 
     def _furnish(self, device: Device) -> None:
         if device.kind != MACVLAN:

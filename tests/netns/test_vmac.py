@@ -486,6 +486,28 @@ def test_a_reload_touches_only_what_it_changes(lab: Lab) -> None:
     assert not lab.adverts("b", since=since)
 
 
+def test_a_reload_gives_the_interface_another_name(lab: Lab) -> None:
+    """Two with one MAC address cannot be up at a time: the new one is as soon as the former has gone."""
+    a = lab["a"]
+    a.run(Ours, config(vmac()))
+    lab.wait_owner(VIP, "a", 5)
+    a.daemon.reload(config(instance((f"{VIP}/24",), "use_vmac vip")))
+    lab.wait(lambda: NAME not in links(a) and on(a, "vip") == {VIP}, 5, "on the interface of the new name")
+    lab.wait(lambda: lab.ping(VIP), 3, "it answers")
+
+
+def test_a_new_interface_stays_beside_static_items(lab: Lab) -> None:
+    """Its coming has the static items looked at, while the configuration in force does not know it yet."""
+    a = lab["a"]
+    static = "static_routes {\n 198.51.100.0/24 via 10.0.0.254 dev eth0\n}\n"
+    a.run(Ours, static + config(instance()))
+    lab.wait_owner(VIP, "a", 5)
+    a.daemon.reload(static + config(vmac()))
+    lab.wait(lambda: on(a, NAME) == {VIP}, 5, "on its virtual interface")
+    assert a.daemon.log().count(f"made macvlan {NAME}") == 1
+    assert "FAULT" not in a.daemon.log()
+
+
 def test_i02_the_virtual_interface_goes_down(lab: Lab) -> None:
     pair(lab)
     a = lab["a"]
