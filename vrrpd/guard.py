@@ -173,8 +173,7 @@ class Guard:
         self.statics.load()
         process.note_namespace(self.folder, setting.namespace)
         mask = setting.umask if setting.umask is not None else self.vrrp.loaded.host.get("umask")
-        if mask is not None:
-            os.umask(mask)
+        os.umask(process.UMASK if mask is None else mask)
         if self.vrrp.loaded.host.get("process_name"):
             process.set_name(self.vrrp.loaded.host["process_name"])
         left = will.left_behind(self.folder)

@@ -300,8 +300,8 @@ class Helper:
         self.mail.settings = mail_settings(defs)
         self.fifos.configure(defs)
         self.reload_time.configure(defs.reload_time_file or "", bool(defs.reload_repeat))
-        if defs.umask is not None and self.setting.umask is None:
-            os.umask(defs.umask)
+        if self.setting.umask is None:
+            os.umask(process.UMASK if defs.umask is None else defs.umask)
         self._states_on_reload = bool(defs.fifo_write_vrrp_states_on_reload)
         self._router_id = defs.router_id or socket.gethostname()
         self._no_email_faults = bool(defs.no_email_faults)

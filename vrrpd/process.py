@@ -27,6 +27,7 @@ _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 24, 38
 _CAPABILITY_VERSION_3 = 0x20080522
 _MCL_CURRENT, _MCL_FUTURE, _MCL_ONFAULT = 1, 2, 4
 _CLONE_NEWNET = 0x40000000
+UMASK = 0o022  # keepalived.conf(5), and not what whoever starts the daemon has; scripts inherit it
 NAMESPACES = "/run/netns"  # ip-netns(8)
 NAMESPACE_NOTE = "net_namespace"
 _SYS_PIDFD_OPEN = 434  # the same number on every architecture

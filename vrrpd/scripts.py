@@ -116,7 +116,6 @@ def spawn_as(argv: Sequence[str], who: Account, env: Mapping[str, str], output: 
             cwd="/",
             env=env,
             start_new_session=True,
-            umask=0o022,
             **identity,
         )
     except subprocess.SubprocessError as error:

@@ -34,12 +34,13 @@ def test_the_first_and_the_last_thing_that_happens(alone: Lab) -> None:
     trace = a.folder / "trace"
     lines = (
         "script_user root",
+        "umask 027",
         f"startup_script \"/bin/sh -c 'sleep 0.3; echo first >>{trace}'\"",
         f"shutdown_script \"/bin/sh -c 'echo last $(ip -4 -o addr show eth0 | grep -c {VIP}) >>{trace}'\"",
     )
     started = time.monotonic()
     text = config(
-        instance((f"{VIP}/24",), f"notify_stop \"/bin/sh -c 'sleep 0.5; echo stop >>{trace}'\""), globals=lines
+        instance((f"{VIP}/24",), f"notify_stop \"/bin/sh -c 'sleep 0.5; echo stop $(umask) >>{trace}'\""), globals=lines
     )
     daemon = a.run(Ours, text)
     alone.wait_owner(VIP, "a", 10)
@@ -47,7 +48,8 @@ def test_the_first_and_the_last_thing_that_happens(alone: Lab) -> None:
     assert time.monotonic() - started > 0.3
     assert "startup_script /bin/sh: exit status 0" in daemon.log()
     assert daemon.stop() == 0
-    assert trace.read_text() == "first\nstop\nlast 0\n"
+    assert trace.read_text() == "first\nstop 0027\nlast 0\n"
+    assert trace.stat().st_mode & 0o777 == 0o640
 
 
 def test_a_stop_during_the_startup_script_ends_both(alone: Lab) -> None:
