@@ -34,6 +34,9 @@ MEANT = {
     "password": "auth_pass",
     "advertisement_interval": "advert_int",
     "no_preempt": "nopreempt",
+    "lvs_id": "router_id",
+    "smtp_server_port": "smtp_server",
+    "hello_source_address": "mcast_src_ip",
 }
 
 

@@ -14,7 +14,7 @@ INVISIBLE = {
     "\u200e": "an invisible character (U+200E) stands here: delete the word and type it again",
     "\u202f": "the blank here is a narrow no-break space (U+202F): type a plain one",
 }
-QUOTES = "\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb\u0060"
+QUOTES = "\u201c\u201d\u201e\u2018\u2019\u201a\u00ab\u00bb"
 DASHES = "\u2010\u2011\u2012\u2013\u2014\u2212"
 MARKERS = ("<<<<<<<", "=======", ">>>>>>>")
 COMMENTS = ("//", "/*", "*/", "--", ";;", ";")
@@ -25,7 +25,7 @@ def slip(word: str, line: str) -> str:
     for character, hint in INVISIBLE.items():
         if character in word:
             return hint
-    if any(character in word for character in QUOTES):
+    if word[:1] == "`" or any(character in word for character in QUOTES):
         return 'this is no quote of the language: write "'
     if any(character in word for character in DASHES):
         return "this is a typographic dash: write -"

@@ -32,6 +32,12 @@ class Statement:
         outer.broken = self.broken
         return outer
 
+    @property
+    def margin(self) -> int:
+        """How far its line is indented."""
+        text = self.line.text.expandtabs()
+        return len(text) - len(text.lstrip())
+
     def place(self, index: int = 0) -> Place:
         """Where word `index` stands; beyond the last word: just after it."""
         found = [w for w in words(self.line.text)][self.first :]
@@ -110,8 +116,28 @@ def parse(lines: Iterable[Line], problems: Problems) -> list[Statement]:
                     place, "'}' closes nothing", "no block is open here: remove it, or look for a '{' lost above"
                 )
             opening = None
-    for _, statement in stack:
-        problems.survivable(
-            statement.span(), f"the block of '{statement.words[0]}' is never closed", "a '}' is missing after it"
-        )
+    blamed: set[int] = set()
+    for _, statement in reversed(stack):
+        block, before = _lost(statement) or (statement, None)
+        if id(block) in blamed:
+            block, before = statement, None
+        blamed.add(id(block))
+        hint = f"a '}}' is missing before line {before.line.number}" if before else "a '}' is missing after it"
+        problems.survivable(block.span(), f"the block of '{block.words[0]}' is never closed", hint)
     return root
+
+
+def _lost(unclosed: Statement, levels: int = 8) -> tuple[Statement, Statement] | None:
+    """Whose '}' it probably is that is missing, by the indentation: the first block of which a line, and it is this
+    line that follows, stands no deeper than the block itself, after others that did."""
+    margin, deeper = unclosed.margin, False
+    for inner in unclosed.block or ():
+        if inner.first:
+            continue
+        if deeper and inner.margin <= margin:
+            return unclosed, inner
+        deeper = deeper or inner.margin > margin
+        found = _lost(inner, levels - 1) if levels else None
+        if found:
+            return found
+    return None

@@ -139,7 +139,8 @@ class Choice(Type[str]):
     def convert(self, statement: Statement) -> str:
         word = statement.words[1]
         if word not in self.choices:
-            hint = f"write it {word.upper()}" if word.upper() in self.choices else ""
+            hint = f"keepalived takes it for {self.fallback}: write that" if self.fallback is not MISSING else ""
+            hint = f"write it {word.upper()}" if word.upper() in self.choices else hint
             raise Invalid(f"'{word}' is not {' or '.join(self.choices)}", hint=hint, fallback=self.fallback)
         return word
 
@@ -295,8 +296,13 @@ def interface_name(word: str, index: int = 1) -> str:
 
 
 def _undefined(word: str) -> str:
-    match = re.search(r"\$\{?([A-Za-z_]\w*)", word)
-    return f"${match.group(1)} is not defined above this line" if match else ""
+    match = re.search(r"\$(\{?)([A-Za-z_]\w*)", word)
+    if not match:
+        return ""
+    braced, name = match.groups()
+    return f"${name} is not defined above this line" + (
+        "" if braced else f", or needs braces before what follows: ${{{name}}}"
+    )
 
 
 def _without_unit(word: str) -> str:

@@ -521,7 +521,8 @@ class _RuleLine(_Line):
         elif word in ACTIONS:
             self._act(ACTIONS[word])
         else:
-            raise Invalid(f"'{word}' is no option of a rule", self.index)
+            hint = "keepalived knows it as 'preference'" if word in ("pref", "prio", "order") else ""
+            raise Invalid(f"'{word}' is no option of a rule", self.index, hint)
 
     def _prefix(self, name: str) -> None:
         if f"{name}_len" in self.given:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import grp
 import os
 import pwd
+import re
 import shlex
 import stat
 from collections.abc import Iterator
@@ -19,6 +20,8 @@ from vrrpd.conf.lexer import quoted_words
 from vrrpd.conf.tree import Statement
 from vrrpd.conf.types import Custom, Invalid
 
+FOR_A_SHELL = re.compile(r"\|\|?|&&?|;|[0-9&]?(?:<|>>?)(?:&[0-9-]|\S*)|(?:`|\$\()\S*|[\w./-]+;|\[\[|if|!")
+OWN_OPERATORS = ("find", "expr", "test", "[", "awk")  # programs to which such words mean something
 SEARCH_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -88,6 +91,18 @@ def program(argv0: str) -> str | None:
         if os.path.isfile(path) and os.access(path, os.X_OK):
             return path
     return None
+
+
+def for_a_shell(argv: tuple[str, ...]) -> tuple[str, str] | None:
+    """(the first word that only a shell understands, how to call one). No shell reads a command: keepalived does not
+    call one either, and pgrep is asked for a process named '||'."""
+    if os.path.basename(argv[0]) in OWN_OPERATORS:
+        return None
+    word = next((w for before, w in zip(("", *argv), argv) if before != "-c" and FOR_A_SHELL.fullmatch(w)), "")
+    if not word:
+        return None
+    line = "..." if any(re.search(r"[\s'\"]", part) for part in argv) else " ".join(argv)
+    return word, f"let a shell read it: {'bash' if '[[' in argv else 'sh'} -c '{line}'"
 
 
 def user_exists(name: str) -> bool:

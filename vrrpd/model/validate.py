@@ -26,7 +26,7 @@ from .groups import groups as sync_groups
 from .interfaces import delays, garp_groups
 from .iproute2 import Names
 from .routing import Compiler
-from .scripts import Script, insecure, program, user_exists
+from .scripts import Script, for_a_shell, insecure, program, user_exists
 from .trackers import OWNER, Definitions, VrrpScript
 from .values import FILE, INTERFACE, PROCESS, SCRIPT, VirtualAddress
 from .vrrp import HMAC_KEY_HINT, Authentication, AuthHmac, UnicastPeer, VrrpInstance
@@ -626,8 +626,12 @@ def scripts(found: Iterable[Command], defs: GlobalDefs, problems: Problems) -> N
             message = f"{name}: there is no user '{user}' on this machine, the script cannot run"
             problems.warning(place, message, quotes)
         path = program(script.argv[0])
-        if path is None:
+        shell = for_a_shell(script.argv)
+        if shell and (path is not None or shell[0] == script.argv[0]):
+            problems.warning(place, f"{name}: '{shell[0]}' means nothing without a shell, and none is called", shell[1])
+        elif path is None:
             problems.warning(place, f"{name}: there is no program '{script.argv[0]}' on this machine")
+        if path is None:
             continue
         if not os.access(path, os.X_OK):
             hint = f"make it so with: chmod +x {shlex.quote(path)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from dataclasses import dataclass
 from typing import Any
@@ -74,7 +75,8 @@ def unicast_peer(statement: Statement) -> UnicastPeer:
     packed = host(words[0], 0)
     for index in range(1, len(words), 2):
         if words[index] not in bounds:
-            raise Invalid(f"'{words[index]}' is neither min_ttl nor max_ttl", index, fallback=UnicastPeer(packed))
+            hint = "one peer in a line" if re.match(r"[0-9a-fA-F:.]+\Z", words[index]) else ""
+            raise Invalid(f"'{words[index]}' is neither min_ttl nor max_ttl", index, hint, UnicastPeer(packed))
         if index + 1 == len(words):
             raise Invalid(f"'{words[index]}' needs a value", index)
         value = integer(words[index + 1], index=index + 1)
