@@ -138,6 +138,8 @@ def draw(seed: int) -> History:
     weights = not group and not calm and Random(f"{seed} weights").random() < 0.3
     if weights:
         events += _weights(Random(f"{seed} numbers"), len(routers), count, interval, span)
+    if group and Random(f"{seed} contrary").random() < 0.5:
+        routers, boot, drift = _contrary(Random(f"{seed} ranks"), routers, boot, drift)
     path = dice.random() < 0.3
     for _ in range(4 if path and not calm else 0):  # what it is for
         at = 5 * interval + dice.random() * span
@@ -175,7 +177,7 @@ def _weights(dice: Random, routers: int, hosts: int, unit: float, span: float) -
 def _grouped(
     dice: Random, routers: list[Router], events: list[Event], calm: bool, hosts: int, unit: float, span: float
 ) -> tuple[list[Router], list[Event]]:
-    """The members rank the hosts alike, as whoever configures a group has to; and they have faults of their own."""
+    """The members rank the hosts alike, as whoever configures a group should; and they have faults of their own."""
     routers = [replace(router, priority=routers[0].priority) for router in routers]
     for number in range(1, len(routers)):
         if routers[number].version == 3:
@@ -199,6 +201,26 @@ def _grouped(
         if dice.random() < 0.5:
             events.append((at, "split", length, router, [other], [one]))
     return routers, events
+
+
+def _contrary(
+    dice: Random, routers: list[Router], boot: list[float], drift: list[float]
+) -> tuple[list[Router], list[float], list[float]]:
+    """Each member has another host for the best one; as alike else as can be: they are in one another's way then."""
+    ranks = [dice.choice((150, 150, 200)) - 50 * host for host in range(len(boot))]
+    ranks = [max(rank, 1) for rank in ranks]
+    preempt = [dice.random() < 0.8] * len(boot)
+    routers = [
+        replace(
+            router,
+            priority=[*ranks[number % len(boot) :], *ranks[: number % len(boot)]],
+            interval=routers[0].interval if router.version == routers[0].version else router.interval,
+            preempt=preempt if dice.random() < 0.8 else router.preempt,
+        )
+        for number, router in enumerate(routers)
+    ]
+    alike = dice.random() < 0.6
+    return routers, [0.0 for _ in boot] if alike else boot, [0.0 for _ in drift] if alike else drift
 
 
 def _router(dice: Random, count: int, version2: bool, interval: float) -> Router:

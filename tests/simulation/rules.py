@@ -83,6 +83,8 @@ class Rules:
         self.delay = world.history.delay
         self.intervals = [max(router.interval) for router in routers]  # the longest there were
         self.calm = world.history.calm
+        # The members of a group do not rank the hosts alike: there is no best one.
+        self.contrary = world.history.group and len({tuple(router.priority) for router in routers}) > 1
         self._unheard = [[-1e9] * len(hosts) for _ in hosts]  # [sender][receiver]: when it last missed something
         self._excused = [-1e9] * len(hosts)  # when it was last not itself
         self._pairs: dict[tuple[bytes, int, int], float] = {}  # two owners of an address, since when
@@ -193,6 +195,8 @@ class Rules:
             for high in self.hosts
         )
         ducks = self.longest_down() + 2.5 * self.longest_interval if self.world.history.group else 0.0
+        if self.contrary:  # both may yield: then all of it once more, and whoever comes second waits as long as a duck
+            ducks += self.longest_down() + 2.5 * self.longest_interval
         # Two that ignore each other may yield at the same moment, when one of them has heard the other for longer. Both
         # come back, and have heard each other for the same time then.
         rounds = 2 if self._ignore_each_other() else 1
@@ -226,6 +230,8 @@ class Rules:
             self._gap(host, address, router)
 
     def _gap(self, host: Host, address: bytes, router: int) -> None:
+        if self.contrary:
+            return  # two that take over at the same moment both yield
         if any(address not in {entry.address for entry in h.config[router].virtual_ipaddress} for h in self.hosts):
             return  # it is going out of the configuration, or coming
         for other in self._successors.pop((host.number, router), ()):
@@ -505,7 +511,7 @@ class Rules:
 
     def _right_one(self, number: int, owner: Host, able: list[Host]) -> None:
         configs = [c for h in able for c in (h.config if self.world.history.group else h.config[number : number + 1])]
-        if not self._preference or any(not cfg.preempt or cfg.preempt_delay for cfg in configs):
+        if self.contrary or not self._preference or any(not cfg.preempt or cfg.preempt_delay for cfg in configs):
             return
         highest = max(host.priority(number) for host in able)
         if owner.priority(number) < highest:

@@ -255,7 +255,13 @@ def who_is_left_alone_stays(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SyncGroup, "may_stay", lambda self, router: True)
 
 
+def nobody_gives_way(patch: pytest.MonkeyPatch) -> None:
+    """Hosts whose members rank them differently: both come back at the same moment, and both yield."""
+    patch.setattr(SyncGroup, "gives_way_until", lambda self, router, now: 0.0)
+
+
 BUGS: list[Patch] = [
+    nobody_gives_way,
     a_master_adverts_its_former_priority,
     a_member_does_not_ask_its_group,
     the_group_does_not_follow,

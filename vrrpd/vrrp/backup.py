@@ -51,6 +51,8 @@ def resigned(router: VirtualRouter, source: bytes, now: float) -> Sequence[Actio
     router.resigned, router.outbids = True, False
     router.heard = Heard(source, 0, now)
     router.timers.set(router.timer, now + router.skew_time)
+    if router.group is not None and now - router.outbid_at < router.master_adver_int:
+        router.yielding_until = max(router.yielding_until, router.group.gives_way_until(router, now))
     return ()
 
 

@@ -90,6 +90,7 @@ class Estate(NamedTuple):
     group: str = ""  # the state of its sync group that scripts and mail know
     routing: tuple[Routing, ...] = ()
     laid: tuple[Laid, ...] = ()  # of it, and where
+    outbid_at: float = -inf  # when a better MASTER made it BACKUP
 
     @property
     def identity(self) -> Identity:

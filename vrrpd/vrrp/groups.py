@@ -138,6 +138,16 @@ class SyncGroup:
     def master_down_interval(self) -> float:
         return max(member.master_down_interval for member in self.members)
 
+    def gives_way_until(self, router: VirtualRouter, now: float) -> float:
+        """Whoever outbid `router` a moment ago has resigned: until when it is not to want MASTER.
+
+        That one was outbid too, by us, with another member, and its group has left as ours has: the members rank the
+        hosts differently. Both would come back at the same moment, again and again (keepalived's do). So who had the
+        better of the first member, which is the same on all hosts, comes before the others.
+        """
+        first = min(self.members, key=lambda member: (member.cfg.virtual_router_id, member.cfg.family))
+        return now + self.master_down_interval + self.linger if router is first else 0.0
+
     # ---- FAULT -----------------------------------------------------------------------------------------------
 
     def find(self, router: VirtualRouter, now: float) -> list[Action]:

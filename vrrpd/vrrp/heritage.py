@@ -42,6 +42,7 @@ def give(router: VirtualRouter) -> Estate:
         cfg.preempt, cfg.preempt_delay, cfg.garp_master_refresh, cfg.vip_lifetime, router.addresses,
         router.tracking.inherited if router.tracking is not None else 0,
         "" if router.group is None else router.group.told.name, router.routing,
+        outbid_at=router.outbid_at,
     )  # fmt: skip
     router.timers.clear(router.timer)
     router.timers.clear(router.delay_timer)
@@ -67,7 +68,7 @@ def take(router: VirtualRouter, estate: Estate, now: float) -> list[Action]:
     router.state, router.leaving = State[estate.state], estate.leaving
     router.heard = Heard(*estate.heard) if estate.heard else None
     router.outbids, router.resigned, router.yielding_until = estate.outbids, estate.resigned, estate.yielding_until
-    router.rival = estate.rival
+    router.rival, router.outbid_at = estate.rival, estate.outbid_at
     router.peer_pseudo_header = estate.pseudo_header
     if estate.old_sum and router.cfg.unicast_peer and not router.cfg.old_unicast_checksum:
         router.change_voice(old_sum=True)

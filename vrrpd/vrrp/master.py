@@ -116,6 +116,7 @@ def outbid(router: VirtualRouter, advert: Advert, source: bytes, now: float) -> 
     if advert.priority == router.priority == OWNER and not router.records.hushed("owner", now):
         actions += router.records.line("error", "owner", f"{text(source)} claims priority 255 as we do")
     actions += router.become_backup(reason, now, Heard(source, advert.priority, now), advert.adver_int)
+    router.outbid_at = now
     return actions
 
 

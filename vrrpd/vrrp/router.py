@@ -87,8 +87,8 @@ class VirtualRouter(Voice):
     __slots__ = (
         "_steady", "addresses", "advert_rcvd", "advert_sent", "advertised", "announcer", "cfg", "counters",
         "delay_timer", "duties", "faults", "group", "heard", "last_transition", "leaving", "link", "master_adver_int",
-        "master_down_interval", "memo", "name", "outbids", "peer_pseudo_header", "priority", "records", "resigned",
-        "rival", "siblings", "skew_time", "state", "timer", "timers", "tracking", "yielding_until",
+        "master_down_interval", "memo", "name", "outbid_at", "outbids", "peer_pseudo_header", "priority", "records",
+        "resigned", "rival", "siblings", "skew_time", "state", "timer", "timers", "tracking", "yielding_until",
     )  # fmt: skip
 
     def __init__(
@@ -112,6 +112,7 @@ class VirtualRouter(Voice):
         self.heard: Heard | None = None
         self.outbids = False  # BACKUP: the last advert was a lower one that we do not accept
         self.resigned = False  # BACKUP: the timer runs for Skew_Time after priority 0
+        self.outbid_at = -inf  # BACKUP: when a better MASTER made it so
         self.yielding_until = 0.0  # BACKUP after a handover: no preemption before
         self.rival: tuple[float, float] | None = None  # MASTER: another owner is heard (since, last)
         self.peer_pseudo_header: bool | None = None  # v3 IPv4: which checksum the peer makes
