@@ -8,7 +8,7 @@ executor does, except that nothing here can fail.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from ipaddress import ip_address, ip_interface
@@ -37,6 +37,7 @@ from vrrpd.vrrp.actions import (
     RxLowerPriority,
     SendAdvert,
     Transition,
+    Unsteady,
 )
 from vrrpd.vrrp.auth import AH_EPOCH, next_sequence, sealed, standing_of
 from vrrpd.vrrp.engine import Engine, InterfaceAddress, Link
@@ -141,6 +142,7 @@ class Node:
     options: dict[str, object] = field(default_factory=dict)  # of its configurations, beside the instances
     causes: dict[str, str] = field(default_factory=dict)  # why virtual interfaces cannot be made
     verdicts: dict[tuple[str, str], Verdict] = field(default_factory=dict)  # the helper's
+    unsteady: Mapping[str, tuple[bool, float]] = field(default_factory=dict)  # the guard's: of which delays run
     offset: float = EPOCH  # of the time of day, to the world's
     groups: tuple[VrrpSyncGroup, ...] = ()
 
@@ -190,7 +192,7 @@ class Node:
         """
         now, former = self.world.now, self.engine
         self.engine = self._successor([router.cfg for router in former.routers.values()], self.groups)
-        self.engine.follow({**former.head(), "verdicts": []}, now)
+        self.engine.follow({**former.head(), "verdicts": [], "links": self.unsteady}, now)
         wills = [
             adopted(
                 identity(router.cfg),
@@ -252,6 +254,8 @@ class Node:
             elif isinstance(action, DelAddresses):
                 for entry in action.addresses:
                     self.held.pop(entry.address, None)
+            elif isinstance(action, Unsteady):
+                self.unsteady = action.links
 
     def adverts(self, router: VirtualRouter, priority: int) -> tuple[tuple[bytes, bytes], ...]:
         """What leaves now. The engine's offset is this host's time of day, less the world's."""
@@ -391,5 +395,8 @@ def describe(action: Action) -> str:
         return f"RxLowerPriority {action.priority} from {text(action.source)}"
     if isinstance(action, PriorityChange):
         return f"PriorityChange {action.former} -> {action.priority} ({action.reason})"
+    if isinstance(action, Unsteady):
+        listed = [f"{name} {'up' if up else 'down'} until {until:g}" for name, (up, until) in action.links.items()]
+        return f"Unsteady {', '.join(listed) or 'nothing'}"
     assert isinstance(action, Log)
     return f"Log {action.level}: {action.message}"

@@ -89,6 +89,7 @@ class Executor:
             actions.RxLowerPriority: self._rx_lower_priority,
             actions.PriorityChange: self._priority_change,
             actions.Refit: self._refit,
+            actions.Unsteady: self._unsteady,
             actions.Log: self._log,
         }
 
@@ -405,6 +406,9 @@ class Executor:
 
     def _refit(self, action: actions.Refit) -> None:
         self._guard.send({"t": "refit"})
+
+    def _unsteady(self, action: actions.Unsteady) -> None:
+        self._guard.send({"t": "links", "links": action.links})
 
     # -- what only tells
     def _transition(self, action: actions.Transition) -> None:

@@ -118,6 +118,7 @@ class Succession:
         self._lock = -1  # of the pid file; every vrrp process holds it too
         self._backoff = Backoff()
         self.start_at = INFINITY  # when to try again
+        self.links: dict[str, Any] = {}  # of which delays run: how the vrrp process takes them, and until when
         self._waiting: tuple[Loaded, Done] | None = None  # a hand-over asked of a process that is not live yet
 
     # ------------------------------------------------------------------- beginning
@@ -153,6 +154,7 @@ class Succession:
             refused=self.owner.refused(),
             missing=self.owner.missing(),
             standings=self.owner.standings(),
+            links=self.links,
             epoch=self.epoch,
         )
         keep = {theirs.fileno(), to_helper.fileno(), self._lock, loaded.model}
@@ -285,6 +287,7 @@ class Succession:
             "lock_fd": self._lock,
             "deaths": self._backoff.deaths,
             "start_at": self.start_at,
+            "links": self.links,
             "will": [will.encode(record) for record in self.will.records.values()],
         }
 
@@ -297,6 +300,7 @@ class Succession:
         """After `__init__` with the configuration that runs; `watch` follows."""
         self.will.records = {record.key: record for record in self.understand(state)}
         self.epoch, self._lock, self.start_at = state["epoch"], state["lock_fd"], state["start_at"]
+        self.links = state.get("links", {})
         self._vrrp_end = socket.socket(fileno=state["vrrp_end_fd"])
         self.helper_end = socket.socket(fileno=state["helper_end_fd"])
         self._backoff = Backoff(state["deaths"])
@@ -384,6 +388,8 @@ class Succession:
                     self.will.update(message.get("set") or (), message.get("drop") or ())
                 except (ValueError, TypeError) as error:
                     self.owner.tell("error", f"the vrrp process declared a malformed will: {error}")
+            elif kind == "links":
+                self.links = dict(message.get("links") or {})
             elif kind == "ready":
                 self._on_ready(worker, now)
             elif kind == "live":

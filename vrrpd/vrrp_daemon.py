@@ -78,6 +78,7 @@ class Setting(NamedTuple):
     missing: Mapping[str, str] = {}  # static items that cannot be had, and why
     epoch: int = 0  # which vrrp process of this guard it is
     started: float = 0.0  # the daemon, on the monotonic clock
+    links: Mapping[str, Any] = {}  # how a former process took those whose change had yet to last, and until when
     standings: Mapping[bytes, Standing] = {}  # of the peers of the second path, as a former process knew them
 
 
@@ -136,6 +137,7 @@ class Daemon:
             self.requests.buffer(model.global_defs.vrrp_netlink_cmd_rcv_bufs)
         self._feed(self.links.load(), now)
         self.engine.prepare(model, now)
+        self.engine.recall(self.setting.links, now)
         self.log_unknown = model.global_defs.log_unknown_vrids
         self.engine.hold(first_start(model.global_defs, self.setting.started))
         self.source = {"path": str(model.path), "sha256": model.sha256, "loaded_at": time.time()}

@@ -99,6 +99,7 @@ class Rules:
         self._accepted: dict[tuple[int, int], int] = {}
         self._ranks: dict[tuple[bytes, int, float], dict[int, int]] = {}  # of one message: rank -> host
         self._slept: dict[int, tuple[float, float]] = {}  # host: since when it runs again, and for how long it did not
+        self._links: dict[int, tuple[dict[str, tuple[bool, float]], bool]] = {}  # how a dead process took them
         self._calls_back = 0.0  # until when somebody who handed over keeps back
         self._last_word_lost = False  # one of two owners left, and the other one was not told
         self._preference = True  # nobody said anything against the highest priority
@@ -128,6 +129,20 @@ class Rules:
         routers = host.engine.routers.values() if host.engine else ()
         if any({ANSWER, LOWER} & set(router.duties.pending) for router in routers):
             self._last_word_lost = True
+
+    def ends(self, host: Host, guard: bool) -> None:
+        """Its process; what a guard that is left knows of it must survive."""
+        self._links.pop(host.number, None)
+        if host.engine is not None and not guard:
+            self._links[host.number] = host.engine.head()["links"], host.link.up
+
+    def begun(self, host: Host) -> None:
+        """Another process: a link counts as what it counted as, for as long as it would have."""
+        links, up = self._links.pop(host.number, ({}, False))
+        assert host.engine is not None
+        for name, (taken, until) in links.items():
+            if until > host.clock() and host.link.up == up and host.engine.head()["links"].get(name) != (taken, until):
+                self.fail(f"{host.name} has forgotten that {name} is taken for {'up' if taken else 'down'}")
 
     def adopted(self, host: Host, numbers: Sequence[int]) -> None:
         self.restarted(host)

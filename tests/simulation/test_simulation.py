@@ -260,7 +260,12 @@ def nobody_gives_way(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(SyncGroup, "gives_way_until", lambda self, router, now: 0.0)
 
 
+def an_adoption_forgets_a_link_delay(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(engine.Engine, "recall", lambda self, links, now: None)
+
+
 BUGS: list[Patch] = [
+    an_adoption_forgets_a_link_delay,
     nobody_gives_way,
     a_master_adverts_its_former_priority,
     a_member_does_not_ask_its_group,

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from heapq import heappop, heappush
 from itertools import count
@@ -28,7 +28,7 @@ from vrrpd.model.values import FILE, InterfaceDelay, Track
 from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, VrrpInstance
 from vrrpd.succession import PEERS_WAIT
 from vrrpd.vrrp import path
-from vrrpd.vrrp.actions import Action, AddAddresses, Announce, DelAddresses, LetGo, SendAdvert, Transition
+from vrrpd.vrrp.actions import Action, AddAddresses, Announce, DelAddresses, LetGo, SendAdvert, Transition, Unsteady
 from vrrpd.vrrp.duties import ANSWER_GAP_MAX, RESTORE_GAP
 from vrrpd.vrrp.engine import Engine, Link
 from vrrpd.vrrp.estate import Holding, adopted, decode, encode
@@ -131,6 +131,7 @@ class Host:
         self.held_until = 0.0  # vrrp_startup_delay
         down, up = history.delays[number] if history.delays else (0.0, 0.0)
         self.delays = (InterfaceDelay("eth0", down, up),) if down or up else ()
+        self.unsteady: Mapping[str, tuple[bool, float]] = {}  # the guard's: of which links a delay runs
 
     def clock(self) -> float:
         return self.offset + self.world.now * self.rate
@@ -171,6 +172,7 @@ class Host:
         self._prepare(self.engine, now)
         self.do(self.engine.begin(now))
         self._clean_up(list(self.engine.routers.values()))
+        self.world.rules.begun(self)
         self.tell_weights()
 
     def tell_weights(self) -> None:
@@ -185,8 +187,10 @@ class Host:
         base = self.config[number].priority
         return base if base == 255 else max(1, min(254, base + self.weights[number]))
 
-    def _prepare(self, engine: Engine, now: float) -> None:
+    def _prepare(self, engine: Engine, now: float, heir: bool = False) -> None:
         engine.prepare(Configuration(tuple(self.config), self.groups, self.delays), now)
+        if not heir:
+            engine.recall(self.unsteady, now)
         for number, faults in enumerate(self.sick):
             if faults:
                 engine.routers[f"VI_{number}"].find("check", ("sick",), now)
@@ -264,7 +268,7 @@ class Host:
         now, former = self.clock(), self.engine
         successor = Engine()
         successor.link(self.link, now)
-        self._prepare(successor, now)
+        self._prepare(successor, now, heir=True)
         successor.follow(former.head(), now)
         estates = former.give(list(former.routers.values()))
         todo, left = successor.take(decode(json.loads(json.dumps(encode(estates)))), now)
@@ -275,8 +279,11 @@ class Host:
         self.do(successor.begin(now))
         self._clean_up(new)
 
-    def end(self) -> None:
-        """The process is gone, by whatever way; what it held is still on the interface."""
+    def end(self, guard: bool = False) -> None:
+        """The process is gone, by whatever way, or the guard too; what it held is still on the interface."""
+        self.world.rules.ends(self, guard)
+        if guard:
+            self.unsteady = {}
         if self.suspended:
             for address, router in self.kernel.items():
                 self.world.rules.holds(self, address, router)
@@ -347,6 +354,7 @@ class Host:
         new = [router for router in successor.routers.values() if router.state is INIT]
         self.do(successor.begin(now))
         self._clean_up(new)
+        self.world.rules.begun(self)
         self.expire()
         self.world.rules.goes_on(self, numbers)
         self.world.meanwhile(self, self.world.history.delay, lambda: self.learn(self.tell_weights))
@@ -411,6 +419,8 @@ class Host:
                 self.let_go(action.router)
             elif isinstance(action, Transition):
                 moved.append(action)
+            elif isinstance(action, Unsteady):
+                self.unsteady = json.loads(json.dumps(action.links))
         for transition in moved:
             world.rules.moved(self, transition, cause)
         world.rules.together(self)
@@ -419,7 +429,7 @@ class Host:
             return
         if engine.stopping and engine.stopped:
             world.say(self, "has stopped")
-            self.end()
+            self.end(guard=True)
         elif engine.next_deadline < inf:
             at = (engine.next_deadline - self.offset) / self.rate
             if at < self.wake:
@@ -707,7 +717,7 @@ class World:
         assert host.engine is not None
         host.do(host.engine.stop(host.clock()))
         if host.engine is not None and host.engine.stopped:
-            host.end()
+            host.end(guard=True)
         if back:
             self.after(back, host.boot)
         else:
@@ -716,7 +726,7 @@ class World:
     def _do_power(self, number: int, back: float) -> None:
         host = self.hosts[number]
         self.rules.disturbed(host)
-        host.end()
+        host.end(guard=True)
         host.drop_all()
         host.boots += 1
         host.standings.clear()
@@ -758,7 +768,7 @@ class World:
         if host.engine is None:
             return
         self.rules.disturbed(host)
-        host.end()
+        host.end(guard=True)
 
         def lapse() -> None:
             host.drop_all()

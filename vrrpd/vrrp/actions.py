@@ -12,6 +12,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Union
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from vrrpd.model.values import Routing
     from vrrpd.model.vrrp import VirtualAddress
     from vrrpd.vrrp.estate import Holding, Laid
@@ -143,6 +145,12 @@ class Refit(NamedTuple):
     """A virtual interface is missing or not as configured: have them all looked at; they are heard of as links."""
 
 
+class Unsteady(NamedTuple):
+    """Of which interfaces a delay runs (steady.py): name -> how it is taken, until when. For who adopts us."""
+
+    links: Mapping[str, tuple[bool, float]]
+
+
 class Log(NamedTuple):
     """A line for the operator, already rate-limited. level: error, warning, info or debug."""
 
@@ -165,5 +173,6 @@ Action = Union[
     RxLowerPriority,
     PriorityChange,
     Refit,
+    Unsteady,
     Log,
 ]

@@ -18,8 +18,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 from vrrpd.families import AF_INET
 from vrrpd.model.diff import Identity, identity
 from vrrpd.model.values import INTERFACE, Device, Routing, Static, VirtualAddress
+<<<<<<< HEAD
 from vrrpd.vrrp import backup, heritage
 from vrrpd.vrrp.actions import Action, Log, Refit
+=======
+from vrrpd.vrrp.actions import Action, Log, Refit, Unsteady
+>>>>>>> c637c2e (A link delay that runs survives a crash: the guard knows of it, and whoever comes next goes on with it)
 from vrrpd.vrrp.announce import Announcer
 from vrrpd.vrrp.checks import (
     Memo,
@@ -273,11 +277,15 @@ class Engine:
         self.maintenance(bool(head["maintenance"]), now)
         self.counters.update((key, int(value)) for key, value in head["counters"].items() if key in self.counters)
         self._held_until = float(head["held_until"])
-        for link in self._steady.take(head["links"], self._links, self._longest_down, now):
-            self._show(link, now)
+        self.recall(head["links"], now)
         for kind, name, value, said, since in head["verdicts"]:
             if (kind, name) in self._trackers:
                 self.verdict(kind, name, Verdict(value, said, since), now)
+
+    def recall(self, links: Mapping[str, Any], now: float) -> None:
+        """How another process took interfaces, and until when at the most: the delays that ran go on."""
+        for link in self._steady.take(links, self._links, self._longest_down, now):
+            self._show(link, now)
 
     def take(self, estates: Sequence[Estate], now: float) -> tuple[list[Action], list[Estate]]:
         """Go on where other processes stopped; beside the actions the estates that have no heir here.
@@ -302,7 +310,7 @@ class Engine:
         self._begun = True
         if self.stopping:
             return ()
-        actions = [*self._fit(self.routers.values(), now)]
+        actions = [*self._fit(self.routers.values(), now), *self._unsteady()]
         if now < self._held_until and new:
             self._timers.set(self._start, self._held_until)
             return [*actions, Log("info", f"the instances start in {duration(self._held_until - now)} ({DELAY})")]
@@ -421,12 +429,19 @@ class Engine:
         if former is None:
             self._index_table()
         actions += self._refresh(link.name, now)
-        return actions
+        return [*actions, *self._unsteady()]
 
     def _show(self, link: Link, now: float) -> Sequence[Action]:
         """An interface is taken for what it is, or was."""
         self._links[link.name] = link
-        return self._refresh(link.name, now)
+        return [*self._refresh(link.name, now), *self._unsteady()]
+
+    def _unsteady(self) -> Sequence[Action]:
+        """Other delays run than before."""
+        if not self._steady.changed:
+            return ()
+        self._steady.changed = False
+        return (Unsteady(self._steady.running(self._links)),)
 
     def _longest_down(self, interface: str) -> float:
         """After so long somebody may take over, who must have noticed by then that it is he who hears nothing."""
@@ -440,7 +455,7 @@ class Engine:
         self._steady.forget(name)
         if self._links.pop(name, None) is None:
             return ()
-        return self._rebind(name, now)
+        return [*self._rebind(name, now), *self._unsteady()]
 
     def _rebind(self, interface: str, now: float) -> Sequence[Action]:
         self._index_table()

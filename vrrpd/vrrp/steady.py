@@ -37,12 +37,13 @@ class _Unsteady:
 class Steady:
     """All interfaces of one engine; `shown` is told what counts at last."""
 
-    __slots__ = ("_delays", "_shown", "_timers", "_unsteady")
+    __slots__ = ("_delays", "_shown", "_timers", "_unsteady", "changed")
 
     def __init__(self, timers: Timers, shown: Shown) -> None:
         self._timers, self._shown = timers, shown
         self._delays: dict[str, tuple[float, float]] = {}  # down, up
         self._unsteady: dict[str, _Unsteady] = {}
+        self.changed = False  # since somebody has looked: others are unsteady, or for longer
 
     def configure(self, delays: Iterable[InterfaceDelay], bases: Mapping[str, str]) -> None:
         """`bases`: virtual interface -> the one below, whose delays it has (keepalived.conf(5))."""
@@ -72,6 +73,7 @@ class Steady:
                 return link
             unsteady = self._unsteady[link.name] = _Unsteady(self, link, self._shown)
             self._timers.set(unsteady.timer, now + delay)
+            self.changed = True
         unsteady.link = link
         return link._replace(up=former.up)
 
@@ -79,10 +81,15 @@ class Steady:
         unsteady = self._unsteady.pop(name, None)
         if unsteady is not None:
             self._timers.clear(unsteady.timer)
+            self.changed = True
 
     def give(self, links: Mapping[str, Link]) -> dict[str, Any]:
         """For a successor: how each interface is taken now, and until when at the most."""
         return {name: (links[name].up, self.until(name)) for name in self._delays if name in links}
+
+    def running(self, links: Mapping[str, Link]) -> dict[str, tuple[bool, float]]:
+        """The same of those whose delay runs: all that must survive this process."""
+        return {name: (links[name].up, self.until(name)) for name in self._unsteady if name in links}
 
     def take(
         self, data: Mapping[str, Any], links: Mapping[str, Link], most: Callable[[str], float], now: float
