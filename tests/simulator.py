@@ -396,7 +396,7 @@ def describe(action: Action) -> str:
     if isinstance(action, PriorityChange):
         return f"PriorityChange {action.former} -> {action.priority} ({action.reason})"
     if isinstance(action, Unsteady):
-        listed = [f"{name} {'up' if up else 'down'} until {until:g}" for name, (up, until) in action.links.items()]
-        return f"Unsteady {', '.join(listed) or 'nothing'}"
+        links = [f"{name} {'up' if up else 'down'} until {until:g}" for name, (up, until) in action.links.items()]
+        return f"Unsteady {', '.join(links) or 'nothing'}"
     assert isinstance(action, Log)
     return f"Log {action.level}: {action.message}"

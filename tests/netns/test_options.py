@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 
 from lab import Keepalived, Lab, Ours, config, instance, ip_packet, now, vrrp3
@@ -55,6 +57,21 @@ def test_interface_up_down_delays(lab: Lab) -> None:
     lab.wait(lambda: any("counts in" in what for what in awaited(lab)), 1, "it says what it awaits")
     lab.wait_owner(VIP, "a", 4)
     assert lab.adverts("a", since=up)[0].at - up >= 1.0
+
+
+def test_a_link_delay_that_runs_survives_a_crash(lab: Lab) -> None:
+    """The guard tells the next process how the dead one took the link: the flap goes unnoticed all the same."""
+    a = lab["a"]
+    a.run(Ours, "interface_up_down_delays {\neth0 1.5\n}\n" + config(instance((f"{VIP}/24",), interval=1)))
+    lab.wait_owner(VIP, "a", 6)
+    former = a.ours.vrrp_pid()
+    lab.unplug("a")
+    lab.wait(lambda: any("counts in" in what for what in awaited(lab)), 1, "the delay runs")
+    os.kill(former, signal.SIGKILL)
+    lab.wait(lambda: a.ours.vrrp_pid() not in (0, former), 2, "there is another process")
+    lab.wait(lambda: any("counts in" in what for what in awaited(lab)), 1, "and its delay runs")
+    lab.plug("a")
+    lab.steady(lambda: lab.held.owners(VIP) == {"a"} and a.ours.instance()["state"] == "MASTER", 1.6, "nothing happens")
 
 
 def test_dont_track_primary(lab: Lab) -> None:

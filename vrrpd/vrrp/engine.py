@@ -18,12 +18,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 from vrrpd.families import AF_INET
 from vrrpd.model.diff import Identity, identity
 from vrrpd.model.values import INTERFACE, Device, Routing, Static, VirtualAddress
-<<<<<<< HEAD
 from vrrpd.vrrp import backup, heritage
-from vrrpd.vrrp.actions import Action, Log, Refit
-=======
 from vrrpd.vrrp.actions import Action, Log, Refit, Unsteady
->>>>>>> c637c2e (A link delay that runs survives a crash: the guard knows of it, and whoever comes next goes on with it)
 from vrrpd.vrrp.announce import Announcer
 from vrrpd.vrrp.checks import (
     Memo,
