@@ -228,6 +228,10 @@ def test_init_file_makes_it_and_overwrites_only_when_told(station: Station, tmp_
         ({"process": ("/bin/x", "-v"), "param_match": "initial"}, "x", "/bin/x", False),
         ({"process": ("/bin/x",), "param_match": "initial"}, "x", "/bin/x -v", False),
         ({"process": ("/bin/x",), "param_match": "partial"}, "x", "/bin/x", True),
+        ({"process": ("/bin/x",), "param_match": "exact"}, "x", "/bin/x", True),
+        ({"process": ("/bin/x",), "param_match": "exact"}, "x", "/bin/x -v", False),
+        ({"process": ("/bin/x", "-v"), "param_match": "exact"}, "x", "/bin/x -v", True),
+        ({"process": ("/bin/x", "-v"), "param_match": "exact"}, "x", "/bin/x -vv", False),
         ({"process": ("kworker",), "full_command": True}, "kworker", "", False),
     ],
 )

@@ -170,6 +170,8 @@ class Binder:
         if row.type.form == "list":
             values = bound.values.setdefault(row.field, [])
             items = bound.items.setdefault(row.field, [])
+            if not statement.block:
+                self.problems.warning(statement.place(), f"'{row.name}' is empty")
             for item in statement.block or ():
                 self._item(row, item, values)
                 items.extend([item] * (len(values) - len(items)))

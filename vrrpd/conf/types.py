@@ -132,11 +132,16 @@ class Flag(Type[T]):
 class Choice(Type[str]):
     type = "choice"
 
-    def __init__(self, *choices: str, fallback: Any = MISSING) -> None:
+    def __init__(self, *choices: str, fallback: Any = MISSING, alone: str = "") -> None:
+        """`alone`: what the keyword means without a word."""
         self.choices = choices
         self.fallback = fallback
+        self._without = alone
+        self.least = 0 if alone else 1
 
     def convert(self, statement: Statement) -> str:
+        if len(statement.words) < 2:
+            return self._without
         word = statement.words[1]
         if word not in self.choices:
             hint = f"keepalived takes it for {self.fallback}: write that" if self.fallback is not MISSING else ""

@@ -238,11 +238,11 @@ class GlobalDefs:
     vrrp_garp_master_delay: float = kw(
         Seconds(0, LONGEST), 5.0, "second block of gratuitous ARP after becoming MASTER, 0 for none", unit="s"
     )
-    vrrp_garp_master_repeat: int = kw(Integer(1, 2**31 - 1, fallback=1), 5, "gratuitous ARP messages per block")
+    vrrp_garp_master_repeat: int = kw(Integer(1, UNSIGNED, fallback=1), 5, "gratuitous ARP messages per block")
     vrrp_garp_master_refresh: float = kw(
         Seconds(0, REFRESH), 0.0, "repeat gratuitous ARP while MASTER, 0 for never", unit="s"
     )
-    vrrp_garp_master_refresh_repeat: int = kw(Integer(1, 2**31 - 1, fallback=1), 1, "messages per refresh")
+    vrrp_garp_master_refresh_repeat: int = kw(Integer(1, UNSIGNED, fallback=1), 1, "messages per refresh")
     vrrp_garp_lower_prio_delay: float | None = kw(
         Seconds(0, LONGEST), None, "second block after a lower advert (default: vrrp_garp_master_delay)", unit="s"
     )

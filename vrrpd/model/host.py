@@ -50,9 +50,9 @@ def processors(statement: Statement) -> tuple[int, ...]:
 
 
 def umask(statement: Statement) -> int:
-    """A number as C writes it, or names of bits: IWGRP|IWOTH."""
-    words = [word for part in statement.words[1:] for word in part.split("|") if word]
-    if len(words) == 1 and words[0][0].isdigit():
+    """A number as C writes it, or names of bits: IWGRP|IWOTH, also with blanks around the bar."""
+    words = [word.strip() for word in " ".join(statement.words[1:]).split("|")]
+    if len(words) == 1 and words[0][:1].isdigit():
         try:
             value = int(words[0], 8) if words[0][0] == "0" and words[0][1:2] not in ("x", "X") else int(words[0], 0)
         except ValueError:
@@ -64,7 +64,7 @@ def umask(statement: Statement) -> int:
     for word in words:
         bit = BITS.get(word)
         if bit is None:
-            raise Invalid(f"'{word}' is no bit of a mode", hint=f"they are {', '.join(BITS)}")
+            raise Invalid(f"'{word}' is no bit of a mode", hint=f"they are {', '.join(BITS)}, with | between two")
         mask |= bit
     return mask
 

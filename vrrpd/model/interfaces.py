@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from vrrpd.conf.schema import kw
 from vrrpd.conf.source import Problems
 from vrrpd.conf.tree import Statement
-from vrrpd.conf.types import InterfaceName, Invalid, ListOf, Seconds, interface_name, seconds
+from vrrpd.conf.types import MISSING, InterfaceName, Invalid, ListOf, Seconds, interface_name, seconds
 
 from .values import GarpGroup, InterfaceDelay
 
@@ -38,7 +38,11 @@ def delay(statement: Statement) -> InterfaceDelay:
         raise Invalid(f"'{name}' needs a number of seconds", 0)
     if len(words) > 3:
         raise Invalid(f"'{words[3]}' behind the delays", 3, "one interface a line: NAME DOWN [UP]")
-    down, *up = (seconds(word, 0, LONGEST_DELAY, index=index) for index, word in enumerate(words[1:], 1))
+    try:
+        down, *up = (seconds(word, 0, LONGEST_DELAY, index=index) for index, word in enumerate(words[1:], 1))
+    except Invalid as invalid:
+        invalid.fallback = MISSING  # a number is no line
+        raise
     return InterfaceDelay(name, down, *up)
 
 

@@ -106,8 +106,18 @@ def for_a_shell(argv: tuple[str, ...]) -> tuple[str, str] | None:
 
 
 def user_exists(name: str) -> bool:
+    """By name or by number, as scripts.account() will ask."""
     try:
-        pwd.getpwnam(name)
+        _ = pwd.getpwuid(int(name)) if name.isdigit() else pwd.getpwnam(name)
+    except (KeyError, ValueError, OverflowError):
+        return False
+    return True
+
+
+def group_exists(name: str) -> bool:
+    """Of a number nobody asks whether it has a name."""
+    try:
+        _ = name.isdigit() or grp.getgrnam(name)
     except (KeyError, ValueError):
         return False
     return True

@@ -173,7 +173,9 @@ class TrackProcess:
         Custom(command_line, "arguments", 1, 1000), (), "its name, or its command line where arguments are given"
     )
     param_match: str = kw(
-        Choice("initial", "partial"), "", "partial: the first arguments are these; initial: the last one begins so"
+        Choice("initial", "partial", alone="exact"),
+        "",
+        "partial: the first arguments are these; initial: the last one begins so; alone: these, or none",
     )
     weight: Weight = kw(weight(PROCESS, 0), Weight(0), "added with the quorum, or (negative) taken off; 0: FAULT")
     quorum: int = kw(Integer(1, 65535), 1, "as many must run")

@@ -26,7 +26,7 @@ from .groups import groups as sync_groups
 from .interfaces import delays, garp_groups
 from .iproute2 import Names
 from .routing import Compiler
-from .scripts import Script, for_a_shell, insecure, program, user_exists
+from .scripts import Script, for_a_shell, group_exists, insecure, program, user_exists
 from .trackers import OWNER, Definitions, VrrpScript
 from .values import FILE, INTERFACE, PROCESS, SCRIPT, VirtualAddress
 from .vrrp import HMAC_KEY_HINT, Authentication, AuthHmac, UnicastPeer, VrrpInstance
@@ -611,7 +611,8 @@ def commands(blocks: list[Bound], trackers: Definitions, checks: Iterable[VrrpSc
                 yield row.field, bound.places[row.field].place(1), script
     for check in checks:
         place = trackers.place(SCRIPT, check.name, "script")
-        yield f"vrrp_script {check.name}", place, dataclasses.replace(check.script, user=check.user[0])
+        user, group = check.user
+        yield f"vrrp_script {check.name}", place, dataclasses.replace(check.script, user=user, group=group)
 
 
 def scripts(found: Iterable[Command], defs: GlobalDefs, problems: Problems) -> None:
@@ -621,10 +622,13 @@ def scripts(found: Iterable[Command], defs: GlobalDefs, problems: Problems) -> N
     default_user = defs.script_user or (DEFAULT_USER if user_exists(DEFAULT_USER) else "")
     for name, place, script in found:
         user = script.user or default_user
+        group = script.group if script.user else defs.script_group
         if user and not user_exists(user):
             quotes = "put a command with arguments in quotes" if script.user else ""
             message = f"{name}: there is no user '{user}' on this machine, the script cannot run"
             problems.warning(place, message, quotes)
+        elif group and not group_exists(group):
+            problems.warning(place, f"{name}: there is no group '{group}' on this machine, the script cannot run")
         path = program(script.argv[0])
         shell = for_a_shell(script.argv)
         if shell and (path is not None or shell[0] == script.argv[0]):

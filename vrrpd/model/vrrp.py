@@ -288,13 +288,13 @@ class VrrpInstance:
         Seconds(0, LONGEST), 5.0, "second block of gratuitous ARP", unit="s", inherits="vrrp_garp_master_delay"
     )
     garp_master_repeat: int = kw(
-        Integer(1, 2**31 - 1, fallback=1), 5, "messages per block", inherits="vrrp_garp_master_repeat"
+        Integer(1, UNSIGNED, fallback=1), 5, "messages per block", inherits="vrrp_garp_master_repeat"
     )
     garp_master_refresh: float = kw(
         Seconds(0, REFRESH), 0.0, "repeat while MASTER, 0 for never", unit="s", inherits="vrrp_garp_master_refresh"
     )
     garp_master_refresh_repeat: int = kw(
-        Integer(1, 2**31 - 1, fallback=1), 1, "messages per refresh", inherits="vrrp_garp_master_refresh_repeat"
+        Integer(1, UNSIGNED, fallback=1), 1, "messages per refresh", inherits="vrrp_garp_master_refresh_repeat"
     )
     garp_lower_prio_delay: float = kw(
         Seconds(0, LONGEST), 5.0, "second block after a lower advert", unit="s", inherits="vrrp_garp_lower_prio_delay"

@@ -66,7 +66,7 @@ def matches(definition: TrackProcess, program: Program) -> bool:
     given = list(program.argv[1:])
     if not wanted and not definition.param_match:
         return True  # full_command alone: any arguments
-    if not wanted or not definition.param_match:
+    if not wanted or definition.param_match in ("", "exact"):
         return given == wanted
     if definition.param_match == "partial":
         return given[: len(wanted)] == wanted
