@@ -31,7 +31,7 @@ ENGINE = os.environ.get("LAB_ENGINE") or "podman"
 # Tests without root and namespaces.
 PURE = "not netns and not full"
 # What asks Debian's package keepalived: its checker, its samples, its man page.
-KEEPALIVED = ("oracle", "samples", "man_page", "corpus")
+KEEPALIVED = ("oracle", "samples", "man_page", "corpus", "values")
 # Of those, what runs on every Python that nodes may have. The oracles of some, Debian's keepalived and pyroute2, are
 # not there. The toolkit's need Ansible, which no such Python here has: what of it runs on nodes is compiled there,
 # and is at work on Python 3.9 in Molecule's ssh scenario.
