@@ -102,6 +102,11 @@ class Executor:
     def send_errors(self) -> int:
         return sum(sender.errors for sender in self._senders.values())
 
+    def descriptor(self, ifindex: int, family: int) -> int:
+        """Of the socket that adverts leave from; -1 where none is open."""
+        sender = self._senders.get((ifindex, family))
+        return -1 if sender is None else sender.fileno()
+
     def close(self, ifindex: int) -> None:
         """The interface is gone, its sockets with it."""
         for key in [key for key in self._senders if key[0] == ifindex]:

@@ -50,7 +50,14 @@ RETIRE_LOOK = 0.01
 RETIRE_GRACE = 2.0  # for what runs and what is being answered, before a helper of other code takes over
 KILL_RESERVE = 0.5  # of the grace, for what does not end on SIGTERM
 
-_LISTS = ("instances", "sync_groups", "verdicts")  # of an answer, which may come in parts
+_LISTS = (
+    "instances",
+    "sync_groups",
+    "verdicts",
+    "statics",
+    "sockets",
+    "announcing",
+)  # of an answer, which may come in parts
 Reply = Callable[[dict[str, Any]], None]
 
 
@@ -363,7 +370,8 @@ class Helper:
             if "error" in answer:
                 self.log.error(f"{kind} not written: {answer['error']}")
             else:
-                self._write_dump(kind, model, {**answer, "trackers": self.trackers.status()})
+                own = {"trackers": self.trackers.status(), "reload_at": self.reload_time.at}
+                self._write_dump(kind, model, {**answer, **own})
             os.close(model)
 
         self.vrrp.request({"cmd": "status", "clear": message.get("clear") is True}, done)

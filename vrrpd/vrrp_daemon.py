@@ -54,6 +54,7 @@ READ_LIMIT = 512
 SLICE_BYTES = 32768  # of one part of a status answer
 VERDICTS = 100  # in one message
 GROUPS = 20  # likewise
+PARTS = 100  # likewise, of what is short
 SLICE_SECONDS = 0.002  # what making it, and announcing and telling, may take of a turn
 BEAT_LEAST, BEAT_MOST = 0.05, 0.5
 LAST_WORDS = 2.0
@@ -514,6 +515,7 @@ class Daemon:
             "socket_drops": sum(receiver.dropped() for receiver in self.receivers.values()),
             "send_errors": self.executor.send_errors,
             "messages_dropped": self.guard.dropped + self.helper.dropped,
+            "packets": self.engine.counters,
         }
         channel.send({**message, "more": True, "data": {"head": head}})
         part: list[object] = []
@@ -535,7 +537,28 @@ class Daemon:
         groups = [group.snapshot() for group in self.engine.groups.values()]
         for start in range(0, len(groups), GROUPS):
             channel.send({**message, "more": True, "data": {"sync_groups": groups[start : start + GROUPS]}})
+        for name, items in (
+            ("statics", self.engine.statics()),
+            ("sockets", self._sockets()),
+            ("announcing", self.engine.announcing(time.monotonic(), time.time())),
+        ):
+            for start in range(0, len(items), PARTS):
+                channel.send({**message, "more": True, "data": {name: items[start : start + PARTS]}})
         channel.send({**message, "more": False, "data": {}})
+
+    def _sockets(self) -> list[dict[str, object]]:
+        return [
+            {
+                "interface": self.links.hardware(ifindex)[0],
+                "family": "ipv4" if family == socket.AF_INET else "ipv6",
+                "protocol": "AH" if protocol == AH else "VRRP",
+                "fd_in": receiver.fileno(),
+                "fd_out": self.executor.descriptor(ifindex, family),
+                "buffer": receiver.size,
+                "dropped": receiver.dropped(),
+            }
+            for (ifindex, family, protocol), receiver in self.receivers.items()
+        ]
 
     # ------------------------------------------------------------------ sockets
     def _open_sockets(self) -> None:

@@ -50,7 +50,7 @@ def resolve(
                 place = statement.place(statement.words.index("track_group") + 1)
                 hint = f"one of {', '.join(sorted(groups))}" if groups else "track_group NAME { group { VI_1 } }"
                 problems.survivable(place, f"{keyword}: there is no track_group '{group}'", hint)
-            static = Static(entry, groups.get(group, ()))
+            static = Static(entry, groups.get(group, ()), group)
             if any(static.entry[:3] == other.entry[:3] for other in found):
                 problems.warning(statement.place(), f"{keyword}: {entry.text} is given twice")
                 continue

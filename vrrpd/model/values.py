@@ -58,6 +58,7 @@ class Static(NamedTuple):
 
     entry: Routing  # an address, a route or a rule
     followers: tuple[str, ...] = ()
+    group: str = ""  # of track_group, which names them
 
 
 class Device(NamedTuple):

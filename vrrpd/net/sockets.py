@@ -193,6 +193,11 @@ class Receiver:
             receive_buffer(self._sock, size)
             self._buffer = size
 
+    @property
+    def size(self) -> int:
+        """Of that buffer, as it was asked for."""
+        return self._buffer
+
     def listening(self) -> tuple[list[str], list[int]]:
         """Its groups as hexadecimal text and its ids, for who goes on with it."""
         return [group.hex() for group in self._groups], sorted(self._ids)
@@ -289,6 +294,9 @@ class Sender:
             ):
                 self._sock.setsockopt(socket.IPPROTO_IPV6, option, value)
         self._where: dict[bytes, tuple[str, int] | tuple[str, int, int, int]] = {}
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
 
     def send(self, destination: bytes, datagram: bytes, source: bytes = b"", ttl: int = HOP_LIMIT) -> bool:
         """Send now or not at all. For IPv6 `source` and `ttl` go beside the datagram; IPv4 carries them inside."""

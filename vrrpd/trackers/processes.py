@@ -8,6 +8,7 @@ Names are compared whole, zombies and threads do not count.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
@@ -83,6 +84,7 @@ class Quorum:
         self._timers, self._found = timers, found
         self._good = good  # what was found last
         self._timer: Timer | None = None
+        self.delaying: tuple[str, float] | None = None  # keyword, and when it ends
 
     def set(self, count: int) -> None:
         """The delays keep a restart from being noticed: fork_delay of one more, terminate_delay of one less."""
@@ -97,6 +99,7 @@ class Quorum:
             self._tell()
         elif self._timer is None:
             self._timer = self._timers.later(delay, self._tell)
+            self.delaying = "fork_delay" if more else "terminate_delay", time.monotonic() + delay
 
     def _tell(self) -> None:
         self.stop()
@@ -113,7 +116,11 @@ class Quorum:
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+            self._timer = self.delaying = None
+
+    def delays(self, now: float) -> dict[str, float]:
+        """The one that runs, and how long it still does."""
+        return {} if self.delaying is None else {self.delaying[0]: round(max(0.0, self.delaying[1] - now), 3)}
 
 
 class Processes:
@@ -244,12 +251,16 @@ class Processes:
             self._count()
 
     def status(self) -> list[dict[str, Any]]:
+        now = time.monotonic()
         return [
             {
                 "kind": PROCESS,
                 "name": name,
                 "command": list(quorum.definition.process),
                 "running": quorum.count,
+                "quorum": quorum.definition.quorum,
+                "quorum_max": quorum.definition.quorum_max,
+                "delays": quorum.delays(now),
                 "events": self._agreed,
             }
             for name, quorum in self._quorums.items()

@@ -75,6 +75,7 @@ class Run:
         self.pidfd = process.pidfd_open(child.pid)
         self.started = time.monotonic()
         self.ended = ""  # why we ended it
+        self.killed = False  # it did not end when it was asked to
         self.timer: Timer | None = None
 
 
@@ -185,7 +186,11 @@ class Scripts:
         if run.timer is not None:
             run.timer.cancel()
         signal_group(run.child.pid, signal.SIGTERM)
-        run.timer = self._timers.later(TERM_GRACE, lambda: signal_group(run.child.pid, signal.SIGKILL))
+        run.timer = self._timers.later(TERM_GRACE, lambda: self._kill(run))
+
+    def _kill(self, run: Run) -> None:
+        run.killed = True
+        signal_group(run.child.pid, signal.SIGKILL)
 
     def _ended(self, check: Check, run: Run) -> None:
         if run.ended:  # its descendants too, while the zombie still keeps the group's number
@@ -221,17 +226,33 @@ class Scripts:
             self._found(SCRIPT, name, int(judge.good is True), said)
 
     def status(self) -> list[dict[str, Any]]:
+        """`next`: seconds until a run is due; `state` in keepalived's words."""
+        now = time.monotonic()
         return [
             {
                 "kind": SCRIPT,
                 "name": check.definition.name,
                 "command": list(check.definition.script.argv),
                 "interval": check.definition.interval,
+                "timeout": check.definition.timeout,
+                "rise": check.judge.rise,
+                "fall": check.judge.fall,
+                "streak": check.judge.streak,
+                "state": _doing(check.run),
+                "next": round(max(0.0, check.due - now), 3),
                 "last": check.last,
                 **check.counters,
             }
             for check in self._checks.values()
         ]
+
+
+def _doing(run: Run | None) -> str:
+    if run is None:
+        return "idle"
+    if not run.ended:
+        return "running"
+    return "forcing termination" if run.killed else "requested termination"
 
 
 def _work(definition: VrrpScript, owner: tuple[str, str]) -> tuple[object, ...]:

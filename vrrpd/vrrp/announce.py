@@ -96,6 +96,10 @@ class Announcer:
             actions.insert(0, Announce(router, tuple(at_once), rounds))
         return actions
 
+    def paces(self) -> list[tuple[int | str, int, float]]:
+        """Where there is a pause between announcements: interface, length of an address, when the next may leave."""
+        return [(where, width, lane.ready) for (where, width), lane in self._lanes.items()]
+
     def give(self, router: VirtualRouter) -> tuple[tuple[bytes, ...], float]:
         """The frames of this router that wait for their turn, and when the next may leave; they are gone here."""
         waiting: list[bytes] = []

@@ -114,6 +114,7 @@ class Engine:
         self._held_until = 0.0  # nobody starts before
         self._start = Timer(self._start_held)
         self._unknown: Records | None = None  # log_unknown_vrids: who says so
+        self._statics: tuple[tuple[str, str], ...] = ()  # static items: kind, text
         self._missing: dict[str, str] = {}  # static item -> why it cannot be had
         self._followers: dict[str, Sequence[str]] = {}  # static item -> names of those that need it
         self._statics_asked = False  # while a request was under way
@@ -247,6 +248,7 @@ class Engine:
             self._unclaimed.setdefault(identity(router.cfg), []).append(router)
         for interface in {*self._on_interface, *(name for kind, name in self._trackers if kind == INTERFACE)}:
             self._refresh(interface, now)
+        self._statics = tuple((static.entry.kind, static.entry.text) for static in model.statics)
         self._followers = {static.entry.text: static.followers for static in model.statics if static.followers}
         self._follow_statics(now)
         if self._in_maintenance:
@@ -546,6 +548,21 @@ class Engine:
         self._missing = dict(causes)
         return self._follow_statics(now)
 
+    def announcing(self, now: float, wall: float) -> list[tuple[str, str, float]]:
+        """For status: interface, GARP or GNA, and when the next may leave, epoch seconds."""
+        return [
+            (
+                where if isinstance(where, str) else self._names.get(where, ""),
+                "GARP" if width == 4 else "GNA",
+                wall - now + at,
+            )
+            for where, width, at in self._announcer.paces()
+        ]
+
+    def statics(self) -> list[dict[str, str]]:
+        """For status: each static item, and why it cannot be had."""
+        return [{"kind": kind, "text": item, "error": self._missing.get(item, "")} for kind, item in self._statics]
+
     def _follow_statics(self, now: float) -> Sequence[Action]:
         needy: dict[str, list[str]] = {name: [] for names in self._followers.values() for name in names}
         for item, why in self._missing.items():
@@ -699,6 +716,10 @@ class Engine:
             "faults": sorted(router.faults),
             "sync_group": None if router.group is None else router.group.name,
             "awaited": self._awaited(router, now),
+            "timer": _left(router.timer.deadline, now),
+            "preempt_delay_left": _left(router.delay_timer.deadline, now),
+            "duties": {what: _left(due, now) for what, due in router.duties.pending.items()},
+            "checksum": _checksum(router),
             "trackers": [] if tracking is None else tracking.snapshot(cfg.priority == OWNER, date),
             "counters": router.counts(),
         }
@@ -718,6 +739,22 @@ def _heir(candidates: list[VirtualRouter], estate: Estate) -> VirtualRouter | No
     best = max(candidates, key=lambda new: (len(peers.intersection(new.cfg.unicast_peer)), new.name == estate.name))
     candidates.remove(best)
     return best
+
+
+def _left(deadline: float, now: float) -> float | None:
+    """Seconds; None where nothing is awaited."""
+    return None if deadline == inf else round(max(0.0, deadline - now), 3)
+
+
+def _checksum(router: VirtualRouter) -> dict[str, Any] | None:
+    """VRRPv3 over IPv4 alone has several: which is sent, and which the master sends (None: none was heard)."""
+    if router.cfg.version != 3 or router.cfg.family != AF_INET:
+        return None
+    heard = router.peer_pseudo_header
+    return {
+        "sent": "old" if router.spec.old_sum else "as v2" if router.cfg.v3_checksum_as_v2 else "v3",
+        "heard": None if heard is None else "v3" if heard else "as v2",
+    }
 
 
 def _slash(entry: VirtualAddress) -> str:
