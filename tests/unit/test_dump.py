@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 
 from vrrpd import dump
+from vrrpd.dump.data import as_data
+from vrrpd.dump.interfaces import Link
+from vrrpd.dump.statistics import numbers
 from vrrpd.model.compiled import decode, encode
 from vrrpd.model.load import Model, load
 
@@ -63,6 +66,13 @@ STATUS = {
 }
 
 
+LINKS = {
+    "lo": Link(1, "lo", 772, 0x49, mtu=65536, addresses=(b"\x7f\0\0\1",), sysctls=(("rp_filter", "0"),)),
+    "eth0": Link(2, "eth0", 1, 0x11043, b"\2\0\0\0\0\1", b"\xff" * 6, 1500, addresses=(b"\xc0\0\2\xfe",)),
+    "eth7": Link(3, "eth7", 1, 0x1002, b"\2\0\0\0\0\2", b"\xff" * 6, 1400, vrf="blue"),
+}
+
+
 def compare(name: str, found: str, rewrite: bool) -> None:
     if rewrite:
         (HERE / name).write_text(found)
@@ -71,7 +81,11 @@ def compare(name: str, found: str, rewrite: bool) -> None:
 
 
 def test_data(model: Model, rewrite: bool) -> None:
-    compare("keepalived.data", dump.as_data(model, STATUS), rewrite)
+    compare("keepalived.data", as_data(model, STATUS, LINKS), rewrite)
+
+
+def test_data_of_the_parent(model: Model, rewrite: bool) -> None:
+    compare("keepalived_parent.data", dump.as_parent(model, STATUS), rewrite)
 
 
 def test_stats(rewrite: bool) -> None:
@@ -107,21 +121,34 @@ def test_json_of_version_2_is_an_object(model: Model) -> None:
 
 def test_the_files_are_where_keepalived_has_them(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TMPDIR", raising=False)
-    assert [dump.path_of(kind, model) for kind in dump.FILES] == [
+    assert paths(model) == [
         "/tmp/keepalived.data",
+        "/tmp/keepalived_parent.data",
         "/tmp/keepalived.stats",
         "/tmp/keepalived.json",
     ]
-    assert dump.path_of("data", model, "blue_one") == "/tmp/keepalived.data"  # data_use_instance is off
+    assert paths(model, "blue_one") == paths(model)  # data_use_instance is off
 
 
-def test_instance_and_path_can_be_said() -> None:
+def paths(model: Model, tag: str = "") -> list[str]:
+    return [dump.path_of(file, model, tag) for files in dump.KINDS.values() for file in files]
+
+
+def test_instance_and_path_can_be_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TMPDIR", raising=False)
     loaded = load(str(HERE / "all.conf"), node_name="node1").model
     assert loaded
     several = replace(loaded, global_defs=replace(loaded.global_defs, data_use_instance=True))
-    assert dump.path_of("data", several, "blue_one").endswith("/keepalived_blue_one.data")
-    said = replace(loaded, global_defs=replace(loaded.global_defs, json_dump_file="/run/state.json"))
-    assert dump.path_of("json", said) == "/run/state.json"
+    assert paths(several, "blue_one") == [
+        "/tmp/keepalived_blue_one.data",
+        "/tmp/keepalived_parent_blue_one.data",
+        "/tmp/keepalived_blue_one.stats",
+        "/tmp/keepalived_blue_one.json",
+    ]
+    files = {"json_dump_file": "/run/state.json", "state_dump_file": "/run/state"}
+    said = replace(several, global_defs=replace(several.global_defs, **files))
+    assert paths(said, "blue_one")[:2] == ["/run/state", "/run/state_parent"]
+    assert paths(said, "blue_one")[3] == "/run/state.json"
 
 
 def test_a_link_in_the_way_is_replaced_and_not_followed(tmp_path: Path) -> None:
@@ -147,5 +174,5 @@ def test_what_ah_and_hmac_reject_is_counted_under_keepalived_names() -> None:
     counters = {"auth_failure": 0, "ah_missing": 1, "ah_invalid": 2, "ah_spi_err": 3, "ah_replay": 4}
     status = {"instances": [{"name": "VI_1", "counters": counters}]}
     assert "    Failure: 9\n" in dump.as_stats(status)
-    stats = dump._json_stats({**counters, "auth_ext_stale": 5})
+    stats = numbers({**counters, "auth_ext_stale": 5})
     assert (stats["auth_failure"], stats["auth_ext_stale"], "ah_replay" in stats) == (9, 5, False)
