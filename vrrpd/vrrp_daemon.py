@@ -29,14 +29,14 @@ from vrrpd.handover import Giver, Heir
 from vrrpd.loop import Loop
 from vrrpd.model.compiled import decode
 from vrrpd.net import netlink, routing
-from vrrpd.net.links import Changes, Links
+from vrrpd.net.links import ANYWHERE, Changes, Links
 from vrrpd.net.sockets import AH, PROTOCOL, Receiver
 from vrrpd.pulse import Pulse
 from vrrpd.second_path import SecondPath
 from vrrpd.vrrp import actions
 from vrrpd.vrrp.engine import Engine
 from vrrpd.vrrp.estate import Estate
-from vrrpd.vrrp.links import InterfaceAddress, Link
+from vrrpd.vrrp.links import InterfaceAddress, Link, roams
 from vrrpd.vrrp.packet import AUTH_AH
 from vrrpd.vrrp.path import Standing
 from vrrpd.vrrp.states import State
@@ -106,6 +106,7 @@ class Daemon:
         self.receivers: dict[ReceiverKey, Receiver] = {}
         self.log_unknown = False  # adverts for virtual routers that we do not have
         self._devices: list[VirtualRouter] = []  # those with addresses on other interfaces than their own
+        self._anywhere: tuple[int, ...] = ()  # ANYWHERE, where somebody needs the addresses of the whole machine
         self._on_roads: list[VirtualRouter] = []  # those with routes or rules
         self._roads: routing.Monitor | None = None  # hears of their removal
         # Static items: routes and rules by their keys, addresses with the names of their interfaces.
@@ -134,6 +135,7 @@ class Daemon:
         self.loop.watch(self.monitor.fileno(), self._from_kernel)
         now = time.monotonic()
         self.monitor.buffer(model.global_defs.vrrp_netlink_monitor_rcv_bufs)
+        self._anywhere = () if all(instance.interface for instance in model.vrrp_instances) else (ANYWHERE,)
         if model.global_defs.vrrp_netlink_cmd_rcv_bufs:
             self.requests.buffer(model.global_defs.vrrp_netlink_cmd_rcv_bufs)
         self._feed(self.links.load(), now)
@@ -388,7 +390,7 @@ class Daemon:
         todo: list[actions.Action] = []
         for ifindex in changes.gone:
             todo += self.engine.unlink(ifindex, now)
-        for ifindex in changes.changed:
+        for ifindex in (*changes.changed, *self._anywhere):
             todo += self._link(ifindex, now)
         for ifindex, address, prefixlen in changes.removed:
             todo += self.engine.address_removed(ifindex, address, prefixlen, now)
@@ -579,8 +581,10 @@ class Daemon:
                     mtu = router.link.mtu if router.link is not None else 0
                     buffers[key] = buffers.get(key, 0) + (cfg.kernel_rx_buf_size or cfg.rx_buf_mtus * mtu)
         if self.log_unknown:
-            for _, ids in wanted.values():
-                ids.update(range(256))
+            roaming = {router.ifindex for router in self._routers() if roams(router.cfg)}
+            for (ifindex, *_), (_, ids) in wanted.items():
+                if ifindex not in roaming:  # they hear what is for others on every interface
+                    ids.update(range(256))
         for key in [key for key in self.receivers if key not in wanted]:
             receiver = self.receivers.pop(key)
             self.loop.forget(receiver.fileno())

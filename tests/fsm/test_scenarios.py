@@ -13,6 +13,7 @@ one. Lines that begin with # say which sentence of RFC 9568 or which option of k
     missing A [ITEM WHY]                 a static item cannot be had (statics A ITEM NAME..: who needs it)
     unrouted A route|rule TEXT           somebody else removes one of routes=A,B rules=C (! before one: no_track)
     link A eth0 [up=no addresses= tentative= mac= arp=no ifindex=] · unlink A eth0 · removed A ADDRESS/LEN [eth1]
+    link A "" ..                         the whole machine, for those without an interface
     refused A [vrrp.51 why]              virtual interfaces that cannot be made (vmac=vrrp.51 in a configuration)
     hold A T (before the first apply)    vrrp_startup_delay: nobody starts before
     delays A [eth0 DOWN UP]              interface_up_down_delays, from the next apply on
@@ -219,6 +220,7 @@ class Interpreter:
         node.do(node.engine.let_go(by, told, self.world.now))
 
     def do_link(self, name: str, interface: str, *words: str) -> None:
+        interface = interface.strip('"')
         node = self.world.nodes[name]
         changes: dict[str, object] = {}
         for word in words:

@@ -308,7 +308,11 @@ class GlobalDefs:
     vrrp_netlink_monitor_rcv_bufs_force: bool = kw(Boolean(), False, "accepted: beyond the system's limit in any case")
     iproute_usr_dir: str = kw(String(), "", "where iproute2 names tables and the like (default: /usr/share/iproute2)")
     iproute_etc_dir: str = kw(String(), "", "what was changed there by hand (default: /etc/iproute2)")
-    default_interface: str = kw(InterfaceName(), "eth0", "where a static_ipaddress without 'dev' lies")
+    default_interface: str = kw(
+        InterfaceName(),
+        "eth0",
+        "where an address without 'dev' lies that is static, or of an instance without interface",
+    )
     restore_deleted: bool = kw(
         Boolean(),
         True,

@@ -82,7 +82,6 @@ GLOBAL_DEFS = _rows(
 )
 
 VRRP_INSTANCE = _rows(
-    (ERROR, VALUE, "give the interface that has unicast_src_ip, which says what VRF it belongs to", "vrf"),
     (ERROR, LIST, TRACKING, "track_bfd"),
     (WARNING, VALUE, BALANCING, "lvs_sync_daemon_interface"),
     (WARNING, FLAG, "the addresses decide the family", "native_ipv6"),

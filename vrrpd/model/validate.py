@@ -29,7 +29,7 @@ from .routing import Compiler
 from .scripts import Script, for_a_shell, group_exists, insecure, program, user_exists
 from .trackers import OWNER, Definitions, VrrpScript
 from .values import FILE, INTERFACE, PROCESS, SCRIPT, VirtualAddress
-from .vrrp import HMAC_KEY_HINT, Authentication, AuthHmac, UnicastPeer, VrrpInstance
+from .vrrp import HMAC_KEY_HINT, Authentication, AuthHmac, UnicastPeer, VrrpInstance, link_local
 
 Interfaces = Mapping[str, Iterable[tuple[bytes, int]]]  # name -> (address, prefix length)
 INHERITED = {
@@ -48,6 +48,7 @@ STRICT: Mapping[str, tuple[Any, str]] = {
 KEY_HINT = "the same key on both nodes: openssl rand -hex 32"
 DEFAULT_USER = "keepalived_script"  # keepalived.conf(5) "SCRIPTS": if there is such a user, else root
 OUTSIDE = ("net_namespace", "instance", "child_wait_time")  # of global_defs, in the file
+WITHOUT_INTERFACE = ("unicast_src_ip", "unicast_peer")  # what an instance needs that has no interface
 UNICAST = ("unicast_peer", "unicast_src_ip", "unicast_ttl", "check_unicast_src", "old_unicast_checksum")
 USUAL_MTU = 1500
 OVERHEAD = {AF_INET: 20 + 24 + 8 + 8, AF_INET6: 40 + 8}  # of IP header, AH, VRRP header, authentication data
@@ -116,6 +117,7 @@ class Instance:
 
     def resolved(self) -> VrrpInstance:
         self._required()
+        self._interface()
         self._addresses()
         self._version()
         self._election()
@@ -123,6 +125,7 @@ class Instance:
         self._auth_hmac()
         self._authentication()
         self._destinations()
+        self._without_interface()
         self._virtual_interface()
         self._second_path()
         self._tracks()
@@ -135,14 +138,62 @@ class Instance:
 
     def _required(self) -> None:
         for name in ("interface", "virtual_router_id"):
-            if name in self.values:
+            if name in self.values or (name == "interface" and self._needs_no_interface()):
                 continue
             if name in self.bound.tried and not self.problems.lenient:
                 self.problems.fatal = True  # what is wrong with it has been said
-            else:
-                self.problems.error(self.at(""), f"vrrp_instance {self.bound.name}: '{name}' is missing")
+                continue
+            half = name == "interface" and any(self.values.get(field) for field in ("vrf", *WITHOUT_INTERFACE))
+            hint = "without it an instance needs unicast_src_ip and unicast_peer" if half else ""
+            self.problems.error(self.at(""), f"vrrp_instance {self.bound.name}: '{name}' is missing", hint)
         if self.values.get("interface") == "lo":
             self.problems.error(self.at("interface", 1), "interface: VRRP cannot run on the loopback interface")
+
+    def _needs_no_interface(self) -> bool:
+        """What is wrong with an address has been said."""
+        return "interface" not in self.bound.tried and self.bound.tried.issuperset(WITHOUT_INTERFACE)
+
+    def _interface(self) -> None:
+        """A VRF is the interface of who has none: sockets are bound to it, it must be up. Addresses lie elsewhere."""
+        values = self.values
+        if not self._needs_no_interface():
+            if "vrf" in values and "interface" in self.bound.tried:
+                message = "vrf: the instance has an interface, which says itself what VRF it is in"
+                self.problems.survivable(self.at("vrf"), message, "remove this line, or 'interface'")
+            values.pop("vrf", None)
+            return
+        values["interface"] = values.get("vrf", "")
+        default = self.defs.default_interface
+        told = default != GlobalDefs.default_interface
+        for field in ("virtual_ipaddress", "virtual_ipaddress_excluded"):
+            for item, statement in zip(values.get(field, ()), self.bound.items.get(field, ())):
+                if not item.dev and not told:
+                    message = f"{field}: {statement.words[0]} would lie on {default}, the instance has no interface"
+                    self.problems.warning(statement.place(), message, f"say 'dev {default}' behind it, or where")
+                    told = True
+            if field in values:
+                values[field] = [item if item.dev else item._replace(dev=default) for item in values[field]]
+
+    def _without_interface(self) -> None:
+        """Unicast only, and nothing that needs to know by which interface."""
+        if not self._needs_no_interface():
+            return
+        values, needed = self.values, "without it the instance needs an interface"
+        if "vmac" in values:
+            statement = self.bound.places["vmac"]
+            message = f"{statement.words[0]}: there is no interface to put one on"
+            self.problems.survivable(statement.place(), message, "give the interface, or remove this line")
+            del values["vmac"]
+        gone = [field for field in WITHOUT_INTERFACE if not values.get(field)]
+        if gone and (self.problems.lenient or values.get("unicast_fault_no_peer")):
+            self.problems.error(self.at(gone[0]), f"{gone[0]}: nothing is left of it, and {needed}")
+        local = [self.bound.places["unicast_src_ip"].place(1)] if link_local(values.get("unicast_src_ip")) else []
+        for peer, statement in zip(self.bound.values.get("unicast_peer", ()), self.bound.items.get("unicast_peer", ())):
+            if link_local(peer.address):
+                local.append(statement.place())
+        for place in local:
+            message = "a link-local address is one on its interface, and the instance has none"
+            self.problems.error(place, message, "give the interface, or another address")
 
     def _addresses(self) -> None:
         advertised = self._family_of_first(self._list("virtual_ipaddress"))
@@ -514,10 +565,12 @@ def _clashes(found: list[VrrpInstance], bounds: dict[str, Bound], problems: Prob
                 not set(instance.unicast_peer) & set(other.unicast_peer)
                 or (instance.unicast_src_ip or b"") != (other.unicast_src_ip or b"")
             )
-            if not apart and instance.virtual_router_id and instance.interface:
+            roaming = not instance.interface and instance.unicast_src_ip
+            if not apart and instance.virtual_router_id and (instance.interface or roaming):
+                where = f"on {instance.interface}" if instance.interface else "with this unicast_src_ip"
                 problems.error(
                     bounds[instance.name].places["virtual_router_id"].place(1),
-                    f"virtual_router_id {instance.virtual_router_id} on {instance.interface} "
+                    f"virtual_router_id {instance.virtual_router_id} {where} "
                     f"({_ipv(instance.family).split()[1]}) is already that of {other.name}",
                 )
         taken[key].append(instance)
@@ -661,8 +714,8 @@ def machine(blocks: list[Bound], found: list[VrrpInstance], interfaces: Interfac
         bases = {device.name: device.base for device in instance.devices}
         if instance.interface and instance.interface not in interfaces:
             problems.warning(
-                bound.places["interface"].place(1),
-                f"interface: there is no {instance.interface} on this machine",
+                bound.places["vrf" if instance.vrf else "interface"].place(1),
+                f"{'vrf' if instance.vrf else 'interface'}: there is no {instance.interface} on this machine",
                 _among(instance.interface, interfaces),
             )
         for line, statement in zip(bound.values.get("track_interface", ()), bound.items.get("track_interface", ())):
@@ -685,7 +738,7 @@ def machine(blocks: list[Bound], found: list[VrrpInstance], interfaces: Interfac
             for item, statement in zip(getattr(instance, field), bound.items.get(field, ())):
                 device = bases.get(item.dev, item.dev) or instance.interface
                 if device != instance.interface and device not in interfaces:
-                    place = statement.place(statement.words.index("dev") + 1)
+                    place = statement.place(statement.words.index("dev") + 1 if "dev" in statement.words else 0)
                     message = f"{field}: there is no {device} on this machine"
                     problems.warning(place, message, _among(device, interfaces))
                 if device in interfaces and not _within(item.address, interfaces[device], ours):

@@ -90,12 +90,17 @@ def unicast_peer(statement: Statement) -> UnicastPeer:
     return UnicastPeer(packed, **bounds)
 
 
+def link_local(address: bytes | None) -> bool:
+    """fe80::/10 (RFC 4291 2.4)."""
+    return address is not None and len(address) == 16 and address[0] == 0xFE and address[1] & 0xC0 == 0x80
+
+
 def peer_path(statement: Statement) -> bytes:
     """One line of peer_path: an address that needs no interface to be meant."""
     packed = host(statement.words[0], 0)
     if packed[0] >> 4 == 14 if len(packed) == 4 else packed[0] == 0xFF:
         raise Invalid(f"{statement.words[0]} is a multicast group", 0)
-    if len(packed) == 16 and packed[0] == 0xFE and packed[1] & 0xC0 == 0x80:
+    if link_local(packed):
         raise Invalid(f"{statement.words[0]} is a link-local address", 0, "use one that is routed, or IPv4")
     if statement.words[1:]:
         raise Invalid(f"'{statement.words[1]}' behind the address of a peer", 1, "one address a line")
@@ -221,7 +226,10 @@ class VrrpInstance:
     """One virtual router, resolved: no value is inherited any more. Times in seconds."""
 
     name: str
-    interface: str = kw(InterfaceName(), "", "where adverts are sent and addresses are added")
+    interface: str = kw(
+        InterfaceName(), "", "where adverts are sent and addresses are added; unicast may do without, see `vrf`"
+    )
+    vrf: str = kw(InterfaceName(), "", "instead of `interface`, for unicast: the VRF that unicast_src_ip is in")
     virtual_router_id: int = kw(Integer(1, 255), 0, "1..255, unique per interface and address family")
     family: int = AF_INET
     version: int = kw(Integer(2, 3), 2, "VRRP version; IPv6 is always 3", inherits="vrrp_version")

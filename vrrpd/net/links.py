@@ -3,6 +3,9 @@
 `Links.read` takes what Monitor has and returns what changed; after an overrun it dumps everything and compares.
 A change of our own (told by the netlink port that asked for it) updates the table without being reported: the
 echo of 255 addresses must not cost 255 inspections. Values only, no policy: who may use an address is VRRP's.
+
+ANYWHERE stands for the machine as a whole: it has the addresses of every interface that is in no VRF, as a VRF has
+those of the interfaces in it. What lies on an interface that is down is not usable there.
 """
 
 from __future__ import annotations
@@ -15,12 +18,16 @@ from vrrpd.net import netlink
 from vrrpd.net.addresses import IFA_ADDRESS, IFA_F_DADFAILED, IFA_F_PERMANENT, IFA_F_TENTATIVE, IFA_LOCAL
 from vrrpd.net.netlink import RTM_DELADDR, RTM_DELLINK, RTM_NEWADDR, RTM_NEWLINK, Event
 
-IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK = 1, 3, 4, 5
+ANYWHERE = 2**31 - 1  # in the place of an interface's index: none in particular
+
+IFLA_ADDRESS, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER, IFLA_LINKINFO = 1, 3, 4, 5, 10, 18
+_INFO_KIND, _INFO_SLAVE_KIND = _KINDS = 1, 4
+_VRF = b"vrf\0"
 IFF_UP, IFF_LOOPBACK, IFF_RUNNING, IFF_NOARP = 0x1, 0x8, 0x40, 0x80
 
 _LINK = struct.Struct("=BxHiII")  # ifinfomsg: family, hardware type, index, flags, change mask
 _ADDRESS = struct.Struct("=BBBBI")
-_U32 = struct.Struct("=I")
+_U32, _INDEX = struct.Struct("=I"), struct.Struct("=i")
 _AF_BRIDGE = 7
 _IFA_FLAGS = 8
 
@@ -43,7 +50,7 @@ class Interface(NamedTuple):
 
 
 class _Entry:
-    __slots__ = ("addresses", "arp", "ifindex", "lower", "mac", "mortal", "mtu", "name", "up")
+    __slots__ = ("addresses", "arp", "ifindex", "lower", "mac", "mortal", "mtu", "name", "up", "vrf")
 
     def __init__(self, ifindex: int) -> None:
         self.ifindex = ifindex
@@ -53,12 +60,23 @@ class _Entry:
         self.mtu = 0
         self.arp = True
         self.lower = 0
+        self.vrf = 0  # the VRF that it is in, or is
         self.addresses: dict[tuple[bytes, int], bool] = {}
         self.mortal: set[tuple[bytes, int]] = set()  # those that the kernel will drop one day
 
     def picture(self) -> Interface:
         addresses = tuple(Address(address, length, usable) for (address, length), usable in self.addresses.items())
         return Interface(self.ifindex, self.name, self.up, self.mac, self.mtu, self.arp, self.lower, addresses)
+
+    def itself(self) -> tuple[object, ...]:
+        """All but the addresses."""
+        return self.name, self.up, self.mac, self.mtu, self.arp, self.lower, self.vrf
+
+
+def _anywhere() -> _Entry:
+    entry = _Entry(ANYWHERE)
+    entry.up, entry.mtu = True, 65535
+    return entry
 
 
 class Changes(NamedTuple):
@@ -74,11 +92,11 @@ class Changes(NamedTuple):
 class Links:
     def __init__(self, own_port: int = -1) -> None:
         self._own_port = own_port
-        self._entries: dict[int, _Entry] = {}
+        self._entries: dict[int, _Entry] = {ANYWHERE: _anywhere()}
         self._indexes: dict[str, int] = {}  # by name, the last that was heard; a rename leaves the old one behind
 
     def __iter__(self) -> Iterator[Interface]:
-        return iter([entry.picture() for entry in self._entries.values()])
+        return iter([entry.picture() for index, entry in self._entries.items() if index != ANYWHERE])
 
     def __contains__(self, ifindex: object) -> bool:
         return ifindex in self._entries
@@ -94,7 +112,12 @@ class Links:
 
     def get(self, ifindex: int) -> Interface | None:
         entry = self._entries.get(ifindex)
-        return entry.picture() if entry else None
+        if entry is None:
+            return None
+        if ifindex not in (ANYWHERE, entry.vrf):
+            return entry.picture()
+        members = (each for each in self._entries.values() if each.vrf == entry.vrf)
+        return entry.picture()._replace(addresses=tuple(address for each in members for address in _usable(each)))
 
     def find(self, name: str) -> int:
         """The index of the interface with this name, or 0."""
@@ -122,8 +145,9 @@ class Links:
         changed = [
             index
             for index, entry in self._entries.items()
-            if index not in old or old[index].picture() != entry.picture()
+            if index not in old or old[index].itself() != entry.itself() or old[index].addresses != entry.addresses
         ]
+        changed = self._with_vrfs(changed, {entry.vrf for entry in old.values()})
         removed = [
             (index, *key)
             for index, entry in self._entries.items()
@@ -139,10 +163,13 @@ class Links:
         gone: dict[int, None] = {}
         removed: list[tuple[int, bytes, int]] = []
         links = False
+        left: set[int] = set()  # VRFs
         for event in events:
+            vrf = self._vrf_of(event)
             ifindex, key = self._apply(event)
             if not ifindex:
                 continue
+            left.add(vrf)
             if event.type == RTM_DELLINK:
                 gone[ifindex] = None
                 changed.pop(ifindex, None)
@@ -158,7 +185,18 @@ class Links:
                 gone.pop(ifindex, None)
             changed[ifindex] = None
         still = [where for where in removed if not self.holds(*where)]
-        return Changes([index for index in changed if index in self._entries], list(gone), still, links or bool(gone))
+        there = self._with_vrfs([index for index in changed if index in self._entries], left)
+        return Changes(there, list(gone), still, links or bool(gone))
+
+    def _vrf_of(self, event: Event) -> int:
+        """The VRF of the interface that a message is about, before it counts."""
+        entry = self._entries.get(_INDEX.unpack_from(event.body, 4)[0])
+        return entry.vrf if entry else 0
+
+    def _with_vrfs(self, changed: list[int], left: Iterable[int]) -> list[int]:
+        """Of an interface that changed the VRF has changed too: where it is, and where it was."""
+        vrfs = {self._entries[index].vrf for index in changed}.union(left)
+        return [*changed, *(index for index in vrfs if index in self._entries and index not in changed)]
 
     def _apply(self, event: Event) -> tuple[int, tuple[bytes, int] | None]:
         """Update the table; the interface, and the address for an address event. (0, None): nothing changed."""
@@ -178,7 +216,9 @@ class Links:
         if family == _AF_BRIDGE:
             return 0
         entry = self._entries.get(ifindex) or _Entry(ifindex)
-        before = (entry.name, entry.up, entry.mac, entry.mtu, entry.arp, entry.lower)
+        before = entry.itself()
+        entry.vrf = 0
+        master, kinds = b"", dict[int, bytes]()
         for kind, data in netlink.attributes(body[16:]):
             if kind == IFLA_IFNAME:
                 entry.name = bytes(data).rstrip(b"\0").decode(errors="replace")
@@ -188,16 +228,17 @@ class Links:
                 entry.mtu = _U32.unpack(data)[0]
             elif kind == IFLA_LINK:
                 entry.lower = _U32.unpack(data)[0]
+            elif kind == IFLA_MASTER:
+                master = bytes(data)
+            elif kind == IFLA_LINKINFO:
+                kinds = {number: bytes(part) for number, part in netlink.attributes(data) if number in _KINDS}
+        if kinds.get(_INFO_KIND) == _VRF:
+            entry.vrf = ifindex
+        elif kinds.get(_INFO_SLAVE_KIND) == _VRF and master:
+            entry.vrf = _U32.unpack(master)[0]
         entry.up = flags & (IFF_UP | IFF_RUNNING) == IFF_UP | IFF_RUNNING
         entry.arp = not flags & (IFF_NOARP | IFF_LOOPBACK)
-        if ifindex in self._entries and before == (
-            entry.name,
-            entry.up,
-            entry.mac,
-            entry.mtu,
-            entry.arp,
-            entry.lower,
-        ):
+        if ifindex in self._entries and before == entry.itself():
             return 0  # statistics and the like
         self._entries[ifindex] = entry
         self._indexes[entry.name] = ifindex
@@ -228,3 +269,7 @@ class Links:
             return 0, None  # lifetimes
         entry.addresses[key] = usable
         return ifindex, key
+
+
+def _usable(entry: _Entry) -> list[Address]:
+    return [Address(address, length, usable and entry.up) for (address, length), usable in entry.addresses.items()]

@@ -7,6 +7,8 @@ router ids it is told; whatever else is wrong with a packet is the caller's to j
 multicast loopback off, so that no advert of ours comes back, and receives nothing. IPv4 datagrams are sent with
 their header (IP_HDRINCL); for IPv6 the kernel fills in hop limit, source and checksum. Knows no VRRP beyond the
 protocol number and the place of the id in the message.
+
+Where the interface is ANYWHERE neither is bound to one: what the kernel routes by is destination and source.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import struct
 from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
+from vrrpd.net.links import ANYWHERE
 from vrrpd.net.mmsg import Inbox
 from vrrpd.net.netlink import receive_buffer
 
@@ -33,6 +36,7 @@ HOP_LIMIT = 255
 _SO_PRIORITY, _SO_ATTACH_FILTER = 12, 26
 _SO_MEMINFO, _SO_BINDTOIFINDEX = 55, 62
 _IP_MULTICAST_ALL, _IPV6_MULTICAST_ALL = 49, 29
+_IP_PKTINFO = 8
 _IPV6_CHECKSUM, _IPV6_TCLASS, _IPV6_RECVHOPLIMIT, _IPV6_HOPLIMIT = 7, 67, 51, 52
 _IPV6_RECVPKTINFO, _IPV6_PKTINFO = 49, 50
 _SK_MEMINFO_DROPS = 8
@@ -46,7 +50,7 @@ _SOCKADDR6 = 32  # sockaddr_in6, and what aligns the control data behind it
 _CONTROL6 = socket.CMSG_SPACE(20) + socket.CMSG_SPACE(4)  # in6_pktinfo, hop limit
 _CMSG = struct.Struct("@Nii")
 _INT = struct.Struct("=i")
-_PKTINFO6 = struct.Struct("=16sI")
+_PKTINFO4, _PKTINFO6 = struct.Struct("=i4s4x"), struct.Struct("=16sI")
 _MREQN = struct.Struct("=4s4si")
 _MREQ6 = struct.Struct("=16sI")
 
@@ -121,6 +125,8 @@ def _raw(family: int, ifindex: int, protocol: int = PROTOCOL) -> socket.socket:
     try:
         sock.setblocking(False)
         attach_filter(sock, [_DROP])  # it hears every interface until it is bound
+        if ifindex == ANYWHERE:
+            return sock
         try:
             sock.setsockopt(socket.SOL_SOCKET, _SO_BINDTOIFINDEX, ifindex)
         except OSError as error:
@@ -282,11 +288,13 @@ class Sender:
         if family == AF_INET:
             self._sock.setsockopt(socket.IPPROTO_IP, socket.IP_HDRINCL, 1)
             self._sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP, 0)
-            self._sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, _MREQN.pack(bytes(4), bytes(4), ifindex))
+            if ifindex != ANYWHERE:
+                where = _MREQN.pack(bytes(4), bytes(4), ifindex)
+                self._sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, where)
         else:
             for option, value in (
                 (socket.IPV6_MULTICAST_LOOP, 0),
-                (socket.IPV6_MULTICAST_IF, ifindex),
+                (socket.IPV6_MULTICAST_IF, 0 if ifindex == ANYWHERE else ifindex),
                 (socket.IPV6_MULTICAST_HOPS, HOP_LIMIT),
                 (socket.IPV6_UNICAST_HOPS, HOP_LIMIT),
                 (_IPV6_TCLASS, TRAFFIC_CLASS),
@@ -306,10 +314,14 @@ class Sender:
             where = (text, 0) if self.family == AF_INET else (text, 0, 0, self._scope(destination))
             self._where[destination] = where
         try:
-            if self.family == AF_INET or not source:
+            if not source or (self.family == AF_INET and self.ifindex != ANYWHERE):
                 self._sock.sendto(datagram, where)
+            elif self.family == AF_INET:  # the header has it too, but that is not what the route is looked up with
+                ancillary = [(socket.IPPROTO_IP, _IP_PKTINFO, _PKTINFO4.pack(0, source))]
+                self._sock.sendmsg([datagram], ancillary, 0, where)
             else:
-                ancillary = [(socket.IPPROTO_IPV6, _IPV6_PKTINFO, _PKTINFO6.pack(source, self.ifindex))]
+                leaves = 0 if self.ifindex == ANYWHERE else self.ifindex
+                ancillary = [(socket.IPPROTO_IPV6, _IPV6_PKTINFO, _PKTINFO6.pack(source, leaves))]
                 if ttl != HOP_LIMIT:
                     ancillary.append((socket.IPPROTO_IPV6, _IPV6_HOPLIMIT, _INT.pack(ttl)))
                 self._sock.sendmsg([datagram], ancillary, 0, where)

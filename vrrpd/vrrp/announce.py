@@ -79,8 +79,10 @@ class Announcer:
     ) -> list[Action]:
         """Announce `addresses`, all of them `rounds` times over; what may not leave yet follows by timer."""
         link = router.link
-        if link is None or not link.arp or not addresses or rounds < 1:
-            return []  # a NOARP interface has nobody to tell
+        if link is not None and not link.arp:  # it has nobody to tell, the interfaces of others may
+            addresses = [entry for entry in addresses if entry.dev]
+        if link is None or not addresses or rounds < 1:
+            return []
         cfg = router.cfg
         if cfg.garp_interval <= 0 and cfg.gna_interval <= 0 and not self._groups:
             return [Announce(router, tuple(addresses), rounds)]

@@ -32,7 +32,7 @@ from vrrpd.vrrp.checks import (
 )
 from vrrpd.vrrp.estate import Estate
 from vrrpd.vrrp.groups import SyncGroup
-from vrrpd.vrrp.links import InterfaceAddress, Link, is_other
+from vrrpd.vrrp.links import InterfaceAddress, Link, is_other, roams
 from vrrpd.vrrp.packet import AH_LENGTH, HEADER_LENGTH, AdvertSpec, Buffer, PacketError
 from vrrpd.vrrp.path import STEP, Told
 from vrrpd.vrrp.path import identity as path_identity
@@ -105,6 +105,7 @@ class Engine:
         self._links: dict[str, Link] = {}
         self._names: dict[int, str] = {}  # of these, by interface index
         self._table: dict[tuple[int, int, int], VirtualRouter] = {}  # (ifindex, family, vrid)
+        self._roaming: set[tuple[int, int, bytes | None]] = set()  # family, vrid, source of those without an interface
         self._memos: dict[Hashable, Memo] = {}  # datagrams that passed every check, under their keys
         self._on_interface: dict[str, list[VirtualRouter]] = {}
         self._on_device: dict[str, list[VirtualRouter]] = {}  # those with virtual interfaces, by these and their bases
@@ -170,11 +171,13 @@ class Engine:
         `ah`: all of the datagram, when the message was behind AH.
         """
         router = self._table.get((ifindex, family, data[1])) if len(data) > 1 else None
+        if router is not None and router.siblings:
+            router = addressee(router, source, destination)
+        if self._roaming and len(data) > 1 and self._for_another_socket(router, family, data[1], destination):
+            return ()
         if router is None:
             self.counters["vrid_err" if len(data) >= HEADER_LENGTH else "packet_len_err"] += 1
             return () if self._unknown is None else self._stranger(self._unknown, ifindex, source, data, now)
-        if router.siblings:
-            router = addressee(router, source, destination)
         try:
             advert = validate(router, source, destination, ttl, data, now, self.offset, ah)
         except PacketError as error:
@@ -197,6 +200,12 @@ class Engine:
         ):
             return [*actions, *other_checksum(router, advert, source, now)]
         return actions
+
+    def _for_another_socket(self, router: VirtualRouter | None, family: int, vrid: int, destination: bytes) -> bool:
+        """Who has no interface hears what is for those that have one, and these hear what is for him."""
+        if router is not None and roams(router.cfg):
+            return destination != router.cfg.unicast_src_ip
+        return (family, vrid, destination) in self._roaming
 
     def receive_ah(self, ifindex: int, datagram: Buffer, now: float) -> Sequence[Action]:
         """A whole IPv4 datagram of protocol 51: AH covers its header too."""
@@ -380,6 +389,11 @@ class Engine:
             interface: frozenset(entry.address for router in routers for entry in router.addresses)
             for interface, routers in self._on_interface.items()
         }
+        self._roaming = {
+            (cfg.family, cfg.virtual_router_id, cfg.unicast_src_ip)
+            for cfg in (router.cfg for router in self.routers.values())
+            if roams(cfg)
+        }
         self._gather()
         self._index_table()
 
@@ -449,7 +463,9 @@ class Engine:
 
     def unlink(self, ifindex: int, now: float) -> Sequence[Action]:
         """The interface is gone."""
-        name = self._names.pop(ifindex, "")
+        name = self._names.pop(ifindex, None)
+        if name is None:
+            return ()
         self._steady.forget(name)
         if self._links.pop(name, None) is None:
             return ()
@@ -666,6 +682,7 @@ class Engine:
         return {
             "name": router.name,
             "interface": cfg.interface,
+            **({"vrf": cfg.vrf} if cfg.vrf else {}),
             "virtual_router_id": cfg.virtual_router_id,
             "family": "ipv4" if cfg.family == AF_INET else "ipv6",
             "version": cfg.version,

@@ -30,7 +30,11 @@ class InterfaceAddress(NamedTuple):
 
 
 class Link(NamedTuple):
-    """One interface. `addresses` in kernel order, both families, our virtual ones included."""
+    """One interface. `addresses` in kernel order, both families, our virtual ones included.
+
+    A VRF has the addresses of all interfaces in it too, and the whole machine is an interface called "": they are what
+    a router without an interface of its own lives on. An address on an interface that is down is not usable there.
+    """
 
     ifindex: int
     name: str
@@ -47,6 +51,11 @@ def is_link_local(address: bytes) -> bool:
     return address[0] == 0xFE and address[1] & 0xC0 == 0x80
 
 
+def roams(cfg: VrrpInstance) -> bool:
+    """Has it no interface of its own? Then it is its unicast_src_ip, wherever that lies, that it hears and sends by."""
+    return bool(cfg.vrf) or not cfg.interface
+
+
 def configured_source(cfg: VrrpInstance) -> bytes | None:
     return cfg.unicast_src_ip if cfg.unicast_peer else cfg.mcast_src_ip
 
@@ -57,10 +66,14 @@ def source_address(cfg: VrrpInstance, link: Link, virtual: Container[bytes]) -> 
     IPv4: the primary address (RFC 9568 1.2), the first that is not a virtual one of ours; an owner's virtual
     address may be its only one. IPv6: a usable link-local (RFC 9568 5.1.2.1). A configured source wins;
     over IPv6, or with track_src_ip, the interface must have it; else over IPv4 we write the header, and nobody asks.
+    Who has no interface hears nothing when nobody has it.
     """
     configured = configured_source(cfg)
     if cfg.vmac is not None and cfg.vmac.address:
         return cfg.vmac.address  # it lies on the ipvlan, whose MAC address is that of this interface
+    if roams(cfg):
+        there = [entry for entry in link.addresses if entry.address == configured]
+        return configured if any(entry.usable or cfg.dont_track_primary for entry in there) else None
     if configured and cfg.family == AF_INET and not cfg.track_src_ip:
         return configured
     width = ADDRESS_LENGTH[cfg.family]
@@ -79,6 +92,8 @@ def link_faults(cfg: VrrpInstance, link: Link | None, source: bytes | None) -> s
     """Why this interface cannot carry the router, as sentences; empty when it can."""
     if cfg.unicast_fault_no_peer:
         return {"there is no unicast_peer"}
+    if roams(cfg):
+        return _roaming_faults(cfg, link, source)
     if link is None:
         return {f"interface {cfg.interface} does not exist"}
     if not link.up and not cfg.dont_track_primary:
@@ -91,6 +106,15 @@ def link_faults(cfg: VrrpInstance, link: Link | None, source: bytes | None) -> s
     if cfg.family == AF_INET:
         return {f"interface {cfg.interface} has no IPv4 address"}
     return {f"interface {cfg.interface} has no usable IPv6 link-local address"}
+
+
+def _roaming_faults(cfg: VrrpInstance, link: Link | None, source: bytes | None) -> set[str]:
+    if cfg.vrf and link is None:
+        return {f"VRF {cfg.vrf} does not exist"}
+    if link is not None and not link.up and not cfg.dont_track_primary:
+        return {f"VRF {cfg.vrf} is down"}
+    where = f"in VRF {cfg.vrf}" if cfg.vrf else "outside of VRFs"
+    return set() if source else {f"no interface {where} that is up has the unicast_src_ip"}
 
 
 def device_faults(device: Device, base: Link, link: Link | None, refused: str, down_is_fine: bool = False) -> set[str]:
