@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from vrrpd.conf.schema import FIRST, Bound, kw
@@ -64,7 +64,7 @@ def groups(
     problems: Problems,
 ) -> list[VrrpSyncGroup]:
     """All groups, resolved. keepalived skips the name, or the group, that is at fault; so do we with --lenient."""
-    known = {instance.name for instance in found}
+    known = {instance.name: instance for instance in found}
     taken: dict[str, str] = {}  # instance -> its group
     names: dict[str, Bound] = {}
     resolved = []
@@ -88,6 +88,13 @@ def groups(
         if len(bound.values["group"]) == 1:
             message = f"vrrp_sync_group {bound.name} has one member, which has nobody to change state with"
             problems.survivable(bound.statement.place(1), message, "name the others, or remove the group")
+        owners = [name for name in members if known[name].priority == OWNER]
+        if owners and len(owners) < len(members):
+            other = next(name for name in members if name not in owners)
+            message = f"vrrp_sync_group {bound.name}: {owners[0]} is an address owner (priority 255) and {other} is not"
+            problems.warning(
+                bound.statement.place(1), message, "the owner follows where the other one has a better router"
+            )
         alert = bound.values.get("smtp_alert", defs.smtp_alert_vrrp)
         resolved.append(
             VrrpSyncGroup(
@@ -145,7 +152,7 @@ def _tracks(
     return tuple(own.values())
 
 
-def _members(bound: Bound, known: set[str], taken: dict[str, str], problems: Problems) -> list[str]:
+def _members(bound: Bound, known: Collection[str], taken: dict[str, str], problems: Problems) -> list[str]:
     members: list[str] = []
     for name, statement in zip(bound.values.get("group", ()), bound.items.get("group", ())):
         place = statement.place(statement.words.index(name))

@@ -85,7 +85,7 @@ def script_type() -> Custom[Script]:
 def program(argv0: str) -> str | None:
     """The path that would be executed, None when there is none."""
     if "/" in argv0:
-        return argv0 if os.path.exists(argv0) else None
+        return argv0 if os.path.exists(argv0) and not os.path.isdir(argv0) else None
     for folder in SEARCH_PATH.split(":"):
         path = os.path.join(folder, argv0)
         if os.path.isfile(path) and os.access(path, os.X_OK):

@@ -443,7 +443,7 @@ class Instance:
                 row = self.bound.places[field]
                 self.problems.survivable(row.place(1), f"{row.words[0]}: {row.words[1]} is not {_ipv(family)}")
                 del values[field]
-        kept = []
+        kept, own = [], []
         for peer, statement in zip(peers, self.bound.items.get("unicast_peer", ())):
             if _family(peer.address) != family:
                 self.problems.survivable(statement.place(), f"unicast_peer: {statement.words[0]} is not {_ipv(family)}")
@@ -451,8 +451,10 @@ class Instance:
                 self.problems.warning(
                     statement.place(), f"unicast_peer: {statement.words[0]} is this node's own address"
                 )
+                own.append(peer)
             else:
                 kept.append(peer)
+        kept = kept or own  # a list of all nodes, and there is one: still no multicast
         keyword = next((name for name in UNICAST if name in self.bound.values), "")
         if kept:
             values.pop("unicast_fault_no_peer", None)
