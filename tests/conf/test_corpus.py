@@ -1,6 +1,7 @@
 """Files as keepalived.conf(5) has them, one a subject, and what is easily got wrong: our verdict and `keepalived -t`'s.
 
-The corpus is written after the page's own examples. `bad_*` are the mistakes that people make with what stands outside
+The corpus is written after the page's own examples, `site_*` after what generators write and what is copied from web
+pages, with programs that every machine has. `bad_*` are the mistakes that people make with what stands outside
 an instance. A verdict is equal, or DIFFERENT says why it is not: ours is better, or we do not support something yet.
 The files allow interfaces that do not exist (dynamic_interfaces), so that the machine has no say.
 """
@@ -28,6 +29,8 @@ DIFFERENT = {  # file: (keepalived -t of 2.2.7, vrrpd -t, reason)
     "bfd": (0, 5, "track_bfd is not supported yet: a failure would not be noticed"),
     "deprecated_routes": (5, 0, "'gw' and 'or' still mean what they say: a warning"),
     "newer_than_2_2_7": (5, 0, "keywords of 2.2.8 to 2.4"),
+    "site_anycast_gateway": (5, 0, "the own interface tracked once more: a warning"),
+    "site_neutron": (5, 0, "the scope of an IPv6 address follows from it, and saying the same harms nobody"),
 }
 
 
