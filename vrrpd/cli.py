@@ -34,12 +34,18 @@ EXIT_USAGE, EXIT_CANNOT_RUN = 2, 4
 
 # keepalived's options that mean nothing here: what they ask for is so in any case, or is of parts that are not here.
 IGNORED = (
-    "-d --dump-conf", "-B --no_bfd", "-I --dont-release-ipvs", "--all", "-X --release-vips", "-a --address-monitoring",
-    "--flush-log-file", "--no-mem-check", "-e --all-config", "-x --snmp",
+    "-d --dump-conf", "-B --no_bfd", "-I --dont-release-ipvs", "--all", "-X --release-vips", "--flush-log-file",
+    "--no-mem-check",
 )  # fmt: skip
+# Those that are missed by who asks for them, and nothing else is the worse for it: said on stderr.
+MISSED = {
+    "snmp": ("-x --snmp", "there is no SNMP agent: use vrrpctl status --json"),
+    "address_monitoring": ("-a --address-monitoring", "addresses of others are not logged: use ip monitor"),
+}
 # And those that would not be what they ask for: refused with what to do instead.
 REFUSED = {
     "dont_respawn": ("-R --dont-respawn", "a process that dies is always followed by another one"),
+    "all_config": ("-e --all-config", "say 'include_check' at the top of the configuration"),
     "genhash": ("-T --genhash", "use keepalived's genhash"),
 }
 FACILITIES = {"user": 1, "daemon": 3, **{f"local{n}": 16 + n for n in range(8)}, **{str(n): 16 + n for n in range(8)}}
@@ -55,6 +61,8 @@ def _umask(word: str) -> int:
 
 
 def _facility(word: str) -> int:
+    if word not in FACILITIES:
+        raise argparse.ArgumentTypeError(f"'{word}' is none of 0..7, local0..local7, user and daemon")
     return FACILITIES[word]
 
 
@@ -108,7 +116,7 @@ def parser() -> argparse.ArgumentParser:
     add("-G", "--no-syslog", action="store_true", help="do not log to syslog")
     for words in IGNORED:
         add(*words.split(), action="store_true", help=argparse.SUPPRESS)
-    for words, _ in REFUSED.values():
+    for words, _ in (*REFUSED.values(), *MISSED.values()):
         add(*words.split(), action="store_true", help=argparse.SUPPRESS)
     add("-A", "--snmp-agent-socket", metavar="FILE", help=argparse.SUPPRESS)
     add("--perf", metavar="WHEN", help=argparse.SUPPRESS, **optional)
@@ -154,6 +162,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if getattr(options, name):
             print(f"vrrpd: {option.split()[0]}: {instead}", file=sys.stderr)
             return EXIT_USAGE
+    for name, (option, instead) in MISSED.items():
+        if getattr(options, name):
+            print(f"vrrpd: {option.split()[0]}: {instead}", file=sys.stderr)
     if options.signum:
         print(int(SIGNALS[options.signum]))
         return 0

@@ -21,7 +21,9 @@ def test_the_options_of_keepalived_are_understood() -> None:
     assert options.core_dump
 
 
-@pytest.mark.parametrize("words", [["--nonsense"], ["-Z"], ["--use"], ["file"], ["-f"], ["keywords", "x"]])
+@pytest.mark.parametrize(
+    "words", [["--nonsense"], ["-Z"], ["--use"], ["file"], ["-f"], ["keywords", "x"], ["-S", "9"], ["-u", "x"]]
+)
 def test_a_wrong_option_is_a_usage_error(words: list[str]) -> None:
     with pytest.raises(SystemExit) as end:
         cli.main(words)
@@ -84,10 +86,37 @@ def test_the_findings_of_a_check_go_to_its_file(tmp_path: Path, capsys: pytest.C
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize(("option", "instead"), [("-R", "always followed"), ("--genhash", "genhash")])
+@pytest.mark.parametrize(
+    ("option", "instead"), [("-R", "always followed"), ("--genhash", "genhash"), ("-e", "include_check")]
+)
 def test_what_cannot_be_is_refused_with_a_reason(option: str, instead: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([option]) == cli.EXIT_USAGE
     assert instead in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("option", "instead"), [("-x", "no SNMP agent"), ("--address-monitoring", "ip monitor")])
+def test_what_is_missed_is_said(option: str, instead: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = tmp_path / "c"
+    config.write_text("")
+    assert cli.main([option, "-t", "-f", str(config)]) == 0
+    assert instead in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--dont-fork --log-console --log-detail --vrrp -f c",
+        "--dont-fork --dump-conf --log-console --log-detail --log-facility 7 --vrrp -f c --release-vips --pid p",
+        "-nldf c",
+        "-P -D -f c -p p -r r -c k",
+        "-Dn -d -S 0 -fc --flush-log-file -g l",
+        "--use-file=c --pid=p --vrrp_pid=r --checkers_pid=k --bfd_pid=b --no-syslog --log-facility=local3 -B -I --all",
+        "-f c --namespace=n --config-id=i --umask=077 --core-dump --core-dump-pattern=core --no-mem-check -m -M",
+    ],
+)
+def test_command_lines_of_units_and_containers(words: str) -> None:
+    options = cli.parser().parse_args([cli.attached(word) for word in words.split()])
+    assert options.use_file == "c"
 
 
 @pytest.mark.parametrize(
