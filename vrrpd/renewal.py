@@ -141,7 +141,7 @@ class Renewal:
             process.notify(f"STATUS=running, last reload failed: {error}")
             self._answer(asked, {"ok": False, "error": error, "diagnostics": loaded.diagnostics, "changed": []})
         else:
-            what = f"changed: {', '.join(loaded.changed)}" if loaded.changed else "nothing changed"
+            what = f"changed: {', '.join(loaded.changed)}" if loaded.changed else "no instance changed"
             self._owner.tell("info", f"reloaded {config}, {what}")
             process.notify(f"STATUS=running, reloaded at {time.strftime('%H:%M:%S')}, {what}")
             self._answer(asked, {"ok": True, "diagnostics": loaded.diagnostics, "changed": loaded.changed})
