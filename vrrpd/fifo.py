@@ -25,7 +25,7 @@ from vrrpd.children import Backoff
 from vrrpd.journal import start_of
 from vrrpd.log import Log
 from vrrpd.loop import Loop
-from vrrpd.scripts import SPAWN_ERRORS, TERM_GRACE, account, spawn, why
+from vrrpd.scripts import SPAWN_ERRORS, TERM_GRACE, Owner, account, owner, spawn, why
 from vrrpd.timers import Timer, Timers
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class Fifos:
         self._pipes: dict[str, _Pipe] = {}
         self._ending = False
         self._told = ""  # what is written down
-        self._script_user = ("", "")
+        self._owner = Owner()
         self.on_idle: Callable[[], None] = lambda: None
 
     @property
@@ -109,7 +109,7 @@ class Fifos:
 
     def configure(self, defs: GlobalDefs) -> None:
         """Have the pipes of this configuration, and no others."""
-        self._script_user = (defs.script_user or "", defs.script_group or "")
+        self._owner = owner(defs)
         wanted = {
             fifo.path: Wanted(fifo, script)
             for fifo, script in (
@@ -181,9 +181,8 @@ class Fifos:
         return Kept(fifo.path, fd, made)
 
     def _own(self, pipe: _Pipe, fifo: Fifo) -> None:
-        user, group = (fifo.user, fifo.group) if fifo.user or fifo.group else self._script_user
         try:
-            who = account(user, group)
+            who = account(*self._owner.of(fifo.user, fifo.group))
             os.fchmod(pipe.fd, 0o600)
             os.fchown(pipe.fd, who.uid, who.gid)
         except (OSError, LookupError) as error:
@@ -230,9 +229,8 @@ class Fifos:
             return
         script = pipe.wanted.script
         argv = (*script.argv, pipe.path)
-        user, group = (script.user, script.group) if script.user else self._script_user
         try:
-            child = spawn(argv, user, group, STDERR)
+            child = spawn(argv, self._owner.of(script.user, script.group), STDERR)
             self._watch_reader(pipe, _Reader(argv, child.pid, child))
         except SPAWN_ERRORS as error:
             self._failed(pipe, why(argv[0], error))

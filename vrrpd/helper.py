@@ -28,7 +28,7 @@ from vrrpd.mail import SMTP_PORT, MailQueue, Settings
 from vrrpd.model.compiled import decode, extracted
 from vrrpd.pulse import Pulse
 from vrrpd.schedule import ReloadTime
-from vrrpd.scripts import Runner
+from vrrpd.scripts import Runner, owner
 from vrrpd.timers import Timer, Timers
 from vrrpd.trackers import Trackers, Verdicts
 
@@ -302,8 +302,7 @@ class Helper:
         self._groups = {group.name: group for group in model.vrrp_sync_groups}
         self.config = {"path": str(model.path), "sha256": model.sha256, "loaded_at": time.time()}
         defs = model.global_defs
-        self.runner.script_user = defs.script_user or ""
-        self.runner.script_group = defs.script_group or ""
+        self.runner.owner = owner(defs)
         self.mail.settings = mail_settings(defs)
         self.fifos.configure(defs)
         self.reload_time.configure(defs.reload_time_file or "", bool(defs.reload_repeat))

@@ -16,7 +16,7 @@ from typing import Any
 
 from vrrpd import process
 from vrrpd.children import fork
-from vrrpd.scripts import SPAWN_ERRORS, TERM_GRACE, spawn, why
+from vrrpd.scripts import SPAWN_ERRORS, TERM_GRACE, Owner, spawn, why
 
 BEAT = 0.5  # seconds between two signs of life to the service manager
 TIMED_OUT, NOT_STARTED = 124, 127
@@ -32,7 +32,8 @@ def run(keyword: str, hook: Mapping[str, Any], tell: Tell, stopped: Callable[[],
     process.notify(f"EXTEND_TIMEOUT_USEC={int((timeout + TERM_GRACE + 5) * 1e6)}\nSTATUS=running {keyword}")
     since = time.monotonic()
     try:
-        child = fork((), lambda: _work(argv, hook["user"], hook["group"], timeout))
+        owner = Owner(hook["user"], hook["group"], hook.get("supplementary", False))
+        child = fork((), lambda: _work(argv, owner, timeout))
     except OSError as error:
         tell("error", f"{keyword} {argv[0]}: not run: {error}")
         return
@@ -54,13 +55,13 @@ def run(keyword: str, hook: Mapping[str, Any], tell: Tell, stopped: Callable[[],
         tell("error", f"{keyword} {argv[0]}: {ended} {took}")
 
 
-def _work(argv: tuple[str, ...], user: str, group: str, timeout: float) -> int:
+def _work(argv: tuple[str, ...], owner: Owner, timeout: float) -> int:
     """In the child: its exit status is the script's."""
     import subprocess
 
     process.ordinary_priority()
     try:
-        child = spawn(argv, user, group, STDERR)
+        child = spawn(argv, owner, STDERR)
     except SPAWN_ERRORS as error:
         os.write(STDERR, f"vrrpd: {why(argv[0], error)}\n".encode(errors="backslashreplace"))
         return NOT_STARTED

@@ -69,6 +69,7 @@ class Loop:
         self._input = 0.0  # when there was some last
         self._stream = False  # and the time before that was less than two breaths earlier
         self.running = False
+        self.late: Handler = lambda delay: None  # told of a turn that begins so much after it was due
 
     def watch(self, fd: int, readable: Handler, writable: Handler | None = None) -> None:
         """Call `readable(now)` when there is input, hang-up included; `writable` only while `want_write` asks."""
@@ -101,6 +102,7 @@ class Loop:
             now = self._handle(-1)
             if now - deadline > LATE:
                 # Woken long ago and only running now: what has arrived meanwhile comes first.
+                self.late(now - deadline)
                 now = self._handle(0)
             if now >= deadline:
                 armed = None

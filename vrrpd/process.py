@@ -113,6 +113,13 @@ def schedule_realtime(priority: int = 1) -> bool:
     return True
 
 
+def limit_realtime(microseconds: int) -> None:
+    """SIGXCPU after so long in real time without a wait (setrlimit(2) RLIMIT_RTTIME), and then every second."""
+    _, hard = resource.getrlimit(resource.RLIMIT_RTTIME)
+    soft = microseconds if hard == resource.RLIM_INFINITY else min(microseconds, hard)
+    resource.setrlimit(resource.RLIMIT_RTTIME, (soft, hard))
+
+
 def schedule_ordinary(nice: int) -> bool:
     """With this nice value, and not in real time."""
     try:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from vrrpd import dump
+from vrrpd.scripts import owner
 
 if TYPE_CHECKING:
     from vrrpd.model.globals import GlobalDefs
@@ -30,9 +31,8 @@ def host_facts(defs: GlobalDefs) -> dict[str, Any]:
         script = getattr(defs, name)
         if script is None:
             continue
-        user, group = (script.user, script.group) if script.user else (defs.script_user, defs.script_group)
         timeout = getattr(defs, f"{name}_timeout")
-        facts[name] = {"argv": script.argv, "user": user, "group": group, "timeout": timeout}
+        facts[name] = {"argv": script.argv, "timeout": timeout, **owner(defs).of(script.user, script.group)._asdict()}
     return facts
 
 

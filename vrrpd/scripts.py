@@ -28,6 +28,8 @@ from vrrpd.timers import Timer, Timers
 if TYPE_CHECKING:
     import subprocess
 
+    from vrrpd.model.globals import GlobalDefs
+
 TIMEOUT = 60.0
 TERM_GRACE = 2.0  # between SIGTERM and SIGKILL, as keepalived
 PARALLEL = 8
@@ -46,6 +48,18 @@ _UNWANTED = re.compile(
     r"|(LD_|PYTHON|BASH_FUNC_|GCONV_|MALLOC_).*"
     r"|NOTIFY_SOCKET|WATCHDOG_(PID|USEC)|LISTEN_(FDS|PID|FDNAMES)|JOURNAL_STREAM|MAINPID"
 )
+
+
+class Owner(NamedTuple):
+    """Who a file says a script is to run as. `supplementary`: in all groups of that user (set_supplementary_groups)."""
+
+    user: str = ""
+    group: str = ""
+    supplementary: bool = False
+
+    def of(self, user: str, group: str) -> Owner:
+        """For a script that says its own, or what it leaves unsaid as here."""
+        return Owner(user or self.user, group or ("" if user else self.group), self.supplementary)
 
 
 class Account(NamedTuple):
@@ -69,8 +83,8 @@ def environment(base: dict[str, str], account: Account) -> dict[str, str]:
     return kept
 
 
-def account(user: str, group: str) -> Account:
-    """The account of a script; LookupError names what does not exist. "" is keepalived's default user, or us."""
+def account(user: str, group: str, supplementary: bool = False) -> Account:
+    """The account of an Owner; LookupError names what does not exist. "" is keepalived's default user, or us."""
     if not user:
         try:
             user = pwd.getpwnam(DEFAULT_USER).pw_name
@@ -87,16 +101,22 @@ def account(user: str, group: str) -> Account:
         except KeyError:
             raise LookupError(f"group {group} does not exist") from None
     unchanged = entry.pw_uid == os.geteuid() and gid == os.getegid()
-    groups = None if unchanged else sorted({gid, *os.getgrouplist(entry.pw_name, gid)})
+    more = os.getgrouplist(entry.pw_name, gid) if supplementary else ()
+    groups = None if unchanged else sorted({gid, *more})
     return Account(entry.pw_name, entry.pw_uid, gid, groups, entry.pw_dir or "/", entry.pw_shell or "/bin/sh")
+
+
+def owner(defs: GlobalDefs) -> Owner:
+    """Of the scripts that name none."""
+    return Owner(defs.script_user, defs.script_group, defs.set_supplementary_groups)
 
 
 SPAWN_ERRORS = (OSError, LookupError, ValueError)
 
 
-def spawn(argv: Sequence[str], user: str, group: str, output: int) -> subprocess.Popen[bytes]:
+def spawn(argv: Sequence[str], owner: Owner, output: int) -> subprocess.Popen[bytes]:
     """Start a script as its user, in a session of its own, what it writes to `output`; raises SPAWN_ERRORS."""
-    who = account(user, group)
+    who = account(*owner)
     return spawn_as(argv, who, environment(dict(os.environ), who), output)
 
 
@@ -152,8 +172,7 @@ class Runner:
         self, loop: Loop, timers: Timers, log: Log, *, timeout: float = TIMEOUT, parallel: int = PARALLEL
     ) -> None:
         self.timeout = timeout
-        self.script_user = ""
-        self.script_group = ""
+        self.owner = Owner()
         self.dropped = 0
         self.results: dict[tuple[str, str], dict[str, Any]] = {}  # last run by (instance, keyword), oldest first
         self.on_idle: Callable[[], None] = lambda: None
@@ -292,14 +311,12 @@ class Runner:
 
     def _start(self, entry: _Waiting) -> None:
         job = entry.job
-        user = job.user or self.script_user
-        group = job.group or ("" if job.user else self.script_group)
         at = time.time()
         read = write = -1
         try:
             read, write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             os.set_blocking(write, True)  # the script's end; O_NONBLOCK belongs to each end of a pipe alone
-            child = spawn(job.argv, user, group, write)
+            child = spawn(job.argv, self.owner.of(job.user, job.group), write)
         except SPAWN_ERRORS as error:
             if read >= 0:
                 os.close(read)

@@ -32,6 +32,7 @@ from vrrpd.net import netlink, routing
 from vrrpd.net.links import ANYWHERE, Changes, Links
 from vrrpd.net.sockets import AH, PROTOCOL, Receiver
 from vrrpd.pulse import Pulse
+from vrrpd.scheduling import Scheduling
 from vrrpd.second_path import SecondPath
 from vrrpd.vrrp import actions
 from vrrpd.vrrp.engine import Engine
@@ -639,13 +640,18 @@ def run(
         return 0
     daemon = Daemon(guard, helper, setting, pulse)
 
-    def terminated(now: float) -> None:
-        if signals.read():
-            daemon.stop(now)
-
-    daemon.loop.watch(signals.fileno(), terminated)
     compiled = decode(ipc.read_all(model))  # made by the guard's own loader child
     defs = compiled.global_defs
+    scheduling = Scheduling(defs, daemon.executor.tell)
+
+    def signalled(now: float) -> None:
+        numbers = signals.read()
+        if signal.SIGXCPU in numbers:
+            scheduling.rested(now)
+        if signal.SIGTERM in numbers:
+            daemon.stop(now)
+
+    daemon.loop.watch(signals.fileno(), signalled)
     if defs.vrrp_process_name:
         process.set_name(defs.vrrp_process_name)
     bridge.speak()
@@ -655,7 +661,8 @@ def run(
     bridge.leave(len(daemon.engine.routers))
     if origin.former is None:
         _live(daemon, bridge.estates(daemon.links))
-    _settle_down(daemon, who, defs)
+    daemon.loop.late = scheduling.late
+    _settle_down(daemon, who, scheduling)
     bridge.close()
     if origin.former is not None:
         Heir(daemon, origin.former)
@@ -685,7 +692,7 @@ def _live(daemon: Daemon, estates: Sequence[Estate]) -> None:
     daemon.announce_live()
 
 
-def _settle_down(daemon: Daemon, who: str, defs: GlobalDefs) -> None:
+def _settle_down(daemon: Daemon, who: str, scheduling: Scheduling) -> None:
     gc.collect()
     gc.freeze()
     # A full collection of 4000 instances takes 40-90 ms, longer than a down interval of 10 ms adverts: there is none.
@@ -695,19 +702,9 @@ def _settle_down(daemon: Daemon, who: str, defs: GlobalDefs) -> None:
         what
         for what, granted in (
             ("locked memory", process.lock_memory()),
-            *_scheduled(defs),
+            *scheduling.settle(),
         )
         if not granted
     ]
     if missing:
         daemon.executor.tell("info", f"vrrp process ({who}) runs without {' and '.join(missing)}: not permitted here")
-
-
-def _scheduled(defs: GlobalDefs) -> Iterator[tuple[str, bool]]:
-    """What was asked for, and whether it was granted: in real time, unless vrrp_priority alone is said."""
-    if defs.vrrp_priority is not None and defs.vrrp_rt_priority is None:
-        yield f"nice value {defs.vrrp_priority}", process.schedule_ordinary(defs.vrrp_priority)
-    else:
-        yield "real-time scheduling", process.schedule_realtime(defs.vrrp_rt_priority or 1)
-    if defs.vrrp_cpu_affinity:
-        yield f"vrrp_cpu_affinity {' '.join(map(str, defs.vrrp_cpu_affinity))}", process.bind_to(defs.vrrp_cpu_affinity)

@@ -32,7 +32,7 @@ DIFFERENCES: Sequence[tuple[str, str, str, str]] = (
         "a fraction of a second is a number of seconds here as in every other keyword; 2.2.7 wants whole ones here",
     ),
     (r".*vrrp_garp_extra_if", r"\S+ (all )?0", OURS, "0 is never, the default; later versions take it"),
-    (r".*(vmac_garp_intvl|global_tracking|\.linkbeat_use_polling)", r".*", OURS, "an old name is one all the same"),
+    (r".*(vmac_garp_intvl|global_tracking)", r".*", OURS, "an old name is one all the same"),
     (
         r".*(user|_script|notify\w*)",
         r".* :?(root:root|:root|no-such-user|no-such-group)",
@@ -47,7 +47,7 @@ DIFFERENCES: Sequence[tuple[str, str, str, str]] = (
     (r"child_wait_time", r".* (86401|2147483648)", THEIRS, "no stop lasts longer than a day"),
     (r"interface_up_down_delays", r".*{ eth0( 1 2 3)? }", THEIRS, "a line that would do nothing, or not all"),
     (r".*smtp_helo_name", r"smtp_helo_name", THEIRS, "it takes no name at all for one"),
-    (r".*vrrp_rlimit_rt+ime", r'\S+ ([+]?1|1 2|"1"|2147483648)', THEIRS, "its manual page: 2 at least; 2^31 is 36 min"),
+    (r".*vrrp_rlimit_rt+ime", r'\S+ ([+]?1|1 2|"1"|4294967296|4294967295)', THEIRS, "its manual page: 2 at least"),
     (
         r".*(tmp_config_directory|reload_check_config|reload_time_file|reload_file|\.file)",
         r"\S+ x",

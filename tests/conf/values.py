@@ -93,7 +93,6 @@ WORDS = {
     '|/no/such|""|/bin/true x y z',
     "interface_up_down_delays": "{ eth0 }|{ eth0 0 }|{ eth0 1 }|{ eth0 -1 }|{ eth0 1.5 0.5 }|{ eth0 1 255 }"
     "|{ eth0 1 255.000001 }|{ eth0 1 256 }|{ eth0 1 2 3 }|{ eth0 x }|{ eth0 1 x }|{ eth0 1.1234567 }|{ }|",
-    "linkbeat_interfaces": "{ eth0 }|{ eth0 MII }|{ eth0 ETHTOOL }|{ eth0 IOCTL }|{ eth0 mii }|{ eth0 MII x }|{ }|",
     "unicast_peer": "{ 192.0.2.12 }|{ 192.0.2.12 min_ttl }|{ 192.0.2.12 min_ttl 0 }|{ 192.0.2.12 min_ttl 1 }"
     "|{ 192.0.2.12 min_ttl 255 }|{ 192.0.2.12 min_ttl 256 }|{ 192.0.2.12 min_ttl -1 }|{ 192.0.2.12 min_ttl x }"
     "|{ 192.0.2.12 max_ttl 0 }|{ 192.0.2.12 max_ttl 255 }|{ 192.0.2.12 max_ttl 256 }|{ 192.0.2.12 min_ttl 5 max_ttl 4 }"

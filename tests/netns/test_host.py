@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -80,6 +81,60 @@ def test_the_vrrp_process_is_scheduled_as_the_file_says(alone: Lab) -> None:
     pid = daemon.vrrp_pid()
     alone.wait(lambda: os.sched_getscheduler(pid) & ~0x40000000 == os.SCHED_OTHER, 3, "no real time")
     assert os.getpriority(os.PRIO_PROCESS, pid) == -5
+
+
+def test_the_vrrp_process_in_real_time_has_its_bounds(alone: Lab) -> None:
+    """Memory that is never swapped, a limit of time without a wait, a priority that rises when it does not suffice."""
+    lines = ("process_names", "vrrp_no_swap", "vrrp_rlimit_rttime 200000")
+    lines += ("max_auto_priority 2", "min_auto_priority_delay 100000")
+    text = config(instance(priority=255, state="MASTER", interval=2.0), globals=lines)
+    daemon = alone["a"].run(Ours, text)
+    alone.wait_owner(VIP, "a", 10)
+    pid = daemon.vrrp_pid()
+    assert (comm(daemon.pid), comm(pid)) == ("keepalived", "keepalived_vrrp")
+    alone.wait(lambda: os.sched_getscheduler(pid) & ~0x40000000 == os.SCHED_RR, 3, "real time")
+    limits = Path(f"/proc/{pid}/limits").read_text()
+    assert re.search(r"Max realtime timeout +200000 +unlimited +us", limits)
+    status = Path(f"/proc/{pid}/status").read_text()
+    assert int(re.findall(r"VmLck:\s+(\d+) kB", status)[0]) > 1000
+    os.kill(pid, signal.SIGXCPU)  # as the kernel would
+    alone.wait(lambda: "200000 us (vrrp_rlimit_rttime) without a wait" in daemon.log(), 3, "it is said")
+    alone.wait(lambda: os.sched_getscheduler(pid) & ~0x40000000 == os.SCHED_RR, 3, "real time again")
+    for _ in range(2):  # the second time it is at its most
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(0.7)
+        os.kill(pid, signal.SIGCONT)
+        alone.wait(lambda: os.sched_getparam(pid).sched_priority == 2, 3, "another priority")
+    assert daemon.log().count("late: real-time priority 2 (max_auto_priority 2)") == 1
+    assert daemon.vrrp_pid() == pid
+    assert daemon.instance()["state"] == "MASTER"
+
+
+HOG = """
+import os, signal, sys, time
+sys.path.insert(0, sys.argv[1])
+from vrrpd.model.globals import GlobalDefs
+from vrrpd.scheduling import Scheduling
+said = []
+scheduling = Scheduling(GlobalDefs(vrrp_rlimit_rttime=20000, vrrp_rt_priority=3), lambda *line: said.append(line))
+policy = lambda: os.sched_getscheduler(0) & ~os.SCHED_RESET_ON_FORK
+assert list(scheduling.settle()) == [("real-time scheduling", True)]
+for turn in (1.0, 100.0):
+    since = time.process_time()
+    while policy() == os.SCHED_RR and time.process_time() - since < 0.5:
+        pass
+    assert policy() == os.SCHED_OTHER, "it goes on in real time"
+    assert 0.01 < time.process_time() - since < 0.3
+    scheduling.rested(turn)
+    assert (policy(), os.sched_getparam(0).sched_priority) == (os.SCHED_RR, 3)
+assert [level for level, line in said] == ["warning", "warning"]
+"""
+
+
+def test_who_runs_longer_in_real_time_than_vrrp_rlimit_rttime_goes_on_beside_others(alone: Lab) -> None:
+    command = [sys.executable, "-I", "-S", "-c", HOG, str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_reload_at_a_time_that_a_file_says(alone: Lab) -> None:

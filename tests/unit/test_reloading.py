@@ -61,8 +61,14 @@ def test_the_guard_is_told_what_it_must_know_itself(loads: Loads) -> None:
         "child_wait_time": 9.0,
         "process_name": "kp",
         "umask": 0o27,
-        "startup_script": {"argv": ["/bin/true", "a"], "user": "root", "group": "daemon", "timeout": 10},
-        "shutdown_script": {"argv": ["/bin/true"], "user": "nobody", "group": "", "timeout": 3},
+        "startup_script": {
+            "argv": ["/bin/true", "a"],
+            "user": "root",
+            "group": "daemon",
+            "supplementary": False,
+            "timeout": 10,
+        },
+        "shutdown_script": {"argv": ["/bin/true"], "user": "nobody", "group": "", "supplementary": False, "timeout": 3},
     }
 
 

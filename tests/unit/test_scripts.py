@@ -270,7 +270,7 @@ def test_script_user_is_the_default_and_a_scripts_own_user_wins(
     lab: Lab, tmp_path: Path, nobody: pwd.struct_passwd
 ) -> None:
     runner = scripts.Runner(lab.loop, lab.timers, lab.log)
-    runner.script_user = "nobody"
+    runner.owner = scripts.Owner("nobody")
     trace = tmp_path / "trace"
     trace.touch()
     trace.chmod(0o666)
@@ -282,9 +282,12 @@ def test_script_user_is_the_default_and_a_scripts_own_user_wins(
     assert trace.read_text().split() == ["nobody", "root"]
 
 
-def test_supplementary_groups_are_those_of_the_user(nobody: pwd.struct_passwd) -> None:
+def test_set_supplementary_groups(nobody: pwd.struct_passwd, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's own group alone (seen with keepalived 2.2.7), or all that he is in."""
+    monkeypatch.setattr(os, "getgrouplist", lambda name, gid: [gid, 4, 24])
     who = scripts.account("daemon", "")
-    assert (who.name, who.groups) == ("daemon", sorted(os.getgrouplist("daemon", who.gid)))
+    assert (who.name, who.groups) == ("daemon", [who.gid])
+    assert scripts.account("daemon", "nogroup", True).groups == sorted({4, 24, nobody.pw_gid})
     assert scripts.account("daemon", "nogroup").gid == nobody.pw_gid
 
 

@@ -16,6 +16,7 @@ from vrrpd.log import Log
 from vrrpd.loop import Loop
 from vrrpd.model.trackers import TrackFile, TrackProcess, VrrpScript, Weight
 from vrrpd.model.vrrp import Script
+from vrrpd.scripts import Owner
 from vrrpd.timers import Timers
 from vrrpd.trackers.files import Files, number, read
 from vrrpd.trackers.processes import Processes, Program, Quorum, matches
@@ -120,7 +121,7 @@ def test_every_way_to_fail_has_its_words(station: Station) -> None:
         check("stranger", "exit 0", user=("nobody-of-this-name", "")),
         check("fine", "exit 0"),
     ]
-    scripts.configure(ways, ("", ""), {})
+    scripts.configure(ways, Owner(), {})
     station.until(lambda: len({name for name, *_ in station.found}) == len(ways))
     assert {name: said for name, _, said in station.found} == {
         "status": "failed (exit status 7)",
@@ -130,7 +131,7 @@ def test_every_way_to_fail_has_its_words(station: Station) -> None:
         "stranger": "cannot run: /bin/sh: user nobody-of-this-name does not exist",
         "fine": "succeeded",
     }
-    scripts.configure([check("long", "sleep 9")], ("", ""), {})
+    scripts.configure([check("long", "sleep 9")], Owner(), {})
     station.until(lambda: scripts.status()[0]["last"])
     ended: list[bool] = []
     scripts.stop(lambda: ended.append(True))
@@ -141,16 +142,16 @@ def test_every_way_to_fail_has_its_words(station: Station) -> None:
 def test_a_script_that_is_as_before_keeps_its_schedule_and_a_changed_one_begins_anew(station: Station) -> None:
     scripts = Scripts(station.loop, station.timers, station.log, station.find)
     same, changed = check("same", "exit 0", interval=30.0), check("changed", "exit 0", interval=30.0)
-    scripts.configure([same, changed], ("", ""), {})
+    scripts.configure([same, changed], Owner(), {})
     station.until(lambda: len(station.found) == 2)
-    scripts.configure([same, check("changed", "exit 3", interval=30.0, fall=9)], ("", ""), {})
+    scripts.configure([same, check("changed", "exit 3", interval=30.0, fall=9)], Owner(), {})
     station.until(lambda: len(station.found) == 3)
     assert station.found[2] == ("changed", 0, "failed (exit status 3)")
     assert {each["name"]: each["runs"] for each in scripts.status()} == {"same": 1, "changed": 1}
     reweighted = check("changed", "exit 3", interval=30.0, fall=9, weight=Weight(-5))
-    scripts.configure([same, reweighted], ("", ""), {})
+    scripts.configure([same, reweighted], Owner(), {})
     assert {each["name"]: each["runs"] for each in scripts.status()} == {"same": 1, "changed": 1}
-    scripts.configure([], ("", ""), {})
+    scripts.configure([], Owner(), {})
     assert not scripts.status()
 
 

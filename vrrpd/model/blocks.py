@@ -34,11 +34,11 @@ class _Top:
     vrrp_track_process: object = kw(Nested("vrrp_track_process", named=True), None, "processes that must run")
     net_namespace: str = kw(Custom(host.name, "string"), "", "network namespace of `ip netns` that the daemon runs in")
     instance: str = kw(Custom(host.name, "string"), "", "part of the names of run and state folders: several daemons")
-    use_pid_dir: bool = kw(Flag(True), False, "accepted: pid files are in a folder of their own anyway")
+    use_pid_dir: bool = kw(Flag(True), False, "accepted: pid files are in the folder /run/vrrpd in any case")
     child_wait_time: float = kw(
         Seconds(0, 86400), 5.0, "for scripts and mail at the stop, after the addresses are gone", unit="s"
     )
-    namespace_with_ipsets: bool = kw(Flag(True), False, "accepted: no ipsets are made")
+    namespace_with_ipsets: bool = kw(Flag(True), False, "accepted: no_accept needs no ipsets in any namespace")
     interface_up_down_delays: object = kw(
         ListOf(interfaces.delay, "interface seconds"),
         None,
@@ -48,10 +48,6 @@ class _Top:
     garp_group: object = kw(
         Nested("garp_group"), None, "one pace of announcements for several interfaces", repeated=EACH
     )
-    linkbeat_interfaces: object = kw(
-        ListOf(interfaces.linkbeat, "interface choice"), None, f"accepted: {interfaces.NETLINK}"
-    )
-    linkbeat_use_polling: object = kw(Flag(True), None, f"accepted: {interfaces.NETLINK}")
     static_ipaddress: object = kw(
         ListOf(as_written, "addresses"), None, "addresses while the daemon runs: IP[/len] ..."
     )

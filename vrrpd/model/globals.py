@@ -142,10 +142,16 @@ class GlobalDefs:
     shutdown_script: Script | None = kw(script_type(), None, "run once, after everything else, when the daemon stops")
     shutdown_script_timeout: int = kw(Integer(1, 1000), 10, "for shutdown_script; then it is killed", unit="s")
     use_symlink_paths: bool = kw(
-        Boolean(), False, "accepted: scripts are executed by the path that is written, links in it are judged"
+        Boolean(),
+        False,
+        "accepted: scripts are executed by the path that is written in any case, links in it are judged",
     )
-    set_supplementary_groups: bool = kw(Flag(True), False, "accepted: scripts have all groups of their user")
-    process_names: bool = kw(Flag(True), False, "accepted: processes are called vrrpd, vrrpd-vrrp and vrrpd-helper")
+    set_supplementary_groups: bool = kw(Flag(True), False, "scripts have all groups of their user, else one")
+    process_names: bool = kw(
+        Flag(True),
+        False,
+        "process_name keepalived, vrrp_process_name keepalived_vrrp; else vrrpd and vrrpd-vrrp",
+    )
     process_name: str = kw(Custom(host.process_name, "string"), "", "what the main process is called in ps")
     vrrp_process_name: str = kw(Custom(host.process_name, "string"), "", "what the vrrp process is called in ps")
     vrrp_priority: int | None = kw(
@@ -157,22 +163,29 @@ class GlobalDefs:
     vrrp_cpu_affinity: tuple[int, ...] = kw(
         Custom(host.processors, "integers", 1, 1000), (), "processors that the vrrp process may run on"
     )
-    vrrp_no_swap: bool = kw(Flag(True), False, "accepted: the memory of the vrrp process is always locked")
+    vrrp_no_swap: bool = kw(Flag(True), False, "accepted: the memory of the vrrp process is locked in any case")
     vrrp_rlimit_rttime: int = kw(
-        Integer(2, 2**31 - 1),
+        Integer(2, UNSIGNED),
         0,
-        "accepted: a vrrp process that does not come back is noticed and followed by another one",
-        also={"vrrp_rlimit_rtime": Integer(2, 2**31 - 1)},
+        "how long the vrrp process may run in real time without a wait, then it goes on beside others (default: ever)",
+        unit="us",
+        also={"vrrp_rlimit_rtime": Integer(2, UNSIGNED)},
     )
     max_auto_priority: int = kw(
-        Custom(host.auto_priority, "integer", 0, 1), 0, "accepted: the vrrp process runs in real time from the start"
+        Custom(host.auto_priority, "integer", 0, 1),
+        0,
+        "up to which real-time priority one that is late rises, 0: never",
     )
-    min_auto_priority_delay: int = kw(Integer(1, 10_000_000), 1_000_000, "accepted, as max_auto_priority", unit="us")
+    min_auto_priority_delay: int = kw(
+        Integer(1, 10_000_000), 1_000_000, "what is late, for max_auto_priority", unit="us"
+    )
     umask: int | None = kw(
         Custom(host.umask, "mode", 1, 1000), None, "for files that the daemon makes: a number, or names: IWGRP|IWOTH"
     )
     tmp_config_directory: str = kw(
-        Custom(host.path, "path"), "", "accepted: the configuration is read once, by a process of its own"
+        Custom(host.path, "path"),
+        "",
+        "accepted: the file is read once, by one process, and its text is not kept",
     )
     config_save_dir: str = kw(
         Custom(host.path, "path"), "", "a folder that gets a copy of every configuration that was loaded"
@@ -306,6 +319,10 @@ class GlobalDefs:
         Integer(0, UNSIGNED), 0, "buffer for notifications of the kernel, 4 MB in any case"
     )
     vrrp_netlink_monitor_rcv_bufs_force: bool = kw(Boolean(), False, "accepted: beyond the system's limit in any case")
+    process_monitor_rcv_bufs: int = kw(
+        Integer(0, UNSIGNED), 0, "buffer for what the kernel tells of processes, 1 MB in any case"
+    )
+    process_monitor_rcv_bufs_force: bool = kw(Boolean(), False, "accepted: beyond the system's limit in any case")
     iproute_usr_dir: str = kw(String(), "", "where iproute2 names tables and the like (default: /usr/share/iproute2)")
     iproute_etc_dir: str = kw(String(), "", "what was changed there by hand (default: /etc/iproute2)")
     default_interface: str = kw(

@@ -1,4 +1,4 @@
-"""What a file says of interfaces outside the instances: interface_up_down_delays, garp_group, linkbeat_*.
+"""What a file says of interfaces outside the instances: interface_up_down_delays and garp_group.
 
 In: their statements. Out: values for the engine, and findings at the word that causes them. Whether an interface exists
 is asked by validate.py; what a change of its link means is vrrp/steady.py's, the pace of announcements announce.py's.
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 LONGEST_DELAY = 255.0
 LONGEST_GAP = 2147.483647  # keepalived counts microseconds in 31 bits here
-NETLINK = "netlink tells of the carrier at once, for every driver that can be polled for it"
-METHODS = ("MII", "ETHTOOL", "IOCTL")
 
 
 def delay(statement: Statement) -> InterfaceDelay:
@@ -44,16 +42,6 @@ def delay(statement: Statement) -> InterfaceDelay:
         invalid.fallback = MISSING  # a number is no line
         raise
     return InterfaceDelay(name, down, *up)
-
-
-def linkbeat(statement: Statement) -> str:
-    """`IF [MII|ETHTOOL|IOCTL]`"""
-    words = statement.words
-    name = interface_name(words[0], 0)
-    if len(words) > 1 and (words[1] not in METHODS or len(words) > 2):
-        at = 1 if words[1] not in METHODS else 2
-        raise Invalid(f"'{words[at]}' is not {', '.join(METHODS[:2])} or {METHODS[2]}", at, fallback=name)
-    return name
 
 
 class Interfaces(ListOf[str]):

@@ -31,7 +31,7 @@ def _rows(*rows: tuple[str, Type[Any] | type[Nested], str, str]) -> list[Keyword
 
 
 BALANCING = "virtual servers are left out, the VRRP instances are not affected"
-PROCESSES = "the processes are arranged differently here, and the instances do not depend on it"
+LINKBEAT = "the kernel says whether a link is up; a driver that knows it only when asked is not polled for it"
 HOST = "it concerns this machine, not the instances: set it with the system's own means"
 TRACKING = "a failure would not be noticed, and the address would stay"
 FIREWALL = "there are no ipsets: the addresses of no_accept are in nftables, in every namespace"
@@ -41,6 +41,8 @@ TOP = _rows(
     (WARNING, Words("list", named=True), BALANCING, "virtual_server_group"),
     (WARNING, Nested, "nothing runs this check; what tracks it says so at its place", "bfd_instance"),
     (WARNING, VALUE, BALANCING, "net_namespace_ipvs"),
+    (WARNING, LIST, LINKBEAT, "linkbeat_interfaces"),
+    (WARNING, FLAG, LINKBEAT, "linkbeat_use_polling"),
 )
 
 GLOBAL_DEFS = _rows(
@@ -77,14 +79,13 @@ GLOBAL_DEFS = _rows(
     (WARNING, FLAG, "there is no SNMP agent: use vrrpctl status --json", "enable_snmp_rfc enable_snmp_rfcv2"),
     (WARNING, FLAG, "there is no SNMP agent: use vrrpctl status --json", "enable_snmp_rfcv3 enable_traps"),
     (WARNING, FLAG, "there is no SNMP agent: use vrrpctl status --json", "enable_snmp_keepalived"),
-    (WARNING, VALUE, PROCESSES, "process_monitor_rcv_bufs"),
-    (WARNING, BOOL, PROCESSES, "process_monitor_rcv_bufs_force"),
 )
 
 VRRP_INSTANCE = _rows(
     (ERROR, LIST, TRACKING, "track_bfd"),
     (WARNING, VALUE, BALANCING, "lvs_sync_daemon_interface"),
     (WARNING, FLAG, "the addresses decide the family", "native_ipv6"),
+    (WARNING, FLAG, LINKBEAT, "linkbeat_use_polling"),
     (WARNING, VALUE, "it has no effect in keepalived either", "debug"),
 )
 

@@ -63,6 +63,9 @@ def global_defs(blocks: list[Bound], node_name: str) -> GlobalDefs:
         for name, value in bound.values.items():
             values[name] = values.get(name, ()) + tuple(value) if isinstance(value, list) else value
     values.setdefault("router_id", node_name)
+    if values.get("process_names"):
+        values.setdefault("process_name", "keepalived")
+        values.setdefault("vrrp_process_name", "keepalived_vrrp")
     values["script_user"], values["script_group"] = values.get("script_user", ("", ""))
     if values.get("vrrp_min_garp"):  # keepalived.conf(5): one message, no second block
         values.setdefault("vrrp_garp_master_delay", 0.0)

@@ -31,7 +31,6 @@ from vrrpd.families import AF_INET, AF_INET6
 
 from .addresses import address_line
 from .globals import LONGEST, REFRESH, UNSIGNED, Group, lifetime
-from .interfaces import NETLINK
 from .scripts import Script, optional_command, script_type
 from .trackers import lines
 from .values import FILE, INTERFACE, PROCESS, SCRIPT, Device, Routing, Track, VirtualAddress
@@ -269,7 +268,6 @@ class VrrpInstance:
         Flag(True), False, "unicast adverts must come from a peer", inherits="vrrp_check_unicast_src"
     )
     dont_track_primary: bool = kw(Flag(True), False, "the instance's own interface may be down")
-    linkbeat_use_polling: bool = kw(Flag(True), False, f"accepted: {NETLINK}")
     preempt: bool = kw(
         Flag(False), True, "a lower master keeps its role", name="nopreempt", also={"preempt": Flag(True)}
     )

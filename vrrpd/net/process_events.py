@@ -42,7 +42,7 @@ class ProcessEvents:
     def __init__(self) -> None:
         self._sock = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK, _NETLINK_CONNECTOR)
         try:
-            self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, _BUFFER)
+            self.buffer(0)
             self._sock.bind((0, _CN_IDX_PROC))
             message = struct.pack("=IIIIHH", _CN_IDX_PROC, 1, 0, 0, 4, 0) + _WHAT.pack(_LISTEN)
             self._sock.send(struct.pack("=IHHII", 16 + len(message), 3, 0, 0, os.getpid()) + message)
@@ -52,6 +52,10 @@ class ProcessEvents:
 
     def fileno(self) -> int:
         return self._sock.fileno()
+
+    def buffer(self, size: int) -> None:
+        """So many bytes, or what is enough for most."""
+        self._sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, max(size, _BUFFER))
 
     def read(self) -> Iterator[ProcessEvent]:
         """What is there now. Raises Overrun; does not block."""

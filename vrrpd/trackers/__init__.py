@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Callable
 
 from vrrpd.model.values import FILE, PROCESS, SCRIPT
+from vrrpd.scripts import owner
 from vrrpd.trackers.files import Files
 from vrrpd.trackers.processes import Processes
 from vrrpd.trackers.scripts import Scripts
@@ -50,14 +51,13 @@ class Trackers:
 
     def configure(self, model: Extract) -> None:
         defs = model.global_defs
-        owner = defs.script_user or "", defs.script_group or ""
         here = {(SCRIPT, each.name) for each in model.vrrp_scripts}
         here |= {(FILE, each.name) for each in model.track_files}
         here |= {(PROCESS, each.name) for each in model.track_processes}
         self._verdicts = {key: verdict for key, verdict in self._verdicts.items() if key in here}
         self._files.configure(model.track_files, [name for kind, name in self._verdicts if kind == FILE])
-        self._processes.configure(model.track_processes, self._verdicts)
-        self._scripts.configure(model.vrrp_scripts, owner, self._verdicts)
+        self._processes.configure(model.track_processes, self._verdicts, defs.process_monitor_rcv_bufs)
+        self._scripts.configure(model.vrrp_scripts, owner(defs), self._verdicts)
 
     def stop(self, idle: Callable[[], None]) -> None:
         """Nothing is looked at any more; scripts that run are ended, and decide nothing. `idle`: the last has ended."""

@@ -136,8 +136,8 @@ class Processes:
         self._told = False  # that it does not
         self._timer: Timer | None = None
 
-    def configure(self, definitions: Iterable[TrackProcess], verdicts: Mapping[Key, Verdict]) -> None:
-        """What is as before goes on, its delays too."""
+    def configure(self, definitions: Iterable[TrackProcess], verdicts: Mapping[Key, Verdict], buffer: int = 0) -> None:
+        """What is as before goes on, its delays too. `buffer`: bytes for what the kernel tells."""
         former, self._quorums = self._quorums, {}
         for definition in definitions:
             quorum = former.get(definition.name)
@@ -154,6 +154,8 @@ class Processes:
         self._command_lines = any(by_command_line(quorum.definition) for quorum in self._quorums.values())
         if self._quorums:
             self._listen()
+            if self._events is not None:
+                self._events.buffer(buffer)
             self._scan()
         else:
             self._hush()

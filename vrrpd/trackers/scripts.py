@@ -20,6 +20,7 @@ from vrrpd.scripts import (
     SPAWN_ERRORS,
     TERM_GRACE,
     Account,
+    Owner,
     account,
     environment,
     signal_group,
@@ -82,7 +83,7 @@ class Run:
 class Check:
     """One vrrp_script at work."""
 
-    def __init__(self, definition: VrrpScript, owner: tuple[str, str], good: bool | None) -> None:
+    def __init__(self, definition: VrrpScript, owner: Owner, good: bool | None) -> None:
         self.definition, self.owner = definition, owner
         self.judge = Judge(definition.rise, definition.fall, good)
         self.due = 0.0
@@ -103,14 +104,12 @@ class Scripts:
         self._running: set[Run] = set()  # of checks that are no more, too
         self._idle: Callable[[], None] = lambda: None
 
-    def configure(
-        self, definitions: Iterable[VrrpScript], owner: tuple[str, str], verdicts: Mapping[Key, Verdict]
-    ) -> None:
-        """`owner`: user and group of those that name none. What is as before goes on with its schedule."""
+    def configure(self, definitions: Iterable[VrrpScript], owner: Owner, verdicts: Mapping[Key, Verdict]) -> None:
+        """`owner`: of those that name none. What is as before goes on with its schedule."""
         former, self._checks = self._checks, {}
         new: list[Check] = []
         for definition in definitions:
-            mine = definition.user if definition.user[0] else owner
+            mine = owner.of(*definition.user)
             check = former.get(definition.name)
             if check is not None and _work(check.definition, check.owner) == _work(definition, mine):
                 check.definition = definition
@@ -255,7 +254,7 @@ def _doing(run: Run | None) -> str:
     return "forcing termination" if run.killed else "requested termination"
 
 
-def _work(definition: VrrpScript, owner: tuple[str, str]) -> tuple[object, ...]:
+def _work(definition: VrrpScript, owner: Owner) -> tuple[object, ...]:
     """What a check does: another weight is the instances' affair."""
     each = definition
     return each.script, each.interval, each.timeout, each.rise, each.fall, owner
