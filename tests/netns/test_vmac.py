@@ -27,18 +27,17 @@ from lab import ETH_P_ALL, ROOT, VRRP, Daemon, Host, Keepalived, Lab, Ours, Prob
 
 VIP, VIP6 = "10.0.0.100", "fd00::100"
 MAC, MAC6 = "00:00:5e:00:01:33", "00:00:5e:00:02:33"
-NAME, NAME6 = "vrrp.51", "vrrp6.51"
+NAME = "vrrp.51"
 
 
 class Family(NamedTuple):
     vip: str
     vips: tuple[str, ...]
     mac: str
-    name: str
 
 
-FOUR = Family(VIP, (f"{VIP}/24",), MAC, NAME)
-SIX = Family(VIP6, ("fe80::100/64", f"{VIP6}/64"), MAC6, NAME6)
+FOUR = Family(VIP, (f"{VIP}/24",), MAC)
+SIX = Family(VIP6, ("fe80::100/64", f"{VIP6}/64"), MAC6)
 FAMILIES = pytest.mark.parametrize("family", [FOUR, SIX], ids=["ipv4", "ipv6"])
 
 
@@ -129,7 +128,7 @@ def test_adverts_announcements_and_answers_have_the_virtual_mac(lab: Lab, family
     a, c = lab["a"], lab["c"]
     a.run(Ours, config(vmac(family)))
     lab.wait_owner(family.vip, "a", 5)
-    assert family.vip in on(a, family.name)
+    assert family.vip in on(a, NAME)
     assert family.vip not in on(a, "eth0")
     assert {advert.frame[6:12].hex(":") for advert in lab.adverts("a")} == {family.mac}
     lab.wait(lambda: len(lab.announcements(family.vip, "a")) >= 5, 3, "announcements")
@@ -223,9 +222,7 @@ def test_many_on_one_interface(lab: Lab) -> None:
 
     def every(priority: int) -> str:
         four = [
-            vmac(
-                Family(f"10.0.0.{vrid}", (f"10.0.0.{vrid}/24",), "", ""), priority=priority, vrid=vrid, name=f"V{vrid}"
-            )
+            vmac(Family(f"10.0.0.{vrid}", (f"10.0.0.{vrid}/24",), ""), priority=priority, vrid=vrid, name=f"V{vrid}")
             for vrid in range(51, 59)
         ]
         return config(*four, vmac(SIX, priority=priority, name="V6"))
@@ -372,7 +369,7 @@ def test_after_sigkill_of_everything_the_will_leaves_nothing(lab: Lab, family: F
     a.run(Ours, config(vmac(family, priority=200)))
     lab.wait_owner(family.vip, "a", 5)
     a.daemon.kill()
-    assert family.vip in on(a, family.name)
+    assert family.vip in on(a, NAME)
     with a.inside():
         argv = [sys.executable, "-m", "vrrpd", "--execute-will", "-p", str(a.daemon.pidfile)]
         done = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT, check=False)
@@ -575,7 +572,7 @@ def test_with_read_only_sysctls(lab: Lab, family: Family) -> None:
     a.ip("neigh flush dev eth0")
     lab.wait(lambda: lab.ping(family.vip), 3, "the address answers")
     assert lab.neighbour(family.vip) == family.mac
-    assert on(a, family.name) <= {family.vip, "fe80::100"}, "no address of its own making"
+    assert on(a, NAME) <= {family.vip, "fe80::100"}, "no address of its own making"
     assert a.daemon.log().count("/proc/sys is not to be written here") == 1
     a.daemon.stop()
     assert set(links(a)) == names

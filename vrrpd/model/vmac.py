@@ -2,13 +2,14 @@
 
 In: the words of a keyword, then all resolved instances together, because a device's name must be unique. Out: for
 each instance the `Device`s that it needs, and at each address the name of the one that it lies on. Names are
-keepalived's: vrrp.VRID, vrrp6.VRID for IPv6, with a number after the prefix where that is taken. Making them
+keepalived's: vrrp.VRID, where that is taken vrrp6.VRID for IPv6, else a number after the prefix. Making them
 is vmacs.py's.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import re
 from typing import TYPE_CHECKING
 
@@ -146,11 +147,9 @@ class _Names:
 
     def _free(self, instance: VrrpInstance, stem: str, family6: bool) -> str:
         vrid = instance.virtual_router_id
-        number = 0
-        name = f"{stem}6.{vrid}" if family6 else f"{stem}.{vrid}"
-        while name in self._taken or name in self._given:
-            number += 1
-            name = f"{stem}{number}.{vrid}"
+        numbers = itertools.chain(("", "6") if family6 else ("",), itertools.count(1))
+        names = (f"{stem}{number}.{vrid}" for number in numbers)
+        name = next(name for name in names if name not in self._taken and name not in self._given)
         if len(name) > 15:  # linux/if.h IFNAMSIZ
             message = f"the virtual interface would be called {name}, names have at most 15 characters"
             self._problems.error(self._place(instance), message, "shorten vmac_prefix, or give it a name here")
