@@ -25,7 +25,7 @@ from vrrpd.net import addresses, netlink, vmac
 from vrrpd.net.links import Links
 from vrrpd.net.sockets import Frames, Sender
 from vrrpd.vrrp import actions, frames
-from vrrpd.vrrp.estate import Holding, Laid
+from vrrpd.vrrp.estate import Estate, Holding, Laid
 from vrrpd.vrrp.states import State
 
 if TYPE_CHECKING:
@@ -68,6 +68,7 @@ class Executor:
         self._held: dict[VirtualRouter, dict[tuple[bytes, int], tuple[Place, str, bytes]]] = {}  # with name and peer
         self._places: dict[Place, VirtualRouter] = {}
         self._fresh: set[Place] = set()  # what nobody held before this batch
+        self._former: set[Place] = set()  # what the process before us has added for routers that are no more
         self.laying = Laying(links)  # routes and rules
         self._foreign: set[Place] = set()  # an owner's address that was on the interface before us
         self._declarations: dict[VirtualRouter, None] = {}  # to be looked at when the batch is through
@@ -236,6 +237,12 @@ class Executor:
             for place, name, peer in self._held.get(router, {}).values()
         )
 
+    def succeed(self, left: Iterable[Estate]) -> None:
+        """Routers that are no more: what lies there of them is ours, whoever of this process has it from now on."""
+        for estate in left:
+            self._former |= {(here.ifindex, here.address, here.prefixlen) for here in estate.held if not here.foreign}
+            self.laying.succeed(here for here in estate.laid if not here.foreign)
+
     def disown(self, places: Iterable[Place]) -> None:
         """Another process has them now: nothing of what is still to be done here touches them."""
         for place in places:
@@ -295,6 +302,7 @@ class Executor:
                 continue  # taken over by another router in this very turn
             else:
                 del self._places[place]
+                self._former.discard(place)
                 if place in self._foreign:
                     self._foreign.discard(place)
                     continue
@@ -315,7 +323,7 @@ class Executor:
             if adding and code in addresses.PRESENT:
                 if router.cfg.vip_lifetime or self._links.mortal(*place):  # as its predecessor left it
                     self._renewals.append((router, address, place))
-                if place in self._fresh and router.cfg.priority == 255:
+                if place in self._fresh and router.cfg.priority == 255 and place not in self._former:
                     self._foreign.add(place)  # an owner's own address: what we did not add we do not remove
                     self._declarations[router] = None
             elif code and code not in addresses.ABSENT:

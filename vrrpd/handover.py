@@ -160,7 +160,7 @@ class Heir:
             self._left += self._daemon.take(estates, now)
             self._channel.send({"t": "got"})
         elif kind == "all":
-            self._daemon.begin({here.address for left in self._left for here in left.held}, now)
+            self._daemon.begin(self._left, now)
             self._daemon.announce_live([[*left.identity[:3], _hex(left.source)] for left in self._left])
             places = self._daemon.executor.places
             keep = [

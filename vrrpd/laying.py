@@ -36,6 +36,7 @@ class Laying:
         self._laid: dict[VirtualRouter, dict[Routing, Laid]] = {}
         self._owners: dict[Place, VirtualRouter] = {}
         self._keys: dict[routing.Key, dict[Routing, VirtualRouter]] = {}  # of what is to be put back
+        self._former: set[Place] = set()  # laid by the process before us for routers that are no more
         self._jobs: dict[Place, _Job] = {}  # the last word on each counts
         self._sent: list[_Job] = []
         self._failing: dict[tuple[VirtualRouter, Routing], str] = {}  # and why
@@ -56,6 +57,10 @@ class Laying:
     def inherit(self, router: VirtualRouter, laid: Iterable[Laid]) -> None:
         for here in laid:
             self._note(router, here)
+
+    def succeed(self, laid: Iterable[Laid]) -> None:
+        """Of routers that are no more: whoever has it from now on, it is ours."""
+        self._former.update(map(_place, laid))
 
     def disown(self, places: Iterable[Place]) -> None:
         """Another process has them now."""
@@ -128,7 +133,9 @@ class Laying:
             if not code:
                 continue
             if job.adding and code in routing.PRESENT:
-                if entry.no_track:  # it may be anybody's: the protocol does not say that it is ours
+                if (
+                    entry.no_track and _place(job.laid) not in self._former
+                ):  # it may be anybody's: the protocol does not say that it is ours
                     self._foreign(job)
             elif job.adding or code not in routing.ABSENT:
                 self._complain(job.router, entry, os.strerror(code), "add" if job.adding else "remove")

@@ -167,12 +167,15 @@ class Daemon:
         self.executor.run(todo)
         return left
 
-    def begin(self, buried: Container[bytes], now: float) -> None:
+    def begin(self, left: Sequence[Estate], now: float) -> None:
         """The rest of the configuration: whatever took nothing over starts, and everything is listened to.
 
-        A BACKUP must not answer for an address that an earlier process left; `buried` are taken care of.
+        A BACKUP must not answer for an address that an earlier process left; those in `left`, what the present one
+        has not given us, it takes care of itself.
         """
         self.live = self.begun = True
+        buried = {here.address for estate in left for here in estate.held}
+        self.executor.succeed(left)
         self._guard_addresses()
         new = [router for router in self._routers() if router.state is State.INIT]
         todo = self.engine.begin(now)

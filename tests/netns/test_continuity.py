@@ -115,6 +115,25 @@ def test_a_backup_that_reloads_stays_one_and_still_takes_over_in_time(lab: Lab) 
     lab.wait(lambda: "b" in lab.held.owners(VIP), 2, "it takes over")
 
 
+def test_an_owner_with_another_vrid_leaves_nothing_at_the_end(lab: Lab) -> None:
+    """It finds the address and the route there, but they are of the router that it was: ours, to be taken off."""
+    host = lab["a"]
+    untracked = "virtual_routes {\n198.51.100.0/24 via 10.0.0.99 dev eth0 no_track\n}"
+    text = config(instance((f"{VIP}/24",), untracked, priority=255, state="MASTER"))
+    daemon = host.run(Ours, text)
+    assert isinstance(daemon, Ours)
+    lab.wait_owner(VIP, "a", 5)
+    lab.wait(daemon.answers, 5, "it answers")
+    since = now()
+    daemon.config.write_text(text.replace("virtual_router_id 51", "virtual_router_id 52"))
+    assert daemon.ask("reload")["ok"]
+    lab.wait(lambda: len(lab.adverts("a", 52, since)) > 3, 5, "the new one adverts")
+    assert not lab.changes(VIP, since)
+    assert daemon.stop() == 0
+    assert VIP not in host.addresses()
+    assert "198.51.100.0/24" not in host.command("ip", "route")
+
+
 def test_what_changed_is_applied_as_a_difference(lab: Lab) -> None:
     master = pair(lab, 0.1)
     quiet(lab)
