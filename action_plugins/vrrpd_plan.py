@@ -62,7 +62,7 @@ class ActionModule(ActionBase):
         rotation = {"phase": phase, "running": plain(arguments["running"])} if phase else None
         made = plan(nodes, plain(task_vars["groups"]), keyword_table(), specs, defaults, record, rotation)
         if not made.errors:
-            made.errors.extend(refused(made, nodes))
+            made.errors.extend(judged(made, nodes))
         if arguments["show"]:
             display.display(shown(made))
         for line in together(made.warnings):
@@ -143,8 +143,11 @@ def keyword_table() -> dict[str, Any]:
     return table()
 
 
-def refused(made: Plan, nodes: dict[str, dict[str, Any]]) -> list[str]:
-    """What the daemon would not run, with the hosts and the variable behind the line; in its own words."""
+def judged(made: Plan, nodes: dict[str, dict[str, Any]]) -> list[str]:
+    """What the daemon would not run, with the hosts and the variable behind the line; in its own words.
+
+    What it would run tells each host's plan the names of the virtual interfaces that it makes there.
+    """
     daemon()
     from vrrpd.model.load import load
 
@@ -154,9 +157,10 @@ def refused(made: Plan, nodes: dict[str, dict[str, Any]]) -> list[str]:
         behind = [""]  # the first line is a comment
         for block in mine["blocks"]:
             behind += ["", *places([block])]
-        for said in load(
-            host, text=filled(text_of(mine["blocks"]), secrets_of(*variables)), node_name=host
-        ).diagnostics:
+        loaded = load(host, text=filled(text_of(mine["blocks"]), secrets_of(*variables)), node_name=host)
+        instances = loaded.model.vrrp_instances if loaded.model else ()
+        mine["devices"] = sorted(device.name for instance in instances for device in instance.devices)
+        for said in loaded.diagnostics:
             if said.severity != "error":  # what else there is depends on the node, and is said there
                 continue
             place = behind[said.line - 1] if said.file == host and 0 < said.line <= len(behind) else ""

@@ -74,6 +74,13 @@ options:
     description: Kernel settings, live and persistent. The former values are recorded and restored later.
     type: dict
     default: {}
+  devices:
+    description: >-
+      Names of the virtual interfaces that O(config) makes (C(use_vmac), C(use_ipvlan)). Where systemd-networkd or
+      NetworkManager is installed it is told not to manage them.
+    type: list
+    elements: str
+    default: []
   firewall:
     description: >-
       Open IP protocol 112 in the firewall that is active, and what else O(config) needs: protocol 51 for
@@ -186,6 +193,7 @@ import os
 import pwd
 import shutil
 import tempfile
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -213,6 +221,7 @@ from ansible.module_utils.vrrpd_host import (
 )
 from ansible.module_utils.vrrpd_keys import NO_KEYS, UNSIGNED, interoperable
 from ansible.module_utils.vrrpd_mask import MASK, diagnostic_lines, digest, filled, masked, masked_after
+from ansible.module_utils.vrrpd_network import NETWORK_MANAGER_CONF, for_neighbours, knows_links, neighbours_files
 from ansible.module_utils.vrrpd_release import ArchiveError, content, point, prune, unpack
 
 USER = "vrrpd"
@@ -225,21 +234,6 @@ UNIT = "/etc/systemd/system/vrrpd.service"
 WANTED_BY = "/etc/systemd/system/multi-user.target.wants/vrrpd.service"
 SYSCTL_D = "/etc/sysctl.d/60-vrrpd.conf"
 PROGRAMS = ("vrrpd", "vrrpctl")
-# Who else manages a node's network, by its program, and what it must be told: an address, route or rule that it did
-# not set is none of its business (networkd.conf(5), NetworkManager.conf(5)). Our virtual interfaces are ours alone.
-NETWORKD, NETWORK_MANAGER = "/etc/systemd/networkd.conf.d/60-vrrpd.conf", "/etc/NetworkManager/conf.d/60-vrrpd.conf"
-NEIGHBOURS = {
-    NETWORKD: (
-        ("/usr/lib/systemd/systemd-networkd", "/lib/systemd/systemd-networkd"),
-        "# Managed by Ansible (vrrpd).\n[Network]\nManageForeignRoutes=no\nManageForeignRoutingPolicyRules=no\n",
-    ),
-    NETWORK_MANAGER: (
-        ("/usr/sbin/NetworkManager",),
-        "# Managed by Ansible (vrrpd).\n"
-        "[keyfile]\n"
-        "unmanaged-devices+=interface-name:vrrp.*;interface-name:vrrp?.*;interface-name:vrrp??.*\n",
-    ),
-}
 # What systemd looks up when it needs it; every other setting of a service belongs to processes when they start.
 AT_ONCE = {
     *("Description", "After", "Before", "Wants", "WantedBy", "StartLimitIntervalSec", "StartLimitBurst"),
@@ -338,7 +332,7 @@ class Deploy:
         action, kind = self._action(running, sha)
         self._config(text, secrets, aside=kind == "barrier")
         self._sysctls()
-        self._neighbours()
+        self._neighbours(text)
         self._firewall(text)
         self._enable(reload_units)
         previous = self._switch(target, later=action == "upgrade")
@@ -550,20 +544,42 @@ class Deploy:
             if former != recorded:
                 write(self.at(FORMER_SYSCTLS), json.dumps(former, indent=1) + "\n", 0o644)
 
-    def _neighbours(self) -> None:
-        """Drop-ins for the network managers that are installed; how each gets to know of it differs."""
-        for path, (programs, text) in NEIGHBOURS.items():
-            if not any(os.path.exists(self.at(program)) for program in programs):
-                continue
-            if not self._put(Wanted(path, text, 0o644)) or not self.real:
-                continue
-            service = "systemd-networkd" if path == NETWORKD else "NetworkManager"
-            if run(["systemctl", "is-active", "--quiet", service])[0] != 0:
-                continue
-            if path == NETWORKD:
-                self.module.warn(f"{service} reads {path} with its next start: until then it may remove our routes")
-            elif not self.check:
-                run(["nmcli", "general", "reload", "conf"])
+    def _neighbours(self, text: str) -> None:
+        """Files for the network managers that are installed; how each gets to know of them differs."""
+        root = "/" if self.real else self.wants["root"]
+        wanted = for_neighbours(root, text, self.wants["devices"])
+        for line in wanted.warnings:
+            self.module.warn(line)
+        changed = [path for path, content in wanted.files.items() if self._put(Wanted(path, content, 0o644))]
+        if not self.real or knows_links(root):
+            changed += self._forget(set(neighbours_files(root)) - set(wanted.files))
+        unread = [path for path in changed if "/systemd/" in path]
+        if unread and self._active("systemd-networkd"):
+            self.module.warn(
+                f"systemd-networkd runs and reads {', '.join(unread)} with its next start: until then it may take our"
+                " addresses, routes and rules off when it is told to configure an interface anew (vrrpd puts them back)"
+            )
+        self._tell_network_manager(changed)
+
+    def _forget(self, paths: Iterable[str]) -> list[str]:
+        """Remove these drop-ins, and the folders that only they needed."""
+        gone = sorted(paths)
+        for path in gone:
+            self.note(path, read(self.at(path)) or "", "")
+            if not self.check:
+                remove(self.at(path))
+                if path.endswith(".conf") and "/systemd/" in path:  # no package brings these folders
+                    with contextlib.suppress(OSError):
+                        os.rmdir(os.path.dirname(self.at(path)))
+        return gone
+
+    def _tell_network_manager(self, changed: Collection[str]) -> None:
+        """It reads its settings again and touches no interface that it manages."""
+        if NETWORK_MANAGER_CONF in changed and not self.check and self._active("NetworkManager"):
+            run(["nmcli", "general", "reload", "conf"])
+
+    def _active(self, service: str) -> bool:
+        return self.real and run(["systemctl", "is-active", "--quiet", service])[0] == 0
 
     def _firewall(self, text: str) -> None:
         if not self.real:
@@ -677,14 +693,12 @@ class Deploy:
             if self.record.get("firewall"):
                 self._close_firewall()
             self._restore_sysctls()
-        for path in (*NEIGHBOURS, SYSCTL_D, WANTED_BY, UNIT, *(f"/usr/local/sbin/{program}" for program in PROGRAMS)):
+        self._tell_network_manager(self._forget(neighbours_files("/" if self.real else self.wants["root"])))
+        for path in (SYSCTL_D, WANTED_BY, UNIT, *(f"/usr/local/sbin/{program}" for program in PROGRAMS)):
             if os.path.lexists(self.at(path)):
                 self.note(path, "present\n", "")
                 if not self.check:
                     remove(self.at(path))
-                if path == NETWORKD and not self.check:  # no package brings this folder
-                    with contextlib.suppress(OSError):
-                        os.rmdir(os.path.dirname(self.at(path)))
         for path in (OPT, "/etc/vrrpd", "/var/lib/vrrpd", "/run/vrrpd"):
             if os.path.isdir(self.at(path)):
                 self.note(path, "present\n", "")
@@ -739,6 +753,7 @@ def main() -> None:
             "partial": {"type": "bool", "default": False},
             "named": {"type": "list", "elements": "str", "default": []},
             "sysctls": {"type": "dict", "default": {}},
+            "devices": {"type": "list", "elements": "str", "default": []},
             "firewall": {"type": "bool", "default": False},
             "python": {"type": "path", "default": "/usr/bin/python3"},
             "releases_kept": {"type": "int", "default": 3},

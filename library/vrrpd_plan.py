@@ -98,6 +98,10 @@ hosts:
     hmac:
       description: Per instance, the key that adverts are sent with and those that are accepted.
       type: dict
+    devices:
+      description: The virtual interfaces that the daemon makes there (C(use_vmac), C(use_ipvlan)).
+      type: list
+      elements: str
     members:
       description: The hosts of the cluster.
       type: list

@@ -266,7 +266,20 @@ def test_what_the_daemon_refuses_is_a_finding_at_its_variable(
     nodes["lb2"]["vrrpd_overrides"] = {"VI_2": {"virtual_ipaddress": ["198.51.100.100/24 dev"]}}
     made = plan(nodes, {"vrrp": list(nodes)}, keywords, specs, defaults)
     assert made.errors == []
-    assert together(plan_action.refused(made, nodes)) == [
+    assert together(plan_action.judged(made, nodes)) == [
         "lb1, lb2: vrrpd_instances.VI_1.notify_master: the quote ' is not closed",
         "lb2: vrrpd_instances.VI_2.virtual_ipaddress: 'dev' needs a value",
     ]
+
+
+def test_the_plan_names_the_virtual_interfaces(
+    plan_action: ModuleType, keywords: dict[str, Any], specs: dict[str, Any], defaults: dict[str, Any]
+) -> None:
+    """Whatever their names come from: the network managers of a node are told them."""
+    instances = {"VI_1": {**VI_1, "use_vmac": "gate"}, "VI_2": {**VI_2, "use_vmac": True}}
+    nodes = {
+        name: {"vrrpd_instances": instances, "vrrpd_global_defs": {"vmac_prefix": "lan"}} for name in ("lb1", "lb2")
+    }
+    made = plan(nodes, {"vrrp": list(nodes)}, keywords, specs, defaults)
+    assert (made.errors, plan_action.judged(made, nodes)) == ([], [])
+    assert made.hosts["lb1"]["devices"] == ["gate", "lan.52"]

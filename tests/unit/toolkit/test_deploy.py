@@ -248,26 +248,3 @@ def test_keys_that_understand_each_other_follow_host_by_host(module: ModuleType)
         assert kind(before, after) == "rolling", (before, after)
     for before, after in ((None, one), (one, None), (one, second), (one, replaced), (quiet, one)):
         assert kind(before, after) == "barrier", (before, after)
-
-
-def test_other_network_managers_are_told_to_leave_ours_alone(deploy: Run, node: Path) -> None:
-    """Only where they are installed: networkd removes foreign routes and rules, NetworkManager takes interfaces."""
-    networkd = node / "etc/systemd/networkd.conf.d/60-vrrpd.conf"
-    manager = node / "etc/NetworkManager/conf.d/60-vrrpd.conf"
-    deploy()
-    assert not networkd.exists()
-    assert not manager.exists()
-    for program in ("usr/lib/systemd/systemd-networkd", "usr/sbin/NetworkManager"):
-        (node / program).parent.mkdir(parents=True, exist_ok=True)
-        (node / program).touch()
-    assert {diff["after_header"] for diff in deploy(archive=None)["diff"]} == {
-        "/etc/systemd/networkd.conf.d/60-vrrpd.conf",
-        "/etc/NetworkManager/conf.d/60-vrrpd.conf",
-    }
-    assert "ManageForeignRoutes=no" in networkd.read_text()
-    assert "ManageForeignRoutingPolicyRules=no" in networkd.read_text()
-    assert "unmanaged-devices+=interface-name:vrrp." in manager.read_text()
-    assert deploy(archive=None)["changed"] is False
-    deploy(state="absent")
-    assert not networkd.parent.exists()
-    assert not manager.exists()
