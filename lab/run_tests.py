@@ -209,11 +209,12 @@ def other_pythons() -> list[Section]:
     return sections
 
 
-def molecule(scenario: str) -> Section:
+def molecule(scenario: str, full: bool) -> Section:
     return Section(
         f"molecule {scenario}",
         ([LABNS, *tool("molecule", "test", "--no-command-borders", "-s", scenario)],),
         molecule_count,
+        env={"LAB_FULL": str(int(full))},  # molecule/conftest.py
     )
 
 
@@ -268,7 +269,7 @@ def lanes(full: bool) -> list[list[Section]]:
         python39(),
         *other_pythons(),
     ]
-    waiting = [molecule("default"), molecule("rich"), molecule("ssh"), molecule("continuity")]
+    waiting = [molecule(scenario, full) for scenario in ("default", "rich", "ssh", "continuity")]
     namespace_tests = pytest("namespace tests", tool("python"), "-m", "netns" if full else "netns and not full")
     namespace_tests.second_try = True
     last = [namespace_tests]

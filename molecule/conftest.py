@@ -187,6 +187,15 @@ def record() -> dict[str, Any]:
     return made
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Without ./run-tests --full what takes long is left out."""
+    if os.environ.get("LAB_FULL") == "1":
+        return
+    long = [item for item in items if item.get_closest_marker("full")]
+    config.hook.pytest_deselected(items=long)
+    items[:] = [item for item in items if item not in long]
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Any:
     """A failed test shows every router's last journal lines: the containers are gone when anybody could look."""

@@ -10,8 +10,11 @@ from typing import Any
 import pytest
 
 FRONT, BACK = ("FRONT_4", "FRONT_6"), ("BACK_4", "BACK_6")
-ROUTE, RULE = "203.0.113.0/24", "from 198.18.53.100 lookup 100"
+SIDE = ("SIDE_4",)
+OWNED = {"router1": FRONT, "router2": BACK, "router3": SIDE}
 Until = Callable[..., Any]
+Laid = Callable[[Any], set[str]]
+Wanted = Callable[..., set[str]]
 
 
 def owned(cluster: Any, until: Until, group: tuple[str, ...], name: str, among: list[Any] | None = None) -> None:
@@ -28,10 +31,6 @@ def owned(cluster: Any, until: Until, group: tuple[str, ...], name: str, among: 
     assert until(look, lambda seen: seen == wanted, 10) == wanted
 
 
-def has_route(node: Any) -> bool:
-    return ROUTE in node.run("ip route show") and RULE in node.run("ip rule show")
-
-
 @pytest.fixture(autouse=True)
 def mended(cluster: Any, until: Until) -> Iterator[None]:
     """Every test starts, and leaves the cluster, with the owners that the inventory prefers."""
@@ -42,19 +41,24 @@ def mended(cluster: Any, until: Until) -> Iterator[None]:
     owned(cluster, until, BACK, "router2")
 
 
-def test_each_group_has_the_owner_that_its_turn_gives_it(cluster: Any, until: Until) -> None:
-    owned(cluster, until, FRONT, "router1")
-    owned(cluster, until, BACK, "router2")
-    assert [has_route(node) for node in cluster.routers.values()] == [True, False, False]
+def test_each_group_has_the_owner_that_its_turn_gives_it(
+    cluster: Any, until: Until, laid: Laid, wanted: Wanted
+) -> None:
+    owned(cluster, until, SIDE, "router3")
+    for name, instances in OWNED.items():
+        assert laid(cluster.routers[name]) == wanted(*instances), name
     for node in cluster.routers.values():
         assert node.run("journalctl -u vrrpd -p err -q --no-pager") == ""
 
 
-def test_a_script_that_fails_moves_the_group_with_its_route(cluster: Any, until: Until) -> None:
+def test_a_group_s_script_that_fails_moves_the_group_with_what_it_has(
+    cluster: Any, until: Until, laid: Laid, wanted: Wanted
+) -> None:
     router = cluster.routers["router1"]
     router.run("touch /run/broken")
     owned(cluster, until, FRONT, "router2")
-    assert [has_route(node) for node in cluster.routers.values()] == [False, True, False]
+    assert laid(router) == wanted()
+    assert laid(cluster.routers["router2"]) == wanted(*FRONT, *BACK)
     states = router.states()
     assert {states[name] for name in FRONT} == {"FAULT"}, states
     assert "service" in router.run("vrrpctl status"), "an operator must see why"
@@ -62,26 +66,54 @@ def test_a_script_that_fails_moves_the_group_with_its_route(cluster: Any, until:
     assert cluster.routers["router2"].run("tail -n 1 /run/front") == "GROUP front MASTER 0\n"
 
 
-def test_a_weight_moves_an_instance_and_so_does_the_number_in_a_file(cluster: Any, until: Until) -> None:
+def test_a_weight_moves_a_group_and_so_does_the_number_in_a_file(
+    cluster: Any, until: Until, laid: Laid, wanted: Wanted
+) -> None:
     router = cluster.routers["router2"]
     router.run("touch /run/no-gateway")
     owned(cluster, until, BACK, "router3")
     assert {router.states()[name] for name in BACK} == {"BACKUP"}, "a weight is no fault"
+    assert laid(router) == wanted()
+    assert laid(cluster.routers["router3"]) == wanted(*BACK, *SIDE)
     router.run("rm /run/no-gateway")
     owned(cluster, until, BACK, "router2")
     router.run("echo 11 > /run/load")
     owned(cluster, until, BACK, "router3")
 
 
-def test_the_owner_of_both_is_lost_and_comes_back(cluster: Any, until: Until, engine: str) -> None:
-    container = f"{cluster.prefix}-router1"
+def test_a_static_item_that_somebody_removes_is_put_back(
+    cluster: Any, until: Until, laid: Laid, wanted: Wanted
+) -> None:
+    router = cluster.routers["router3"]
+    router.run("ip route delete 203.0.116.0/24; ip rule delete preference 103")
+    assert until(lambda: laid(router), lambda seen: seen == wanted(*SIDE), 10) == wanted(*SIDE)
+    assert "static" in router.run("journalctl -u vrrpd --no-pager | grep 'was missing, put back'")
+    owned(cluster, until, SIDE, "router3")
+
+
+@pytest.mark.parametrize(
+    ("lost", "heirs"),
+    [
+        ("router1", {"router2": (*FRONT, *BACK), "router3": SIDE}),
+        pytest.param("router2", {"router1": FRONT, "router3": (*BACK, *SIDE)}, marks=pytest.mark.full),
+        pytest.param("router3", {"router1": (*FRONT, *SIDE), "router2": BACK}, marks=pytest.mark.full),
+    ],
+)
+def test_an_owner_is_lost_and_comes_back(
+    lost: str, heirs: dict[str, tuple[str, ...]], cluster: Any, until: Until, laid: Laid, wanted: Wanted, engine: str
+) -> None:
+    container = f"{cluster.prefix}-{lost}"
     subprocess.run([engine, "kill", "--signal", "KILL", container], check=True, stdout=subprocess.DEVNULL)
     try:
-        owned(cluster, until, FRONT, "router2", cluster.except_for("router1"))
-        assert has_route(cluster.routers["router2"])
+        for heir, instances in heirs.items():
+            owned(cluster, until, instances, heir, cluster.except_for(lost))
+            assert laid(cluster.routers[heir]) == wanted(*instances)
     finally:
         subprocess.run([engine, "start", container], check=True, stdout=subprocess.DEVNULL)
-        cluster.routers["router1"].booted()
+        cluster.routers[lost].booted()
+    owned(cluster, until, OWNED[lost], lost)
+    node = cluster.routers[lost]
+    assert until(lambda: laid(node), lambda seen: seen == wanted(*OWNED[lost]), 10) == wanted(*OWNED[lost])
 
 
 def test_a_reload_changes_a_keyword_live(cluster: Any, site: Callable[..., Any]) -> None:
@@ -103,7 +135,7 @@ def test_a_reload_changes_a_keyword_live(cluster: Any, site: Callable[..., Any])
 def test_status_is_readable(site: Callable[..., Any]) -> None:
     said = site(name="playbooks/status.yml").output
     assert "FRONT_4 MASTER, priority 200, 198.18.53.100/24" in said, said
-    assert "BACK_4 BACKUP, priority 180, 198.18.53.101/24, hears 198.18.53.12" in said, said
+    assert "BACK_4 BACKUP, priority 180, 198.18.53.101/24 198.18.53.111/24, hears 198.18.53.12" in said, said
     assert "hex:" not in said
 
 
