@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 SOCKET = "control.sock"  # in the run directory
 MAINTENANCE = "maintenance"  # in the state directory: present means on; a new vrrp process is told by the guard
 JOURNAL = "guard/scripts"  # in the run directory, in the folder that only root may enter
+CHECKS = "guard/checks"  # there too
 READERS = "guard/readers"  # there too
 BEAT = 5.0  # between two signs of life at most
 VRRP_TIMEOUT = 2.0
@@ -336,11 +337,15 @@ class Helper:
 
     def _resume(self) -> None:
         """Only now: whose scripts these are, and who runs them, is in the model."""
-        path = os.path.join(self.setting.run_dir, JOURNAL)
-        try:
-            self.runner.resume(Journal(path))
-        except (OSError, ValueError) as error:
-            self.log.error(f"{path}: {error}; scripts that wait do not survive this process")
+        for name, resume, what in (
+            (JOURNAL, self.runner.resume, "scripts that wait do not survive"),
+            (CHECKS, self.trackers.resume, "a check that runs outlives"),
+        ):
+            path = os.path.join(self.setting.run_dir, name)
+            try:
+                resume(Journal(path))
+            except (OSError, ValueError) as error:
+                self.log.error(f"{path}: {error}; {what} this process")
 
     def _keep_pipe(self, path: str, made: bool, fds: Sequence[int]) -> None:
         """The guard has it for as long as it is in use, whatever becomes of us."""

@@ -1,10 +1,11 @@
-"""What the helper has promised to run, for the helper after it: a file of JSON lines in a root-only folder.
+"""What the helper has promised to run, or runs, for the helper after it: a file of JSON lines in a root-only folder.
 
 In: one record per event (added, running, done). Out: at the start, the records that an earlier helper of the same
 guard has left. A helper may be killed at any moment; what was queued is then still run, in order, and what was
 running is not started a second time beside itself. The file lives in the run directory: it must not survive a
 reboot, and a daemon does not execute what an earlier daemon meant to. A helper killed in the instant between the
-start of a script and its record has it run twice: better than never. Meaning of the records: scripts.py.
+start of a script and its record has it run twice: better than never. Meaning of the records: scripts.py, and
+trackers/scripts.py.
 """
 
 from __future__ import annotations

@@ -136,6 +136,32 @@ def test_verdicts_outlive_the_helper_the_vrrp_process_and_a_reload(lab: Lab) -> 
     assert lab.held.owners(VIP) == {"a"}
 
 
+def test_a_check_that_runs_when_its_helper_dies_is_ended(alone: Lab) -> None:
+    """With all that it started, and before it is run again: never two at a time. A notify script goes on."""
+    a = alone["a"]
+    looked_at, pids, told = switch(a.folder), a.folder / "pids", a.folder / "told"
+    told.write_text(f"echo $$ >>{a.folder}/notified\nwhile ! test -e {a.folder}/go; do sleep 0.02; done\n")
+    text = script("chk", looked_at, "interval 0.1", "timeout 60") + config(
+        fast(tracking("script", "chk"), f'notify_master "/bin/sh {told}"'), globals=("script_user root",)
+    )
+    daemon = a.run(Ours, text)
+    assert isinstance(daemon, Ours)
+    alone.wait_owner(VIP, "a", 5)
+    notified = a.folder / "notified"
+    alone.wait(notified.exists, 5, "the notify script runs")
+    looked_at.write_text(f"trap '' TERM\nsleep 600 &\necho $$ $! >>{pids}\nwait; sleep 600")
+    alone.wait(lambda: pids.exists() and len(pids.read_text().split()) == 2, 5, "it runs")
+    alive = f"grep -qs 'State:.[^Z]' /proc/$(cut -d' ' -f1 {pids})/status"
+    looked_at.write_text(f"{alive} && touch {a.folder}/two; exit 0")
+    another(alone, daemon, "helper")
+    alone.wait(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in pids.read_text().split()), 5, "both end")
+    alone.wait(lambda: tracker(daemon, "chk")["runs"] > 1, 3, "it is run again")
+    assert not (a.folder / "two").exists()
+    assert alone.held.owners(VIP) == {"a"}
+    assert os.path.exists(f"/proc/{int(notified.read_text())}")
+    (a.folder / "go").touch()
+
+
 def test_a_start_waits_for_the_first_result(alone: Lab) -> None:
     a = alone["a"]
     looked_at = switch(a.folder)

@@ -22,6 +22,7 @@ from vrrpd.trackers.scripts import Scripts
 from vrrpd.vrrp.track import Key, Verdict
 
 if TYPE_CHECKING:
+    from vrrpd.journal import Journal
     from vrrpd.log import Log
     from vrrpd.loop import Loop
     from vrrpd.model.compiled import Extract
@@ -48,6 +49,10 @@ class Trackers:
         """What the vrrp process knows from a helper before us."""
         for kind, name, value, said, since in verdicts:
             self._verdicts[str(kind), str(name)] = Verdict(int(value), str(said), float(since))
+
+    def resume(self, journal: Journal) -> None:
+        """What checks a helper before us has left running is ended."""
+        self._scripts.resume(journal)
 
     def configure(self, model: Extract) -> None:
         defs = model.global_defs

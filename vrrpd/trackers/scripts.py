@@ -2,8 +2,9 @@
 
 In: definitions, the ends of children, time. Out: `found(kind, name, value, said)` after each run, and numbers for
 status. A run that takes longer than the interval is left out once, never doubled; one that takes longer than its
-timeout has failed there and then, and is ended with all that it started: TERM, two seconds, KILL. Output goes nowhere,
-as with keepalived. Checks start a little apart from each other: a hundred with the same interval are no storm.
+timeout has failed there and then, and is ended with all that it started: TERM, two seconds, KILL. So is what an earlier
+helper that was killed has left running, which a journal knows: nobody would hear what it says. Output goes nowhere, as
+with keepalived. Checks start a little apart from each other: a hundred with the same interval are no storm.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Callable
 
 from vrrpd import process
+from vrrpd.journal import LIMIT, start_of
 from vrrpd.model.values import SCRIPT
 from vrrpd.scripts import (
     SPAWN_ERRORS,
@@ -32,6 +34,7 @@ from vrrpd.scripts import (
 if TYPE_CHECKING:
     import subprocess
 
+    from vrrpd.journal import Journal
     from vrrpd.log import Log
     from vrrpd.loop import Loop
     from vrrpd.model.trackers import VrrpScript
@@ -69,11 +72,12 @@ def following(due: float, now: float, interval: float) -> float:
 
 
 class Run:
-    """One running child."""
+    """One running process of a check. `child` is None when an earlier helper started it."""
 
-    def __init__(self, child: subprocess.Popen[bytes]) -> None:
-        self.child = child
-        self.pidfd = process.pidfd_open(child.pid)
+    def __init__(self, name: str, pid: int, child: subprocess.Popen[bytes] | None) -> None:
+        self.name, self.pid, self.child = name, pid, child
+        self.pidfd = process.pidfd_open(pid)
+        self.start = start_of(pid)
         self.started = time.monotonic()
         self.ended = ""  # why we ended it
         self.killed = False  # it did not end when it was asked to
@@ -102,7 +106,39 @@ class Scripts:
         self._loop, self._timers, self._log, self._found = loop, timers, log, found
         self._checks: dict[str, Check] = {}
         self._running: set[Run] = set()  # of checks that are no more, too
+        self._left: set[str] = set()  # checks that an earlier helper runs still
         self._idle: Callable[[], None] = lambda: None
+        self._journal: Journal | None = None
+
+    def resume(self, journal: Journal) -> None:
+        """End what an earlier helper has left running, and keep the journal from now on."""
+        self._journal = journal
+        running: dict[int, tuple[str, int]] = {}
+        for record in journal.earlier:
+            if "run" in record:
+                running[record["pid"]] = record["run"], record["start"]
+            else:
+                running.pop(record["done"], None)
+        for pid, (name, start) in running.items():
+            if start_of(pid) == start:
+                self._end_left(name, pid)
+
+    def _end_left(self, name: str, pid: int) -> None:
+        try:
+            run = Run(name, pid, None)
+        except OSError:  # it has ended just now
+            return
+        self._left.add(name)
+        self._running.add(run)
+        self._note_run(run)
+        self._log.info(f"vrrp_script {name}: the helper that ran it has died, its process {pid} is ended")
+
+        def gone(now: float) -> None:
+            self._left.discard(name)
+            self._forget(run)
+
+        self._loop.watch(run.pidfd, gone)
+        self._end(run, "its helper has died")
 
     def configure(self, definitions: Iterable[VrrpScript], owner: Owner, verdicts: Mapping[Key, Verdict]) -> None:
         """`owner`: of those that name none. What is as before goes on with its schedule."""
@@ -138,7 +174,7 @@ class Scripts:
 
     def kill(self) -> None:
         for run in self._running:
-            signal_group(run.child.pid, signal.SIGKILL)
+            signal_group(run.pid, signal.SIGKILL)
 
     def _drop(self, check: Check) -> None:
         if check.timer is not None:
@@ -152,7 +188,7 @@ class Scripts:
 
     def _start(self, check: Check) -> None:
         self._at(check, following(check.due, time.monotonic(), check.definition.interval))
-        if check.run is not None:
+        if check.run is not None or check.definition.name in self._left:
             check.counters["skipped"] += 1
             return
         argv = check.definition.script.argv
@@ -161,12 +197,14 @@ class Scripts:
             if check.who is None:
                 who = account(*check.owner)
                 check.who = who, environment(dict(os.environ), who)
-            run = check.run = Run(spawn_as(argv, *check.who, DEVNULL))
+            child = spawn_as(argv, *check.who, DEVNULL)
+            run = check.run = Run(check.definition.name, child.pid, child)
         except SPAWN_ERRORS as error:
             check.last = {"at": at, "duration": 0.0, "result": why(argv[0], error)}
             self._judge(check, False, f"cannot run: {why(argv[0], error)}")
             return
         self._running.add(run)
+        self._note_run(run)
         check.last = {"at": at, "duration": None, "result": "running"}
         run.timer = self._timers.later(check.definition.timeout, lambda: self._timed_out(check, run))
         self._loop.watch(run.pidfd, lambda now: self._ended(check, run))
@@ -184,30 +222,53 @@ class Scripts:
         run.ended = why
         if run.timer is not None:
             run.timer.cancel()
-        signal_group(run.child.pid, signal.SIGTERM)
+        signal_group(run.pid, signal.SIGTERM)
         run.timer = self._timers.later(TERM_GRACE, lambda: self._kill(run))
 
     def _kill(self, run: Run) -> None:
         run.killed = True
-        signal_group(run.child.pid, signal.SIGKILL)
+        signal_group(run.pid, signal.SIGKILL)
 
     def _ended(self, check: Check, run: Run) -> None:
+        assert run.child is not None
         if run.ended:  # its descendants too, while the zombie still keeps the group's number
-            signal_group(run.child.pid, signal.SIGKILL)
+            signal_group(run.pid, signal.SIGKILL)
         status = run.child.wait()
-        self._loop.forget(run.pidfd)
-        os.close(run.pidfd)
-        if run.timer is not None:
-            run.timer.cancel()
         check.run = None
-        self._running.discard(run)
         how = run.ended or (f"killed by {signal_name(-status)}" if status < 0 else f"exit status {status}")
         assert check.last is not None
         check.last.update(duration=round(time.monotonic() - run.started, 3), result=how)
         if not run.ended:
             self._judge(check, status == 0, "succeeded" if status == 0 else f"failed ({how})")
+        self._forget(run)
+
+    def _forget(self, run: Run) -> None:
+        self._loop.forget(run.pidfd)
+        os.close(run.pidfd)
+        if run.timer is not None:
+            run.timer.cancel()
+        self._running.discard(run)
+        self._note({"done": run.pid})
         if not self._running:
             self._idle()
+
+    # -- the journal
+    def _note_run(self, run: Run) -> None:
+        self._note({"run": run.name, "pid": run.pid, "start": run.start})
+
+    def _note(self, record: dict[str, Any]) -> None:
+        if self._journal is None:
+            return
+        try:
+            self._journal.write(record)
+            if not self._running or self._journal.size > LIMIT:
+                self._journal.clear()
+                for run in self._running:
+                    self._journal.write({"run": run.name, "pid": run.pid, "start": run.start})
+        except OSError as error:  # a full /run: checks go on, without this insurance
+            self._log.error(f"the journal of checks cannot be written ({error.strerror}): given up")
+            self._journal.close()
+            self._journal = None
 
     def _judge(self, check: Check, good: bool, said: str) -> None:
         name, judge = check.definition.name, check.judge
