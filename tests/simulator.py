@@ -31,6 +31,7 @@ from vrrpd.vrrp.actions import (
     Inherit,
     LetGo,
     Log,
+    OtherAdvert,
     PriorityChange,
     Refit,
     RenewAddresses,
@@ -381,7 +382,7 @@ def describe(action: Action) -> str:
         return f"{type(action).__name__} {listed}"
     if isinstance(action, (AddRouting, DelRouting)):
         return f"{type(action).__name__} {', '.join(entry.text for entry in action.entries)}"
-    if isinstance(action, (LetGo, Refit)):
+    if isinstance(action, (LetGo, OtherAdvert, Refit)):
         return type(action).__name__
     if isinstance(action, Announce):
         return f"Announce {' '.join(text(entry.address) for entry in action.addresses)} x{action.rounds}"

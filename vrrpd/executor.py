@@ -89,6 +89,7 @@ class Executor:
             actions.GroupTransition: self._group_transition,
             actions.RxLowerPriority: self._rx_lower_priority,
             actions.PriorityChange: self._priority_change,
+            actions.OtherAdvert: self._other_advert,
             actions.Refit: self._refit,
             actions.Unsteady: self._unsteady,
             actions.Log: self._log,
@@ -484,6 +485,10 @@ class Executor:
             }
         )
         if action.router in self._keys:  # whoever goes on with it adverts what we did
+            self._declarations[action.router] = None
+
+    def _other_advert(self, action: actions.OtherAdvert) -> None:
+        if action.router in self._keys:
             self._declarations[action.router] = None
 
     def _log(self, action: actions.Log) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 
-from lab import Keepalived, Lab, Ours, config, instance, ip_packet, now, vrrp3
+import pytest
+
+from lab import Advert, Keepalived, Lab, Ours, config, instance, ip_packet, now, vrrp3
 
 VIP, VIP2 = "10.0.0.100", "10.0.0.101"
 
@@ -136,3 +139,32 @@ def test_log_unknown_vrids(lab: Lab) -> None:
     lab.inject(*[ip_packet(c.address, message)] * 3)
     lab.wait(lambda: "virtual_router_id 77" in a.daemon.log(), 3, "it is named")
     assert a.daemon.log().count("virtual_router_id 77") == 1
+
+
+@pytest.mark.parametrize("how", ["adopted", "its will"])
+def test_an_old_checksum_that_was_found_out_is_that_of_whoever_goes_on(lab: Lab, how: str) -> None:
+    """A MASTER hears a keepalived before 1.3.7, which drops what is not summed over the group, and has to be heard."""
+    a, c = lab["a"], lab["c"]
+    daemon = a.run(Ours, config(instance((f"{VIP}/24",), f"unicast_peer {{\n {c.address}\n }}", priority=200)))
+    assert isinstance(daemon, Ours)
+    lab.wait_owner(VIP, "a", 5)
+
+    def old(advert: Advert) -> bool:
+        return advert.message == vrrp3(51, advert.priority, (VIP,), a.address)
+
+    lab.wait(lambda: lab.adverts("a"), 5, "adverts")
+    assert not old(lab.adverts("a")[-1])
+    lab.inject(ip_packet(c.address, vrrp3(51, 50, (VIP,), c.address), destination=a.address))
+    lab.wait(lambda: old(lab.adverts("a")[-1]), 3, "it follows")
+    since = now()
+    if how == "adopted":
+        former = daemon.vrrp_pid()
+        os.kill(former, signal.SIGKILL)
+        lab.wait(lambda: daemon.vrrp_pid() != former and daemon.answers(), 5, "adopted")
+        lab.wait(lambda: len(lab.adverts("a", since=since)) > 2, 3, "adverts go on")
+    else:
+        daemon.kill()
+        files = ("-p", str(daemon.pidfile), "-r", str(daemon.vrrp_pidfile))
+        a.command(sys.executable, "-m", "vrrpd", "--execute-will", *files)
+        lab.wait(lambda: not lab.adverts("a")[-1].priority, 3, "it resigns")
+    assert all(map(old, lab.adverts("a", since=since)))

@@ -141,6 +141,12 @@ class PriorityChange(NamedTuple):
     reason: str
 
 
+class OtherAdvert(NamedTuple):
+    """What the router adverts is made in another way from now on: so is what its successor would say, or its will."""
+
+    router: VirtualRouter
+
+
 class Refit(NamedTuple):
     """A virtual interface is missing or not as configured: have them all looked at; they are heard of as links."""
 
@@ -172,6 +178,7 @@ Action = Union[
     GroupTransition,
     RxLowerPriority,
     PriorityChange,
+    OtherAdvert,
     Refit,
     Unsteady,
     Log,

@@ -13,7 +13,7 @@ from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from vrrpd.families import AF_INET, AF_INET6
-from vrrpd.vrrp.actions import Action
+from vrrpd.vrrp.actions import Action, OtherAdvert
 from vrrpd.vrrp.auth import ENFORCE, PERMISSIVE, Auth, has_trailer
 from vrrpd.vrrp.digest import compare_digest
 from vrrpd.vrrp.links import is_link_local
@@ -136,10 +136,9 @@ def other_checksum(router: VirtualRouter, advert: Advert, source: bytes, now: fl
         router.change_voice(old_sum=advert.old_sum)
         whose = "keepalived before 1.3.7" if advert.old_sum else "everybody else"
         if router.records.hushed("old_sum", now, gap=1.0):
-            return ()
-        return router.records.line(
-            "info", "old_sum", f"{text(source)} makes its checksums like {whose}, and so do we from now on"
-        )
+            return (OtherAdvert(router),)
+        what = f"{text(source)} makes its checksums like {whose}, and so do we from now on"
+        return (OtherAdvert(router), *router.records.line("info", "old_sum", what))
     if advert.pseudo_header is router.spec.pseudo_header or router.records.hushed("checksum", now):
         return ()
     how = "with a pseudo header (keepalived)" if advert.pseudo_header else "without pseudo header (RFC 9568)"
