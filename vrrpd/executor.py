@@ -221,8 +221,8 @@ class Executor:
             self._places[place] = action.router
             if here.foreign:
                 self._foreign.add(place)
-        if action.laid:
-            self.laying.inherit(action.router, action.laid)
+        if action.laid or action.lacking:
+            self.laying.inherit(action.router, action.laid, action.lacking)
         self._declarations[action.router] = None
         if self.firewall is not None and not action.router.cfg.accept:
             self.firewall.shield(place for place, *_ in held.values())
@@ -415,6 +415,11 @@ class Executor:
         for router in routers:
             if router.state is MASTER and not router.leaving:
                 self.laying.add(router, [entry for entry in router.routing if not entry.no_track])
+        if self.laying.queued:
+            self._flush_batch()
+
+    def retry_routing(self) -> None:
+        self.laying.retry()
         if self.laying.queued:
             self._flush_batch()
 

@@ -125,6 +125,7 @@ class Guard:
         self._refused: dict[str, str] = {}  # virtual interfaces that cannot be made, and why
         self.statics = statics.Statics(self.folder, self.tell)
         self._missing: dict[str, str] = {}  # static items that cannot be had, and why
+        self._told_lacking: list[statics.Lacking] = []  # what the helper knows of them
         self.last_words = LastWords()
         self.exit_code = 0
         vrrp = vrrp_daemon.Setting(
@@ -236,8 +237,17 @@ class Guard:
         former, self._missing = self._missing, self.statics.fit(loaded.statics, alone=running)
         if former or self._missing:
             self.vrrp.send({"t": "missing", "causes": self._missing})
+        self._tell_lacking()
         if wanted:
             self.vrrp.send({"t": "refused", "causes": self._refused})
+
+    def _tell_lacking(self) -> None:
+        """For the status: which static items cannot be had. The helper is told what is news to it."""
+        lacking = list(self.statics.lacking.values())
+        if self.helper_channel is None or lacking == self._told_lacking:
+            return
+        if self.helper_channel.send({"t": "lacking", "statics": lacking}):
+            self._told_lacking = lacking
 
     # ------------------------------------------------- what becomes of the vrrp process (succession.Owner)
     def connect(self, helper_end: int) -> None:
@@ -319,6 +329,8 @@ class Guard:
         self.loop.watch(child.fd, self._helper_ended)
         self.loop.watch(ours.fileno(), self._from_helper)
         self.in_force(self.vrrp.loaded)
+        self._told_lacking = []
+        self._tell_lacking()
         legacy, self._legacy = self._legacy, []
         for message in legacy:
             self.helper_channel.send(message)
@@ -509,6 +521,7 @@ class Guard:
             "listener_fd": self._listener.fileno() if self._listener else -1,
             "pid_file_fd": self._pid_files[0],
             "pipes": [pipe._asdict() for pipe in self._pipes.values()],
+            "lacking": [list(each) for each in self.statics.lacking.values()],
             "helper_deaths": self._helper_backoff.deaths,
             "helper_start": self._helper_start,
             "ready": self._ready,
@@ -535,6 +548,8 @@ class Guard:
             guard._listener = socket.socket(fileno=state["listener_fd"])
         guard.vrrp.inherit(state["vrrp"])
         guard.last_words.update(state.get("path", {"peers": []}))
+        known = [statics.Lacking(*each) for each in state.get("lacking", ())]
+        guard.statics.lacking = {each.text: each for each in known}
         guard.helper, guard.helper_channel = process_from(state["helper"])
         guard._helper_backoff = Backoff(state["helper_deaths"])
         guard._helper_start = state["helper_start"]

@@ -80,9 +80,10 @@ class Giver:
 
     def _give(self, key: Key, routers: list[VirtualRouter]) -> None:
         daemon = self._daemon
-        held = [(daemon.executor.holdings(router), daemon.executor.laying.of(router)) for router in routers]
+        executor, laying = daemon.executor, daemon.executor.laying
+        held = [(executor.holdings(router), laying.of(router), laying.lacking(router)) for router in routers]
         given = zip(daemon.engine.give(routers), held)
-        estates = [left._replace(held=here, laid=laid) for left, (here, laid) in given]
+        estates = [left._replace(held=here, laid=laid, lacking=lacking) for left, (here, laid, lacking) in given]
         message: ipc.Message = {"t": "part", "ifindex": key[0], "family": key[1], "receivers": []}
         fds = [_memfd(estate.encode(estates))]
         for receiver in [one for known, one in daemon.receivers.items() if known[:2] == key]:

@@ -183,6 +183,7 @@ class Helper:
         self._no_email_faults = False
         self._instances: dict[str, VrrpInstance] = {}  # those that somebody wants to be told of
         self._groups: dict[str, VrrpSyncGroup] = {}  # likewise
+        self._lacking: list[dict[str, Any]] = []  # static items that cannot be had
         self._mailed: dict[str, str] = {}  # last mailed event by instance, or by "group NAME"
         self._seq = 0
         self._loaded = False  # until then the vrrp process is not listened to
@@ -419,6 +420,12 @@ class Helper:
             self._watch(self.vrrp, self._from_vrrp)
             self.trackers.tell_all()
 
+    def _statics(self, message: dict[str, Any], fds: list[int]) -> None:
+        self._lacking = [
+            {"what": f"static {kind} {text}", "why": why, "since": round(since, 3)}
+            for kind, text, why, since in message["statics"]
+        ]
+
     def _finish(self, message: dict[str, Any], fds: list[int]) -> None:
         self.finish(float(message.get("grace", ORPHAN_GRACE)))
 
@@ -526,6 +533,7 @@ class Helper:
             "processes": {"guard": os.getppid(), "helper": os.getpid()},
             "scripts": list(self.runner.results.values()),
             "trackers": self.trackers.status(),
+            "missing": self._lacking,
             "scripts_queued": self.runner.queued,
             "scripts_dropped": self.runner.dropped,
             "mail": {
@@ -617,6 +625,7 @@ _FROM_GUARD: dict[str, Callable[[Helper, dict[str, Any], list[int]], None]] = {
     "mailed": lambda helper, message, fds: helper._mailed.update({message["instance"]: message["event"]}),
     "retire": lambda helper, message, fds: helper.retire(),
     "reloaded": Helper._reloaded,
+    "lacking": Helper._statics,
     "dump": Helper._dump,  # + memfd
     "finish": Helper._finish,  # grace
 }

@@ -3,19 +3,21 @@
 The executor's other half. In: entries to add or to remove, of a router. Out: requests, those of removals to go before
 all addresses of the batch, those of additions behind them; then, from the answers, what to say. What lies there is
 known by the bytes that put it there, with the numbers that its interfaces had: the same bytes remove that entry and no
-other. It costs nothing where no router has routes or rules.
+other. What the kernel does not take is kept with its reason, for people, and to be tried again. It costs nothing where
+no router has routes or rules.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from vrrpd.net import routing
 from vrrpd.net.links import Links
 from vrrpd.net.netlink import Event
-from vrrpd.vrrp.estate import Laid
+from vrrpd.vrrp.estate import Lacking, Laid
 
 if TYPE_CHECKING:
     from vrrpd.model.values import Routing
@@ -39,7 +41,8 @@ class Laying:
         self._former: set[Place] = set()  # laid by the process before us for routers that are no more
         self._jobs: dict[Place, _Job] = {}  # the last word on each counts
         self._sent: list[_Job] = []
-        self._failing: dict[tuple[VirtualRouter, Routing], str] = {}  # and why
+        self._lacking: dict[VirtualRouter, dict[Routing, Lacking]] = {}
+        self._stuck: dict[tuple[VirtualRouter, Routing], str] = {}  # what could not be removed, and why
         self.complaints: list[tuple[str, str]] = []  # level, message
 
     @property
@@ -54,9 +57,27 @@ class Laying:
         """What of this router lies in the kernel, or is about to."""
         return tuple(self._laid.get(router, {}).values())
 
-    def inherit(self, router: VirtualRouter, laid: Iterable[Laid]) -> None:
+    def lacking(self, router: VirtualRouter) -> tuple[Lacking, ...]:
+        """What of this router should lie there, and does not."""
+        return tuple(self._lacking.get(router, {}).values())
+
+    @property
+    def incomplete(self) -> bool:
+        return bool(self._lacking)
+
+    def retry(self) -> None:
+        """What could not be added is tried again: its reason may have gone."""
+        for router, entries in list(self._lacking.items()):
+            self.add(router, list(entries))
+
+    def inherit(self, router: VirtualRouter, laid: Iterable[Laid], lacking: Iterable[Lacking] = ()) -> None:
         for here in laid:
             self._note(router, here)
+        known = {(entry.kind, entry.text): entry for entry in router.routing}
+        for missing in lacking:
+            entry = known.get((missing.kind, missing.text))
+            if entry is not None:
+                self._lacking.setdefault(router, {})[entry] = missing
 
     def succeed(self, laid: Iterable[Laid]) -> None:
         """Of routers that are no more: whoever has it from now on, it is ours."""
@@ -85,12 +106,12 @@ class Laying:
     def remove(self, router: VirtualRouter, entries: Iterable[Routing]) -> None:
         held = self._laid.get(router, {})
         for entry in entries:
+            self._complete(router, entry)
             laid = held.pop(entry, None)
             if laid is None:
                 continue
             if not held:
                 del self._laid[router]
-            self._failing.pop((router, entry), None)
             key = routing.key(entry.kind, entry.body)
             known = self._keys.get(key, {})
             if known.get(entry) is router:
@@ -129,7 +150,8 @@ class Laying:
         for job, code in zip(sent, codes):
             entry = job.laid.entry
             if not code or code in routing.PRESENT:
-                self._failing.pop((job.router, entry), None)
+                self._stuck.pop((job.router, entry), None)
+                self._complete(job.router, entry)
             if not code:
                 continue
             if job.adding and code in routing.PRESENT:
@@ -138,7 +160,7 @@ class Laying:
                 ):  # it may be anybody's: the protocol does not say that it is ours
                     self._foreign(job)
             elif job.adding or code not in routing.ABSENT:
-                self._complain(job.router, entry, os.strerror(code), "add" if job.adding else "remove")
+                (self._complain if job.adding else self._stick)(job.router, entry, os.strerror(code))
 
     def _foreign(self, job: _Job) -> None:
         held = self._laid.get(job.router, {})
@@ -160,11 +182,24 @@ class Laying:
         if not laid.entry.no_track:
             self._keys.setdefault(routing.key(laid.entry.kind, laid.entry.body), {})[laid.entry] = router
 
-    def _complain(self, router: VirtualRouter, entry: Routing, why: str, verb: str = "add") -> None:
-        if self._failing.get((router, entry)) == why:
-            return
-        self._failing[router, entry] = why
-        self.complaints.append(("error", f"{router.name}: cannot {verb} {entry.kind} {entry.text}: {why}"))
+    def _complain(self, router: VirtualRouter, entry: Routing, why: str) -> None:
+        """Each cause once."""
+        known = self._lacking.setdefault(router, {})
+        former = known.get(entry)
+        if former is None or former.why != why:
+            since = time.monotonic() if former is None else former.since
+            known[entry] = Lacking(entry.kind, entry.text, why, since)
+            self.complaints.append(("error", f"{router.name}: cannot add {entry.kind} {entry.text}: {why}"))
+
+    def _complete(self, router: VirtualRouter, entry: Routing) -> None:
+        known = self._lacking.get(router)
+        if known is not None and known.pop(entry, None) is not None and not known:
+            del self._lacking[router]
+
+    def _stick(self, router: VirtualRouter, entry: Routing, why: str) -> None:
+        if self._stuck.get((router, entry)) != why:
+            self._stuck[router, entry] = why
+            self.complaints.append(("error", f"{router.name}: cannot remove {entry.kind} {entry.text}: {why}"))
 
 
 def _place(laid: Laid) -> Place:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from vrrpd import will
 from vrrpd.net import netlink, routing
@@ -20,6 +21,17 @@ from vrrpd.net.links import Links
 FILE = "statics.json"  # beside the will
 
 Log = Callable[[str, str], object]
+
+
+class Lacking(NamedTuple):
+    """An item that cannot be had, why, and since when (epoch seconds)."""
+
+    kind: str
+    text: str
+    why: str
+    since: float
+
+
 Entry = Sequence[Any]  # of Routing, as JSON brings it: kind, text, body in hexadecimal, holes, mode, no_track
 
 
@@ -31,12 +43,13 @@ class Statics:
         self._log = log
         self._made: dict[tuple[str, bytes], will.Laid] = {}  # by kind, and body with the numbers of interfaces
         self._saved: object = None
-        self._told: dict[str, str] = {}
+        self.lacking: dict[str, Lacking] = {}  # what cannot be had, by its text
 
     def fit(self, wanted: Iterable[Entry], alone: bool = False) -> dict[str, str]:
         """Add what is missing; what cannot be had, by its text, and why. `alone`: and remove what nobody wants."""
         entries = list(wanted)
         if not entries and not self._made:
+            self.lacking = {}
             return {}
         links = Links()
         links.load()
@@ -57,7 +70,7 @@ class Statics:
         self._save()
         missing.update(self._add(todo, former))
         self._save()
-        self._tell(missing)
+        self._tell(missing, {text: kind for kind, text, *_ in entries})
         return missing
 
     def _add(self, todo: dict[tuple[str, bytes], will.Laid], former: set[tuple[str, bytes]]) -> dict[str, str]:
@@ -118,12 +131,15 @@ class Statics:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._path)
 
-    def _tell(self, missing: dict[str, str]) -> None:
+    def _tell(self, missing: dict[str, str], kinds: dict[str, str]) -> None:
         """Each cause once."""
+        former, self.lacking = self.lacking, {}
         for text, why in missing.items():
-            if self._told.get(text) != why:
+            known = former.get(text)
+            if known is None or known.why != why:
                 self._log("error", f"cannot set static {text}: {why}")
-        self._told = missing
+            since = time.time() if known is None else known.since
+            self.lacking[text] = Lacking(kinds[text], text, why, since)
 
 
 def _place(laid: will.Laid) -> tuple[str, bytes]:

@@ -57,6 +57,7 @@ VERDICTS = 100  # in one message
 GROUPS = 20  # likewise
 PARTS = 100  # likewise, of what is short
 SLICE_SECONDS = 0.002  # what making it, and announcing and telling, may take of a turn
+LAY_AGAIN = 2.0  # between two attempts at a route or a rule that the kernel does not take
 BEAT_LEAST, BEAT_MOST = 0.05, 0.5
 LAST_WORDS = 2.0
 HIGH_NUMBER = 900  # of a descriptor; 1024 is the usual limit
@@ -110,6 +111,7 @@ class Daemon:
         self._anywhere: tuple[int, ...] = ()  # ANYWHERE, where somebody needs the addresses of the whole machine
         self._on_roads: list[VirtualRouter] = []  # those with routes or rules
         self._roads: routing.Monitor | None = None  # hears of their removal
+        self._lay_at = 0.0  # when to try again what could not be added
         # Static items: routes and rules by their keys, addresses with the names of their interfaces.
         self._static_keys: set[routing.Key] = set()
         self._static_places: set[tuple[str, bytes, int]] = set()
@@ -202,6 +204,9 @@ class Daemon:
         firewall.build()
         if firewall.monitor is not None:
             self.loop.watch(firewall.monitor.fileno(), firewall.read)
+
+    def look_at_roads(self) -> None:
+        self.executor.settle_routing(self._on_roads)
 
     def _leave_firewall(self) -> None:
         firewall = self.executor.firewall
@@ -303,6 +308,10 @@ class Daemon:
         path_deadline = self.path.turn(now)
         firewall = self.executor.firewall
         repair = firewall.turn(now) if firewall is not None else INFINITY
+        if self.live and self._giver is None and self.executor.laying.incomplete:
+            if now >= self._lay_at:
+                self._lay_again(now)
+            repair = min(repair, self._lay_at)
         for channel in self._channels:
             if channel.congested != (channel.fileno() in self._congested) and not channel.closed:
                 self.loop.want_write(channel.fileno(), channel.congested)
@@ -378,6 +387,11 @@ class Daemon:
                 again[router] = None
         self.executor.settle_routing(again)
 
+    def _lay_again(self, now: float) -> None:
+        """What the kernel would not take: a gateway may be reachable by now, a source address be here."""
+        self._lay_at = now + LAY_AGAIN
+        self.executor.retry_routing()
+
     def _concerns_statics(self, changes: Changes) -> bool:
         return changes.links or any(
             (self.links.hardware(ifindex)[0], address, prefixlen) in self._static_places
@@ -411,6 +425,8 @@ class Daemon:
             self.executor.settle(self._devices)
         if changes.links and self._on_roads:
             self.executor.settle_routing(self._on_roads)
+        elif changes.changed and self._giver is None and self.executor.laying.incomplete:
+            self._lay_again(now)
         self.executor.renew_wills()
         self.path.look(now)
 
@@ -529,6 +545,7 @@ class Daemon:
         until = time.monotonic() + SLICE_SECONDS
         for router in self._routers():
             entry = self.engine.snapshot(router, time.monotonic(), time.time())
+            entry["missing"] = self._missing(router)
             if clear:
                 router.clear_counts()
             part.append(entry)
@@ -564,6 +581,14 @@ class Daemon:
                 "dropped": receiver.dropped(),
             }
             for (ifindex, family, protocol), receiver in self.receivers.items()
+        ]
+
+    def _missing(self, router: VirtualRouter) -> list[dict[str, Any]]:
+        """What the kernel does not take of it, why, and since when (epoch seconds)."""
+        ahead = time.time() - time.monotonic()
+        return [
+            {"what": f"{kind} {text}", "why": why, "since": round(since + ahead, 3)}
+            for kind, text, why, since in self.executor.laying.lacking(router)
         ]
 
     # ------------------------------------------------------------------ sockets
@@ -692,6 +717,8 @@ def _live(daemon: Daemon, estates: Sequence[Estate]) -> None:
     now = time.monotonic()
     daemon.take(estates, now)
     daemon.begin((), now)
+    if estates:  # a will does not know what the kernel refused, nor what was lost since
+        daemon.look_at_roads()
     daemon.announce_live()
 
 

@@ -261,6 +261,11 @@ def _faults(instance: dict[str, Any]) -> list[str]:
     return [f"{fault} since {_clock(since[fault])}" if fault in since else fault for fault in instance["faults"]]
 
 
+def _lacking(found: dict[str, Any]) -> str:
+    """A route, a rule or an address that the kernel does not take."""
+    return f"{found['what']} is missing since {_clock(found['since'])}: {found['why']}"
+
+
 def _clock(at: float) -> str:
     """The time of day, with the date where that was another one."""
     there, today = time.localtime(at), time.localtime()
@@ -292,6 +297,12 @@ def _notes(status: dict[str, Any], terminal: Terminal) -> str:
         for instance in status.get("instances", ())
         for found in instance.get("trackers", ())
         if found["effect"] < 0
+    ]
+    lines += [f"{_lacking(found)}; it is tried again" for found in status.get("missing", ())]
+    lines += [
+        f"{instance['name']}: {_lacking(found)}; it is tried again"
+        for instance in status.get("instances", ())
+        for found in instance.get("missing", ())
     ]
     lines += [
         f"second path: {peer['peer']} does not answer" for peer in status.get("peer_path") or () if not peer["up"]
@@ -387,6 +398,7 @@ def _detail(
             )
         )
     rows += [("fault", terminal.paint(escape(fault), "31")) for fault in _faults(instance)]
+    rows += [("missing", terminal.paint(escape(_lacking(found)), "31")) for found in instance.get("missing", ())]
     rows += [("awaited", escape(what)) for what in instance.get("awaited", ())]
     rows += [
         (f"track_{found['kind']}", escape(_tracker(found, checks.get((found["kind"], found["name"]), {}))))

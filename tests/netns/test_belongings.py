@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from test_tracking import another, vrrpctl
 
 from lab import Host, Keepalived, Lab, Ours, config, instance, now
 
@@ -317,6 +318,52 @@ def test_an_instance_is_in_fault_while_its_static_items_are_missing(lab: Lab) ->
     assert "static 192.0.2.50/24 dev eth1: there is no interface eth1" in daemon.instance()["faults"]
     second_interface(lab, "a")
     lab.wait_owner("10.0.0.100", "a", 8)
+
+
+def test_what_the_kernel_does_not_take_is_in_the_status_and_tried_again(lab: Lab) -> None:
+    """In words, with its reason and since when, through a reload and crashes; not when it has come."""
+    a = lab["a"]
+    routes = ("198.51.100.0/24 via 10.9.0.1 dev eth0", "198.51.101.0/24 dev eth9", "198.51.102.0/24 dev eth0")
+    statics = ("static_routes", ("198.51.103.0/24 via 10.9.0.1", "198.51.104.0/24 dev eth9"))
+    text = config(block(*statics), instance(("10.0.0.100/24",), block("virtual_routes", routes)))
+    daemon = a.run(Ours, text)
+    assert isinstance(daemon, Ours)
+    lab.wait_owner("10.0.0.100", "a", 5)
+
+    def missing() -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        return daemon.instance()["missing"], daemon.status()["missing"]
+
+    def reasons() -> list[tuple[str, str]]:
+        return [(found["what"], found["why"]) for part in missing() for found in part]
+
+    expected = [
+        ("route 198.51.100.0/24 via 10.9.0.1 dev eth0", "Network is unreachable"),
+        ("route 198.51.101.0/24 dev eth9", "interface eth9 does not exist"),
+        ("static route 198.51.103.0/24 via 10.9.0.1", "Network is unreachable"),
+        ("static route 198.51.104.0/24 dev eth9", "there is no interface eth9"),
+    ]
+    lab.wait(lambda: sorted(reasons()) == sorted(expected), 3, "all four are told")
+    before = missing()
+    shown = vrrpctl(daemon, "status")
+    for what, why in expected:
+        assert re.search(f"{re.escape(what)} is missing since ..:..:..: {why}; it is tried again", shown)
+    assert "missing  " in vrrpctl(daemon, "status", "VI_1")
+    daemon.reload(text.replace("priority 100", "priority 101"))
+    lab.wait(lambda: daemon.instance()["priority"] == 101, 5, "reloaded")
+    assert missing() == before, "the same since then"
+    another(lab, daemon, "helper")
+    lab.wait(lambda: missing() == before, 2, "the next helper knows too")
+    another(lab, daemon, "vrrp")
+    lab.wait(lambda: reasons() == [(found["what"], found["why"]) for part in before for found in part], 3, "adopted")
+    logged = daemon.log().count("cannot add route 198.51.100.0/24")
+    lab.steady(lambda: daemon.log().count("cannot add route 198.51.100.0/24") == logged, 2.2, "each cause once")
+    a.ip("addr add 10.9.0.9/24 dev eth0")
+    lab.wait(lambda: len(reasons()) == 2, 1.0, "the gateway can be reached, and both routes are there")
+    a.ip("link add eth9 type veth peer name peer9", "link set eth9 up", "link set peer9 up")
+    lab.wait(lambda: reasons() == [], 5, "and so is the interface")
+    assert len(routing(a)) == 5
+    daemon.stop()
+    assert routing(a) == []
 
 
 def test_promote_secondaries_is_set_while_the_daemon_runs(lab: Lab) -> None:

@@ -27,6 +27,7 @@ from lab import ROOT, Host, Lab, Ours, config, instance, now
 VIPS = {51: "10.0.0.101", 52: "10.0.0.102", 53: "10.0.0.103", 54: "10.0.0.104"}
 SLOW = 54  # AH is VRRPv2: an advert a second
 OTHER = {"a": "10.0.0.3", "b": "10.0.0.2"}
+UNREACHABLE = "198.51.102.0/24 via 10.9.0.1 dev eth0"  # it stays in the status as what is missing
 WEIGHTS = {51: 10 - 3 + 5 + 7}  # what the trackers make of its priority; the file says -3
 KEY = "a-key-for-the-test-of-everything-of-forty"
 
@@ -40,7 +41,11 @@ def rich(host: Host, priority: int, edits: tuple[tuple[str, str], ...] = ()) -> 
         block("virtual_ipaddress_excluded", ("10.2.0.1/24 dev eth1", "fd01::1/64", "fd01::2/64 -nodad dev eth1")),
         block(
             "virtual_routes",
-            ("198.51.100.0/24 via 10.0.0.254 dev eth0", f"198.51.101.0/24 dev eth0 src {VIPS[51]} metric 7"),
+            (
+                "198.51.100.0/24 via 10.0.0.254 dev eth0",
+                f"198.51.101.0/24 dev eth0 src {VIPS[51]} metric 7",
+                UNREACHABLE,
+            ),
         ),
         block("virtual_rules", ("from 192.168.2.0/24 table 100 preference 100",)),
         block("track_script", ("good", "bad")),
@@ -200,8 +205,8 @@ def said(daemon: Ours) -> dict[str, Any]:
     moving = {"counters", "timers", "last_transition", "peers", "heard"}
     instances = [{k: v for k, v in each.items() if k not in moving} for each in status["instances"]]
     for each in instances:
-        for tracker in each.get("trackers", ()):
-            tracker.pop("since", None)
+        for found in (*each.get("trackers", ()), *each["missing"]):
+            found.pop("since", None)
     trackers = [{k: each[k] for k in ("kind", "name", "value", "said")} for each in status["trackers"]]
     return {"instances": instances, "sync_groups": status.get("sync_groups"), "trackers": trackers}
 

@@ -16,7 +16,7 @@ from vrrpd.model.groups import VrrpSyncGroup
 from vrrpd.model.values import Routing
 from vrrpd.model.vrrp import AF_INET, Authentication, AuthHmac, VirtualAddress, VrrpInstance
 from vrrpd.vrrp.actions import GroupTransition, Inherit
-from vrrpd.vrrp.estate import ESTATE_VERSION, Estate, Holding, Laid, UnknownEstate, decode, encode
+from vrrpd.vrrp.estate import ESTATE_VERSION, Estate, Holding, Lacking, Laid, UnknownEstate, decode, encode
 
 Step = Callable[[Node], None]
 HMAC = AuthHmac(((1, b"a key of this test, of 32 bytes."),), 1, "time", 5)
@@ -258,6 +258,7 @@ ESTATE = Estate(
         VirtualAddress(packed("10.0.0.100"), 24),
     ),
     routing=(ROUTE,), laid=(Laid(ROUTE, (7,), True),),
+    lacking=(Lacking("route", ROUTE.text, "Network is unreachable", 7.0),),
 )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from vrrpd.model.values import Routing
     from vrrpd.model.vrrp import VirtualAddress
-    from vrrpd.vrrp.estate import Holding, Laid
+    from vrrpd.vrrp.estate import Holding, Lacking, Laid
     from vrrpd.vrrp.groups import SyncGroup
     from vrrpd.vrrp.router import VirtualRouter
     from vrrpd.vrrp.states import State
@@ -39,6 +39,7 @@ class Inherit(NamedTuple):
     router: VirtualRouter
     held: tuple[Holding, ...]
     laid: tuple[Laid, ...] = ()
+    lacking: tuple[Lacking, ...] = ()
 
 
 class AddAddresses(NamedTuple):

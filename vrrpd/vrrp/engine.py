@@ -317,6 +317,7 @@ class Engine:
         self._begun = True
         if self.stopping:
             return ()
+        self._try_again(now)
         actions = [*self._fit(self.routers.values(), now), *self._unsteady()]
         if now < self._held_until and new:
             self._timers.set(self._start, self._held_until)
@@ -562,7 +563,13 @@ class Engine:
     def missing(self, causes: Mapping[str, str], now: float) -> Sequence[Action]:
         """Which static items cannot be had, and why: the instances of their track_group are in FAULT for it."""
         self._missing = dict(causes)
+        self._try_again(now)
         return self._follow_statics(now)
+
+    def _try_again(self, now: float) -> None:
+        """What is missing is looked at until it is not."""
+        if self._missing and self._begun and self._refit.deadline == inf:
+            self._timers.set(self._refit, now + REFIT_GAP)
 
     def announcing(self, now: float, wall: float) -> list[tuple[str, str, float]]:
         """For status: interface, GARP or GNA, and when the next may leave, epoch seconds."""

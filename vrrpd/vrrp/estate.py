@@ -45,6 +45,15 @@ class Laid(NamedTuple):
     foreign: bool = False
 
 
+class Lacking(NamedTuple):
+    """A route or a rule that the kernel does not take, why, and since when."""
+
+    kind: str
+    text: str
+    why: str
+    since: float
+
+
 class Estate(NamedTuple):
     """Of one router. The first block says who it is, the second what it is, the third what it ran with."""
 
@@ -91,6 +100,7 @@ class Estate(NamedTuple):
     routing: tuple[Routing, ...] = ()
     laid: tuple[Laid, ...] = ()  # of it, and where
     outbid_at: float = -inf  # when a better MASTER made it BACKUP
+    lacking: tuple[Lacking, ...] = ()  # of it, or of what is to be there
 
     @property
     def identity(self) -> Identity:
@@ -239,6 +249,7 @@ _DECODERS: dict[str, Callable[[Any], Any]] = {
         auth[0], auth[1], auth[2], tuple((bytes.fromhex(source), mark) for source, mark in auth[3])
     ),
     "routing": lambda entries: tuple(map(_decode_routing, entries)),
+    "lacking": lambda entries: tuple(Lacking(*entry) for entry in entries),
     "laid": lambda laid: tuple(Laid(_decode_routing(entry), tuple(at), foreign) for entry, at, foreign in laid),
     "paces": tuple,
     "rival": tuple,

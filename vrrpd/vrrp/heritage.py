@@ -91,7 +91,9 @@ def take(router: VirtualRouter, estate: Estate, now: float) -> list[Action]:
         router.group.told = State[estate.group]
     elif router.waits:  # for a sync group that it is in no longer
         router.timers.set(router.timer, now + router.master_adver_int + router.skew_time)
-    actions: list[Action] = [Inherit(router, estate.held, estate.laid)] if estate.held or estate.laid else []
+    actions: list[Action] = []
+    if estate.held or estate.laid or estate.lacking:
+        actions.append(Inherit(router, estate.held, estate.laid, estate.lacking))
     return [*actions, *differ(router, estate, now), *router.set_faults(faults, now)]
 
 
