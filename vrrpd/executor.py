@@ -507,6 +507,15 @@ class Executor:
         else:
             self._helper.send(line)
 
+    def tell_duplicate(self, place: Place) -> None:
+        """The kernel has asked for an address of ours (`-nodad`), and somebody has answered."""
+        router = self._places.get(place)
+        if router is None:
+            return
+        shown, where = f"{_text(place[1])}/{place[2]}", self._links.hardware(place[0])[0]
+        what = "duplicate address detection failed, and nobody is answered for it here"
+        self.tell("error", f"{router.name}: another host on {where} has {shown}: {what}")
+
     # --------------------------------------------------------------------- will
     def _declare(self, routers: Iterable[VirtualRouter]) -> None:
         """Tell the guard what undoes these routers now; where there is nothing to undo, that."""

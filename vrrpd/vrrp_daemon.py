@@ -364,6 +364,10 @@ class Daemon:
             changes = self.links.load()
         if changes.changed or changes.gone or changes.removed:
             self._feed(changes, now)
+        if self.links.duplicates:
+            duplicates, self.links.duplicates = self.links.duplicates, []
+            for place in duplicates:
+                self.executor.tell_duplicate(place)
 
     def _from_roads(self, now: float) -> None:
         """Routes or rules of ours were removed; when too many were, all are looked at."""

@@ -366,6 +366,26 @@ def test_what_the_kernel_does_not_take_is_in_the_status_and_tried_again(lab: Lab
     assert routing(a) == []
 
 
+def test_a_duplicate_that_is_asked_for_is_told_once(lab: Lab) -> None:
+    """-nodad: the kernel asks whether somebody has it, and does not use it when somebody has."""
+    a, c = lab["a"], lab["c"]
+    a.sysctl(net__ipv6__conf__eth0__accept_dad=1)
+    c.ip("addr add fd01::5/64 dev eth0 nodad")
+    excluded = block("virtual_ipaddress_excluded", ("fd01::5/64 -nodad", "fd01::6/64 -nodad"))
+    daemon = a.run(Ours, config(instance(("10.0.0.100/24",), excluded)))
+    lab.wait(lambda: a.addresses().get("fd01::6") == {"permanent"} or "another host" in daemon.log(), 5, "asked")
+    lab.wait(lambda: "another host" in daemon.log(), 5, "told")
+    told = (
+        "VI_1: another host on eth0 has fd01::5/64: duplicate address detection failed, and nobody is answered for it"
+    )
+    assert told in daemon.log()
+    a.ip("link set eth0 promisc on", "link set eth0 promisc off")
+    daemon.reload(config(instance(("10.0.0.100/24",), excluded, priority=101)))
+    lab.wait(lambda: "reloaded" in daemon.log() and lab.adverts("a")[-1].priority == 101, 5, "reloaded")
+    assert daemon.log().count("another host") == 1
+    assert "dadfailed" in a.addresses()["fd01::5"]
+
+
 def test_promote_secondaries_is_set_while_the_daemon_runs(lab: Lab) -> None:
     a = lab["a"]
     path = "net.ipv4.conf.eth0.promote_secondaries"

@@ -50,7 +50,7 @@ class Interface(NamedTuple):
 
 
 class _Entry:
-    __slots__ = ("addresses", "arp", "ifindex", "lower", "mac", "mortal", "mtu", "name", "up", "vrf")
+    __slots__ = ("addresses", "arp", "duplicates", "ifindex", "lower", "mac", "mortal", "mtu", "name", "up", "vrf")
 
     def __init__(self, ifindex: int) -> None:
         self.ifindex = ifindex
@@ -63,6 +63,7 @@ class _Entry:
         self.vrf = 0  # the VRF that it is in, or is
         self.addresses: dict[tuple[bytes, int], bool] = {}
         self.mortal: set[tuple[bytes, int]] = set()  # those that the kernel will drop one day
+        self.duplicates: set[tuple[bytes, int]] = set()  # those that another host has, as the kernel found out
 
     def picture(self) -> Interface:
         addresses = tuple(Address(address, length, usable) for (address, length), usable in self.addresses.items())
@@ -93,6 +94,7 @@ class Links:
     def __init__(self, own_port: int = -1) -> None:
         self._own_port = own_port
         self._entries: dict[int, _Entry] = {ANYWHERE: _anywhere()}
+        self.duplicates: list[tuple[int, bytes, int]] = []  # addresses of other hosts, found out since it was emptied
         self._indexes: dict[str, int] = {}  # by name, the last that was heard; a rename leaves the old one behind
 
     def __iter__(self) -> Iterator[Interface]:
@@ -154,6 +156,9 @@ class Links:
             if index in old
             for key in old[index].addresses
             if key not in entry.addresses
+        ]
+        self.duplicates += [
+            where for where in fresh.duplicates if where[0] in old and where[1:] not in old[where[0]].duplicates
         ]
         return Changes(changed, gone, removed, bool(changed or gone))
 
@@ -262,6 +267,11 @@ class Links:
             entry.mortal.discard(key)
         else:
             entry.mortal.add(key)
+        twice = bool(flags & IFA_F_DADFAILED) and kind == RTM_NEWADDR
+        news = twice and key not in entry.duplicates
+        (entry.duplicates.add if twice else entry.duplicates.discard)(key)
+        if news:
+            self.duplicates.append((ifindex, *key))
         if kind == RTM_DELADDR:
             return (ifindex, key) if entry.addresses.pop(key, None) is not None else (0, None)
         usable = not flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED)
