@@ -731,6 +731,15 @@ class Lab:
                  f"link set p{name} master br0 up"]  # fmt: skip
         self._in_switch(["ip", "-batch", "-"], "\n".join(lines) + "\n")
 
+    def second_link(self, name: str, device: str, mac: str) -> None:
+        """Another interface of the host on the same switch; its port is seen as the host's, too."""
+        there = f"/proc/{os.getpid()}/fd/{self.hosts[name].namespace}"
+        port = f"p{name}.{device}"
+        lines = [f"link add {port} type veth peer name {device} address {mac} netns {there}",
+                 f"link set {port} master br0 up"]  # fmt: skip
+        self._in_switch(["ip", "-batch", "-"], "\n".join(lines) + "\n")
+        self.hosts[name].ip(f"link set {device} up")
+
     # -- watching
     def _watch(self) -> None:
         self._epoll = select.epoll()
@@ -806,7 +815,7 @@ class Lab:
             at = seconds + nanoseconds / 1e9 - offset
             port = sender[0]
             with contextlib.suppress(IndexError):
-                frame = read_frame(at, port[1:], data)
+                frame = read_frame(at, port[1:].partition(".")[0], data)
                 if frame is not None:
                     self.frames.append(frame)
 

@@ -127,6 +127,37 @@ def test_a03_every_address_is_named_once_per_round(takeover: Takeover) -> None:
     assert [address for _, address in both[:4]] == ["10.0.0.103", "10.0.0.104"] * 2
 
 
+def test_a_garp_group_paces_over_its_interfaces(lab: Lab) -> None:
+    """One pace for eth0 and eth1 together, whoever announces there; eth2 does not wait for them."""
+    a = lab["a"]
+    for number in (1, 2):
+        lab.second_link("a", f"eth{number}", f"02:00:00:00:0{number}:02")
+        a.ip(f"addr add 10.{number}.0.2/24 dev eth{number}")
+    vips = {number: tuple(f"10.{number}.0.{last}" for last in (101, 102, 103)) for number in (0, 1, 2)}
+    every = "garp_group {\n garp_interval 0.03\n interfaces {\n eth0 eth1\n }\n}\n"
+    text = every + config(
+        *(
+            instance(
+                tuple(f"{vip}/24" for vip in vips[number]),
+                "garp_master_delay 0",
+                name=f"VI_{number}",
+                vrid=60 + number,
+                interface=f"eth{number}",
+            )
+            for number in vips
+        )
+    )
+    a.run(Ours, text)
+
+    def times(*numbers: int) -> list[float]:
+        return sorted(frame.at for n in numbers for vip in vips[n] for frame in lab.announcements(vip))
+
+    lab.wait(lambda: len(times(0, 1, 2)) == 3 * 3 * 5, 10, "five rounds of three addresses everywhere")
+    paced, free = times(0, 1), times(2)
+    assert min(later - at for at, later in zip(paced, paced[1:])) > 0.03 - 0.003
+    assert free[-1] - free[0] < 0.3
+
+
 @pytest.mark.parametrize(("vips", "watched"), [((f"{VIP}/24",), VIP), (SIX, VIP6)], ids=["ipv4", "ipv6"])
 def test_a04_advert_then_address_then_announcement(lab: Lab, vips: tuple[str, ...], watched: str) -> None:
     """The old owner lets go before the neighbours are told; the neighbours are told what is true."""

@@ -37,11 +37,15 @@ def test_f33_vrrp_startup_delay_is_seen_and_outlives_a_reload(lab: Lab) -> None:
     assert awaited(lab) == []
 
 
-def test_interface_up_down_delays(lab: Lab) -> None:
-    """A flap that is shorter goes unnoticed, one that is longer is FAULT, and back after the delay for up."""
+@pytest.mark.parametrize("lines", [(), ("use_vmac",)], ids=["plain", "use_vmac"])
+def test_interface_up_down_delays(lab: Lab, lines: tuple[str, ...]) -> None:
+    """A flap that is shorter goes unnoticed, one that is longer is FAULT, and back after the delay for up.
+
+    A virtual interface goes with the one below, and so does what is said of that one.
+    """
     delays = "interface_up_down_delays {\neth0 0.15 1\n}\n"
     a = lab["a"]
-    a.run(Ours, delays + config(instance((f"{VIP}/24",), priority=200)))
+    a.run(Ours, delays + config(instance((f"{VIP}/24",), *lines, priority=200)))
     lab["b"].run(Keepalived, config(instance((f"{VIP}/24",), priority=100)))
     lab.wait_owner(VIP, "a", 5)
     lab.wait(lambda: "BACKUP" in lab["b"].daemon.log(), 5, "b is backup")
