@@ -1020,10 +1020,18 @@ class Prober:
         self.sock.close()
 
     def longest_gap(self, since: float = 0) -> float:
-        """Seconds between two answered probes, the longest; call after stop()."""
-        good = [t for i, t in enumerate(self.sent) if i in self.answered and t >= since]
-        edges = [max(since, self.sent[0]), *good, self.sent[-1]]
-        return max(b - a for a, b in zip(edges, edges[1:]))
+        """Seconds in which probes were sent and none was answered, the longest; call after stop().
+
+        When the machine does not let us send any, nobody was there who could have missed an answer.
+        """
+        longest, first = 0.0, None
+        for number, at in enumerate(self.sent):
+            if number in self.answered or at < since:
+                first = None
+            else:
+                first = at if first is None else first
+                longest = max(longest, at + self.period - first)
+        return longest
 
 
 # ---------------------------------------------------------------------------------------------- configurations
