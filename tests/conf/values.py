@@ -111,8 +111,8 @@ SAME = {
 NOT_ASKED = {
     "net_namespace": "keepalived would enter it",
     "config_save_dir": "keepalived would write there",
-    "include_check": "obeyed while the file is read: tests/unit/conf/test_expand.py",
-    "virtual_ipaddress": "the grammar of its lines: test_oracle.py, tests/unit/model",
+    "include_check": "obeyed while the file is read: ok/includes.conf",
+    "virtual_ipaddress": "the grammar of its lines: test_oracle.py, bad/address_options.conf",
     "virtual_ipaddress_excluded": "the same",
     "static_ipaddress": "the same",
     **dict.fromkeys(("static_routes", "static_rules", "virtual_routes", "virtual_rules"), "test_iproute2.py"),

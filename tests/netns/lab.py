@@ -36,6 +36,7 @@ from typing import Any, Callable, NamedTuple, Union
 ROOT = Path(__file__).resolve().parents[2]
 CLONE_NEWNET = 0x40000000
 SO_RCVBUFFORCE = 33
+PIDFD_GETFD = 438
 SO_TIMESTAMPNS = 35
 SO_ATTACH_FILTER = 26
 ETH_P_ALL = 3
@@ -1053,6 +1054,21 @@ def instance(
 
 def config(*instances: str, globals: tuple[str, ...] = ()) -> str:
     return "\n".join(["global_defs {", "    router_id lab", *(f"    {g}" for g in globals), "}", *instances])
+
+
+def receive_buffers(pid: int) -> list[tuple[int, int, int]]:
+    """Family, type and buffer of each socket of a process; the kernel counts twice what was asked for."""
+    found = []
+    pidfd = os.pidfd_open(pid)
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        copy = _libc.syscall(PIDFD_GETFD, pidfd, int(fd), 0)
+        if copy >= 0 and os.readlink(f"/proc/self/fd/{copy}").startswith("socket:"):
+            with socket.socket(fileno=copy) as sock:
+                found.append((sock.family, sock.type, sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)))
+        elif copy >= 0:
+            os.close(copy)
+    os.close(pidfd)
+    return found
 
 
 def skew(priority: int, interval: float, version: int = 3) -> float:

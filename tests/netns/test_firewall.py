@@ -5,9 +5,7 @@ nft is the oracle of the table, a client that pings and connects that of its eff
 
 from __future__ import annotations
 
-import ctypes
 import json
-import os
 import select
 import socket
 import subprocess
@@ -21,7 +19,7 @@ import pytest
 from test_upgrade import release, upgrade
 from test_vmac import FAMILIES, MAC, NAME, SIX, Family, senders, vmac
 
-from lab import PATIENCE, ROOT, Daemon, Host, Keepalived, Lab, Ours, Prober, config, instance, now
+from lab import PATIENCE, ROOT, Daemon, Host, Keepalived, Lab, Ours, Prober, config, instance, now, receive_buffers
 from vrrpd import firewall
 
 VIP, VIP6, LOCAL = "10.0.0.100", "fd00::100", "fe80::100"
@@ -466,27 +464,13 @@ def test_disable_local_igmp(lab: Lab) -> None:
 
 
 # ---------------------------------------------------------------------------------------------- buffers
-PIDFD_GETFD = 438
-
-
 def test_receive_buffers(lab: Lab) -> None:
     a = lab["a"]
 
     def buffers() -> set[int]:
         """Of its raw sockets, as the kernel counts them: twice what was asked for."""
-        found = set()
-        pid = a.daemon.vrrp_pid()
-        pidfd = os.pidfd_open(pid)
-        for fd in os.listdir(f"/proc/{pid}/fd"):
-            copy = ctypes.CDLL(None).syscall(PIDFD_GETFD, pidfd, int(fd), 0)
-            if copy >= 0 and os.readlink(f"/proc/self/fd/{copy}").startswith("socket:"):
-                with socket.socket(fileno=copy) as sock:
-                    if sock.type == socket.SOCK_RAW and sock.family == socket.AF_INET:
-                        found.add(sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF))
-            elif copy >= 0:
-                os.close(copy)
-        os.close(pidfd)
-        return found
+        found = receive_buffers(a.daemon.vrrp_pid())
+        return {size for family, kind, size in found if (family, kind) == (socket.AF_INET, socket.SOCK_RAW)}
 
     a.run(Ours, config(instance(VIPS[4])))
     lab.wait_owner(VIP, "a", 10)

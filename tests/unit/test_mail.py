@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from email.message import Message
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,9 @@ from typing import Any
 import pytest
 from blocking_lab import Lab
 
+from vrrpd.helper import mail_settings
 from vrrpd.mail import MAX_QUEUED, MailQueue, Settings
+from vrrpd.model.globals import GlobalDefs
 from vrrpd.notify import Mail
 
 SUBJECT = "[LB1] VRRP Instance VI_1 - Entering MASTER state"
@@ -247,6 +250,28 @@ def test_the_queue_is_bounded_and_the_oldest_go(lab: Lab) -> None:
         sender.submit(mail(number))
     assert (sender.queued, sender.dropped) == (MAX_QUEUED, 3)
     assert lab.logged("mail: 500 are waiting already; 2 of the oldest dropped since the start")
+
+
+def test_the_words_of_the_file_are_the_settings(lab: Lab, server: Server) -> None:
+    defs = GlobalDefs(
+        smtp_server=("127.0.0.1", server.port),
+        notification_email=("admin@example.net",),
+        notification_email_from="noreply@example.net",
+        smtp_helo_name="lb7.example.net",
+        smtp_connect_timeout=0.5,
+    )
+    sender = queue(lab, 1)
+    sender.settings = mail_settings(defs)
+    sender.submit(mail())
+    lab.until(lambda: not sender.busy)
+    assert server.events[0] == {"event": "HELO", "name": "lb7.example.net"}
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        sender.settings = mail_settings(replace(defs, smtp_server=silent.getsockname()))
+        since = time.monotonic()
+        sender.submit(mail())
+        lab.until(lambda: lab.logged("timed out"))
+        assert time.monotonic() - since >= 0.5
+        sender.kill()
 
 
 def test_a_storm_is_limited_in_rate(lab: Lab, server: Server) -> None:

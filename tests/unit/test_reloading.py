@@ -54,7 +54,8 @@ def loads(tmp_path: Path) -> Loads:
 
 def test_the_guard_is_told_what_it_must_know_itself(loads: Loads) -> None:
     defs = "script_user root daemon\n startup_script '/bin/true a'\n shutdown_script /bin/true nobody\n umask 027"
-    host = loads(f"{defs}\n shutdown_script_timeout 3\n process_name kp", "instance one\nchild_wait_time 9")["host"]
+    defs += "\n startup_script_timeout 4\n shutdown_script_timeout 3"
+    host = loads(f"{defs}\n process_name kp", "instance one\nchild_wait_time 9")["host"]
     assert host == {
         "net_namespace": "",
         "instance": "one",
@@ -66,7 +67,7 @@ def test_the_guard_is_told_what_it_must_know_itself(loads: Loads) -> None:
             "user": "root",
             "group": "daemon",
             "supplementary": False,
-            "timeout": 10,
+            "timeout": 4,
         },
         "shutdown_script": {"argv": ["/bin/true"], "user": "nobody", "group": "", "supplementary": False, "timeout": 3},
     }

@@ -17,6 +17,7 @@ from blocking_lab import Lab
 
 from vrrpd import scripts
 from vrrpd.journal import Journal
+from vrrpd.model.globals import GlobalDefs
 from vrrpd.notify import Job
 
 
@@ -287,7 +288,9 @@ def test_set_supplementary_groups(nobody: pwd.struct_passwd, monkeypatch: pytest
     monkeypatch.setattr(os, "getgrouplist", lambda name, gid: [gid, 4, 24])
     who = scripts.account("daemon", "")
     assert (who.name, who.groups) == ("daemon", [who.gid])
-    assert scripts.account("daemon", "nogroup", True).groups == sorted({4, 24, nobody.pw_gid})
+    defs = GlobalDefs(script_user="daemon", script_group="nogroup", set_supplementary_groups=True)
+    assert scripts.account(*scripts.owner(defs)).groups == sorted({4, 24, nobody.pw_gid})
+    assert scripts.owner(defs).of("root", "") == ("root", "", True)
     assert scripts.account("daemon", "nogroup").gid == nobody.pw_gid
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import pytest
 
 from vrrpd.log import Log
 from vrrpd.loop import Loop
+from vrrpd.model.globals import GlobalDefs
 from vrrpd.model.trackers import TrackFile, TrackProcess, VrrpScript, Weight
 from vrrpd.model.vrrp import Script
 from vrrpd.scripts import Owner
@@ -283,7 +285,11 @@ def test_the_kernel_tells_of_a_process(station: Station) -> None:
     """As root in the first namespaces, like the namespace tests."""
     processes = Processes(station.loop, station.timers, station.log, station.find)
     words = (sys.executable, "-c", "import time; time.sleep(60)", "tracked")
-    processes.configure([TrackProcess("p", words)], {})
+    defs = GlobalDefs(process_monitor_rcv_bufs=5000000)
+    processes.configure([TrackProcess("p", words)], {}, defs.process_monitor_rcv_bufs)
+    assert processes._events
+    with socket.socket(fileno=os.dup(processes._events.fileno())) as events:
+        assert events.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 2 * 5000000  # as the kernel counts
     assert station.found == [("p", 0, "is not running")]
     station.until(lambda: processes.status()[0]["events"])
     child = subprocess.Popen(words)
