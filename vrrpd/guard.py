@@ -173,10 +173,7 @@ class Guard:
         self.tables.load()
         self.statics.load()
         process.note_namespace(self.folder, setting.namespace)
-        mask = setting.umask if setting.umask is not None else self.vrrp.loaded.host.get("umask")
-        os.umask(process.UMASK if mask is None else mask)
-        if self.vrrp.loaded.host.get("process_name"):
-            process.set_name(self.vrrp.loaded.host["process_name"])
+        self._be(self.vrrp.loaded)
         left = will.left_behind(self.folder)
         will.execute(left, self.log.write, only_present=True, virtual=self.devices.names)
         self._fit(self.vrrp.loaded)
@@ -220,6 +217,12 @@ class Guard:
             with contextlib.suppress(OSError):
                 os.unlink(path)
         return self.exit_code
+
+    def _be(self, loaded: Loaded) -> None:
+        """What the file says of this process itself."""
+        mask = self.setting.umask if self.setting.umask is not None else loaded.host.get("umask")
+        os.umask(process.UMASK if mask is None else mask)
+        process.set_name(loaded.host.get("process_name") or "vrrpd")
 
     def _fit(self, loaded: Loaded, running: bool = False) -> None:
         """Have the virtual interfaces and static items of a configuration; once it is running, those and no others.
@@ -274,6 +277,7 @@ class Guard:
         self._fit(loaded)
 
     def vrrp_live(self, loaded: Loaded) -> None:
+        self._be(loaded)
         self._fit(loaded, running=True)
         if not self._ready:
             self._ready = True
@@ -569,6 +573,7 @@ class Guard:
         self.devices.load()
         self.tables.load()
         self.statics.load()
+        self._be(self.vrrp.loaded)
         self._fit(self.vrrp.loaded)
         if self.helper is not None:
             self.loop.watch(self.helper.fd, self._helper_ended)

@@ -44,7 +44,7 @@ def prctl(option: int, argument: int) -> bool:
 
 def set_name(name: str) -> None:
     """The name that ps and top show (15 bytes)."""
-    buffer = ctypes.create_string_buffer(name.encode()[:15])
+    buffer = ctypes.create_string_buffer(name.encode(errors="surrogateescape")[:15])
     _libc().prctl(_PR_SET_NAME, buffer, 0, 0, 0)
 
 

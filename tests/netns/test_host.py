@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -81,6 +82,7 @@ def test_the_vrrp_process_is_scheduled_as_the_file_says(alone: Lab) -> None:
     pid = daemon.vrrp_pid()
     alone.wait(lambda: os.sched_getscheduler(pid) & ~0x40000000 == os.SCHED_OTHER, 3, "no real time")
     assert os.getpriority(os.PRIO_PROCESS, pid) == -5
+    alone.wait(lambda: (comm(daemon.pid), comm(pid)) == ("vrrpd", "vrrpd-vrrp"), 3, "other names")
 
 
 def test_the_vrrp_process_in_real_time_has_its_bounds(alone: Lab) -> None:
@@ -108,6 +110,10 @@ def test_the_vrrp_process_in_real_time_has_its_bounds(alone: Lab) -> None:
     assert daemon.log().count("late: real-time priority 2 (max_auto_priority 2)") == 1
     assert daemon.vrrp_pid() == pid
     assert daemon.instance()["state"] == "MASTER"
+    with daemon.connect(60) as sock:
+        sock.sendall(json.dumps({"cmd": "upgrade", "release": str(ROOT)}).encode() + b"\n")
+        assert json.loads(sock.makefile("rb").readline())["ok"]
+    assert (comm(daemon.pid), comm(daemon.vrrp_pid())) == ("keepalived", "keepalived_vrrp")
 
 
 HOG = """
