@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from behaviour import Place, at_work, program, scenario
+from values import BASES, blocks_on_lines, values, written
 
 from vrrpd.conf.expand import Line, Reader
 from vrrpd.conf.schema import Block, Keyword
 from vrrpd.conf.source import Problems
 from vrrpd.conf.tree import parse
 from vrrpd.model.blocks import BLOCKS, TOP
+from vrrpd.model.load import load
 
 HERE = Path(__file__).parent
 
@@ -180,3 +183,32 @@ def test_it(lab):
     assert set(scenario("start A priority=5\nadvert A from=B version=3\n----\nA priority=7\n")) == {
         ("vrrp_instance", "priority")
     }
+
+
+MEANT_OTHERWISE = {"preempt", "use_ipvlan", "no_accept"}  # set the same field to something else; at work on their own
+OLD_NAMES = [
+    (block.name, row, other)
+    for block in BLOCKS.values()
+    for row in block.keywords.values()
+    for other in block.keywords.values()
+    if row.supported and row.field == other.field and row is not other
+    if other.name not in MEANT_OTHERWISE and row.name not in MEANT_OTHERWISE
+    if list(block.keywords).index(row.name) < list(block.keywords).index(other.name)
+]
+
+
+@pytest.mark.parametrize(("block", "row", "other"), OLD_NAMES, ids=lambda item: getattr(item, "name", ""))
+def test_another_name_means_the_same(block: str, row: Keyword, other: Keyword, tmp_path: Path) -> None:
+    models = []
+    for each in (row, other):
+        if each.type.form == "block":
+            text = BASES["track_file"].replace("@", "").replace("track_file x {", f"{each.name} x {{", 1)
+            text = blocks_on_lines(text)
+        else:
+            text = written(BASES[block], each.name, f"{each.name} {values(row)[0]}".strip())
+        path = tmp_path / "a.conf"
+        path.write_text(text)
+        model = load(str(path), node_name="node1").model
+        assert model is not None
+        models.append(replace(model, sha256=""))
+    assert models[0] == models[1]
