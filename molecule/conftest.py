@@ -9,8 +9,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -77,21 +79,36 @@ class Run(NamedTuple):
         return {host: values[name] for host, values in self.recap.items() if host != "localhost"}
 
 
-def playbook(*arguments: str, name: str = "site.yml", status: int = 0, project: Path | None = None) -> Run:
-    """Run one of the project's playbooks on the scenario, as a user would type it; in another checkout if told."""
+def playbook(
+    *arguments: str,
+    name: str = "site.yml",
+    status: int | None = 0,
+    project: Path | None = None,
+    until: Callable[[], bool] | None = None,
+) -> Run:
+    """Run one of the project's playbooks on the scenario, as a user would type it; in another checkout if told.
+
+    `status` is the exit status that it must have, None: any. With `until` it is interrupted when that comes true.
+    """
     project = project or Path(os.environ["MOLECULE_PROJECT_DIRECTORY"])
     scenario = os.environ["MOLECULE_SCENARIO_DIRECTORY"]
     command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", f"{scenario}/inventory", *arguments, name]
     env = {**os.environ, "ANSIBLE_FORCE_COLOR": "0", "ANSIBLE_CONFIG": f"{project}/ansible.cfg"}
-    done = subprocess.run(
-        command, cwd=project, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as file:
+        process = subprocess.Popen(command, cwd=project, env=env, stdout=file, stderr=subprocess.STDOUT)
+        while until is not None and process.poll() is None:
+            if until():
+                process.send_signal(signal.SIGINT)
+                until = None
+        code = process.wait()
+        file.seek(0)
+        output = file.read()
     recap = {
         host: {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", counters)}
-        for host, counters in re.findall(r"^(\S+) +: (ok=.*)$", done.stdout, re.MULTILINE)
+        for host, counters in re.findall(r"^(\S+) +: (ok=.*)$", output, re.MULTILINE)
     }
-    assert done.returncode == status, f"{command} exited with {done.returncode}:\n{done.stdout}"
-    return Run(done.returncode, done.stdout, recap)
+    assert status in (None, code), f"{command} exited with {code}:\n{output}"
+    return Run(code, output, recap)
 
 
 class Cluster:
