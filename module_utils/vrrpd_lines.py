@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Iterator
+from decimal import Decimal
 from typing import Any
 
 from ansible.module_utils.vrrpd_mask import SECRETS
@@ -19,6 +20,9 @@ GLOBAL, INSTANCE, GROUP, TOP = "global_defs", "vrrp_instance", "vrrp_sync_group"
 VARIABLE = {GLOBAL: "vrrpd_global_defs", INSTANCE: "vrrpd_instances"}  # what does not stand in vrrpd_blocks
 # What would end or change a word of the configuration file (comment, quote, escape, brace, definition).
 UNHOLDABLE = frozenset("\"'#!\\{}$")
+SPECIAL = '"#!\\{}'  # what a word outside of quotes cannot have
+TEXTS = ("string", "path", "name")  # types of one word that may be any text
+SINGLE = (*TEXTS, "integer", "seconds", "boolean", "choice", "interface", "address")  # of one word
 
 Lines = list[dict[str, Any]]
 
@@ -147,6 +151,8 @@ def _block_lines(
     found: Lines = []
     for name, keywords in value.items() if named else [("", one) for one in as_list(value)]:
         place = f"{where}.{name}" if named else where
+        if named and not is_name(place, name, findings):
+            continue
         if keywords is None and named:
             keywords = {}
         if not isinstance(keywords, dict):
@@ -160,9 +166,12 @@ def _block_lines(
 
 
 def _list_lines(keyword: str, name: str, row: dict[str, Any], value: Any, where: str, findings: Findings) -> Lines:
-    listed = [_line(item, row) for item in entries(value)]
-    if any(line is None for line in listed):
-        findings.error(where, "write one line of text per entry")
+    if name and not is_name(f"{where}.{name}", name, findings):
+        return []
+    try:
+        listed = [_entry(item, row) for item in entries(value)]
+    except Unfit as error:
+        findings.error(where, f"{error}: write one line of text per entry")
         return []
     return [{"keyword": f"{keyword} {name}".strip(), "form": "list", "lines": listed}] if listed else []
 
@@ -177,14 +186,18 @@ def _value_line(keyword: str, row: dict[str, Any], value: Any, where: str, findi
         elif is_true(value):
             return [{"keyword": keyword, "form": "flag"}]
     elif isinstance(value, bool) and row.get("type") != "boolean":
-        if value:  # its argument is optional (dynamic_interfaces [allow_if_changes]); if not, the checker says so
+        if not row.get("optional"):
+            findings.error(where, f"{value} is no value: write one, in quotes if it is the word yes, no, on or off")
+        elif value:  # dynamic_interfaces [allow_if_changes]
             return [{"keyword": keyword, "form": "flag"}]
     else:
-        words = _line(value, row)
-        if words is None:
-            findings.error(where, f"is a {kind_of(value)}: write a value")
-        elif _in_range(value, row, where, findings):
-            return [{"keyword": keyword, "form": "value", "words": words}]
+        try:
+            words = _line(value, row)
+        except Unfit as error:
+            findings.error(where, f"{error}: write a value")
+        else:
+            if _in_range(value, row, where, findings):
+                return [{"keyword": keyword, "form": "value", "words": words}]
     return []
 
 
@@ -209,35 +222,96 @@ def places(blocks: Lines, above: str = "") -> Iterator[str]:
             yield place
 
 
-def _line(value: Any, row: dict[str, Any]) -> str | None:
-    """One value as the words of a line; None when it has no such form."""
+class Unfit(Exception):
+    """A value that the file cannot hold as it is; the text says why."""
+
+
+def _entry(item: Any, row: dict[str, Any]) -> str:
+    """One line of a list. What would be more than a line for the reader is not."""
+    line = _line(item, row)
+    first = line.split(None, 1)[0]
+    if first[0] in "@$~" or first.startswith("include"):
+        raise Unfit(f"begins with '{first}', which keepalived.conf has a meaning of its own for")
+    return line
+
+
+def _line(value: Any, row: dict[str, Any]) -> str:
+    """One value as the words of a line."""
+    kind = row.get("type")
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, (int, float)):
+        if kind == "mode":
+            raise Unfit(f"is the number {value} for YAML, which reads 022 as 18: put it in quotes")
         return as_number(value)
-    if isinstance(value, (list, tuple)):
-        words = [_line(item, row) for item in value]
-        if row.get("type") == "arguments":  # each entry is one, blanks and all
-            words = [word and _quoted(word) for word in words]
-        return None if any(word is None for word in words) else " ".join(str(word) for word in words)
-    if not isinstance(value, str) or not value.strip() or "\n" in value.strip():
-        return None
-    if row.get("type") in ("script", "string"):
-        return _quoted(value.strip())
-    if any(ord(character) < 32 for character in value):
-        return None
-    return value if not set(value) & set('"#!\\{}') else _quoted(value)
+    if isinstance(value, (list, tuple)) and value and kind not in SINGLE:
+        # Of arguments each entry is one, blanks and all.
+        return " ".join(_command(str(item)) if kind == "arguments" else _line(item, row) for item in value)
+    if not isinstance(value, str):
+        raise Unfit(f"is a {kind_of(value)}")
+    text = value.strip("\n") if kind in TEXTS else value.strip()
+    if not text.strip():
+        raise Unfit("is empty")
+    if "\n" in text:
+        raise Unfit("has several lines")
+    if kind == "script":
+        return _command(text)
+    odd = sorted({character for character in text if character < " " and character != "\t"})
+    if odd:
+        raise Unfit(f"has the character {odd[0]!r}, for which the file has no place")
+    return _text(text) if kind in TEXTS else _arguments(text) if kind == "arguments" else _words(text)
 
 
-def _quoted(text: str) -> str:
-    """Text as one word of the file: in quotes when it holds a blank, a comment sign, a brace or a quote."""
-    if text[0] == text[-1] == '"' and len(text) > 1:
+def _command(text: str) -> str:
+    """Text as one word of a command: in quotes when it holds a blank, a comment sign, a brace or a quote."""
+    if text and text[0] == text[-1] == '"' and len(text) > 1:
         return text
-    if not any(character.isspace() or character in "\"'#!\\{}" for character in text):
+    if text and not any(character.isspace() or character in f"'{SPECIAL}" for character in text):
         return text
     # \042 and not \": the file is cut at quotes, braces and comment signs before escapes are read
     escaped = (f"\\{ord(each):03o}" if each < " " or each == '"' else each for each in text.replace("\\", "\\\\"))
     return f'"{"".join(escaped)}"'
+
+
+def _arguments(text: str) -> str:
+    """A line in the language of commands; what would end it before its quotes are read is written by its number."""
+    if text.count('"') % 2:
+        raise Unfit('has a " that is not closed')
+
+    def safe(found: re.Match[str]) -> str:
+        word = found.group()
+        return f"\\{ord(word[-1]):03o}" if word[-1] in "#!{}" else word
+
+    return re.sub(r'"[^"]*"|\\.|[#!{}]', safe, text)
+
+
+def _text(text: str) -> str:
+    """Text as one word of anything else: there the reader takes quotes off, and knows no escapes."""
+    if text[0] == text[-1] == '"' and len(text) > 1:
+        text = text[1:-1]
+    if '"' in text:
+        raise Unfit('has a " in it, for which the file has no place here')
+    return f'"{text}"' if not text or any(each.isspace() or each in SPECIAL for each in text) else text
+
+
+def _words(text: str) -> str:
+    """A line of words. Quotes in it are keepalived.conf's; outside of them nothing may end the line or a word."""
+    if text.count('"') % 2:
+        raise Unfit('has a " that is not closed')
+
+    def safe(found: re.Match[str]) -> str:
+        word = found.group()
+        return word if word[0] == '"' or not set(SPECIAL) & set(word) else f'"{word}"'
+
+    return re.sub(r'"[^"]*"|[^\s"]+', safe, text)
+
+
+def is_name(where: str, name: str, findings: Findings) -> bool:
+    """The name behind a keyword is one word."""
+    good = bool(name) and name[0] not in "@$~" and not any(each.isspace() or each in SPECIAL for each in name)
+    if not good:
+        findings.error(where, f"'{name}' is no name: write one word, without {' '.join(SPECIAL)}")
+    return good
 
 
 def _in_range(value: Any, row: dict[str, Any], where: str, findings: Findings) -> bool:
@@ -294,7 +368,10 @@ def as_list(value: Any) -> list[Any]:
 
 
 def as_number(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    """All of its digits, and no exponent: no reader of the file knows one."""
+    if not isinstance(value, float):
+        return str(value)
+    return str(int(value)) if value.is_integer() else format(Decimal(repr(value)), "f")
 
 
 def hint(word: str, known: Iterable[str], prefix: str = "") -> str:

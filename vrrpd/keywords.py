@@ -72,6 +72,8 @@ def _keyword(row: Keyword) -> dict[str, Any]:
         found["secret"] = True
     if kind.named:
         found["named"] = True
+    if kind.form == "value" and not kind.least:
+        found["optional"] = True  # its argument is
     if row.repeated == EACH:
         found["each"] = True
     if row.ours:
