@@ -27,7 +27,15 @@ ROOT = Path(__file__).resolve().parent.parent  # the checkout: the daemon's pack
 ansible.module_utils.__path__.append(str(ROOT / "module_utils"))
 from ansible.module_utils.vrrpd_lines import places, secrets_of  # noqa: E402
 from ansible.module_utils.vrrpd_mask import filled  # noqa: E402
-from ansible.module_utils.vrrpd_planning import DEFAULT_CLUSTER, Plan, message, new_record, plan, together  # noqa: E402
+from ansible.module_utils.vrrpd_planning import (  # noqa: E402
+    DEFAULT_CLUSTER,
+    Plan,
+    message,
+    new_record,
+    plan,
+    together,
+    where_it_stands,
+)
 
 display = Display()
 
@@ -167,7 +175,7 @@ def judged(made: Plan, nodes: dict[str, dict[str, Any]]) -> list[str]:
             words = said.message.removeprefix(f"{place.rpartition('.')[2]}: ") + (
                 f" ({said.hint})" if said.hint else ""
             )
-            found.append(": ".join(filter(None, (host, place, words))))
+            found.append(where_it_stands(": ".join(filter(None, (host, place, words))), nodes))
     return found
 
 

@@ -32,6 +32,7 @@ from ansible.module_utils.vrrpd_lines import (
     check_holdable,
     hint,
     is_bool,
+    is_name,
     is_true,
     keywords_of,
     kind_of,
@@ -155,7 +156,28 @@ def plan(
                 "members": members,
                 "left": left,
             }
-    return Plan(hosts, summary, rows, findings.errors, findings.warnings)
+    errors, warnings = (
+        [where_it_stands(line, nodes) for line in each] for each in (findings.errors, findings.warnings)
+    )
+    return Plan(hosts, summary, rows, errors, warnings)
+
+
+def where_it_stands(line: str, nodes: dict[str, Host]) -> str:
+    """A finding at the variable that has the value: what a host overrides stands in its vrrpd_overrides."""
+    host, _, told = line.partition(": ")
+    place, _, what = told.partition(": ")
+    variable, _, path = place.partition(".")
+    if variable not in (*VARIABLE.values(), "vrrpd_blocks") or not path:
+        return line
+    path = f"{GLOBAL}.{path}" if variable == VARIABLE[GLOBAL] else path
+    found: Any = nodes.get(host, {}).get("vrrpd_overrides")
+    for step in path.split("."):
+        if not isinstance(found, dict):
+            break
+        if step not in found:
+            return line
+        found = found[step]
+    return line if found is None else f"{host}: vrrpd_overrides.{path}: {what}"
 
 
 def message(errors: list[str]) -> str:
@@ -249,6 +271,7 @@ def _routers(
     turns = _turns(names, [group for host in members for group in groups_of(nodes[host]).values()])
     result: list[Router] = []
     for name in names:
+        is_name(f"{members[0]}: vrrpd_instances.{name}", name, findings)
         chosen = [host for host in members if name in nodes[host].get("vrrpd_instances", {})]
         subsets = {host: nodes[host]["vrrpd_instances"][name].get("hosts") for host in chosen}
         users: list[str] = []

@@ -268,7 +268,7 @@ def test_what_the_daemon_refuses_is_a_finding_at_its_variable(
     assert made.errors == []
     assert together(plan_action.judged(made, nodes)) == [
         "lb1, lb2: vrrpd_instances.VI_1.notify_master: the quote ' is not closed",
-        "lb2: vrrpd_instances.VI_2.virtual_ipaddress: 'dev' needs a value",
+        "lb2: vrrpd_overrides.VI_2.virtual_ipaddress: 'dev' needs a value",
     ]
 
 
@@ -283,3 +283,62 @@ def test_the_plan_names_the_virtual_interfaces(
     made = plan(nodes, {"vrrp": list(nodes)}, keywords, specs, defaults)
     assert (made.errors, plan_action.judged(made, nodes)) == ([], [])
     assert made.hosts["lb1"]["devices"] == ["gate", "lan.52"]
+
+
+DEPTHS: dict[str, tuple[dict[str, Any], str]] = {
+    # lb2's own variables, on top of the group's: what is said of lb2
+    "a variable": (
+        {"vrrpd_instance": {}},
+        "vrrpd_instance: nothing reads this variable, did you mean 'vrrpd_instances'?",
+    ),
+    "an instance": ({"VI_9": {"priority": 5}}, "vrrpd_overrides.VI_9: no such instance, did you mean"),
+    "its keyword": (
+        {"VI_1": {"prioritty": 5}},
+        "vrrpd_overrides.VI_1.prioritty: unknown keyword, did you mean 'priority'?",
+    ),
+    "its value": ({"VI_1": {"garp_master_delay": -1}}, "vrrpd_overrides.VI_1.garp_master_delay: -1 is outside 0.."),
+    "a list of it": (
+        {"VI_1": {"virtual_ipaddress": ["here"]}},
+        "vrrpd_overrides.VI_1.virtual_ipaddress: 'here' does not",
+    ),
+    "a block of it": (
+        {"VI_1": {"auth_hmac": {"key": ["1 hex:" + "0f" * 32], "active_key": 1, "mod": "enforce"}}},
+        "vrrpd_overrides.VI_1.auth_hmac.mod: unknown keyword, did you mean 'mode'?",
+    ),
+    "a value of a block of it": (
+        {"VI_1": {"auth_hmac": {"key": ["1 hex:" + "0f" * 32], "active_key": 1, "mode": "loose"}}},
+        "vrrpd_overrides.VI_1.auth_hmac.mode: 'loose' is none of",
+    ),
+    "global_defs": ({"global_defs": {"router": "x"}}, "vrrpd_overrides.global_defs.router: unknown keyword"),
+    "a value of global_defs": (
+        {"global_defs": {"vrrp_garp_master_refresh": "often"}},
+        "vrrpd_overrides.global_defs.vrrp_garp_master_refresh: 'often' is not a number of seconds",
+    ),
+    "a block": ({"vrrp_scripts": {"chk": None}}, "vrrpd_overrides.vrrp_scripts: no such instance"),
+    "a keyword of a block": (
+        {"vrrp_script": {"chk": {"intervall": 5}}},
+        "vrrpd_overrides.vrrp_script.chk.intervall: unknown keyword, did you mean 'interval'?",
+    ),
+    "a value of a block": (
+        {"vrrp_script": {"chk": {"interval": 0}}},
+        "vrrpd_overrides.vrrp_script.chk.interval: 0 is outside",
+    ),
+    "a list of a block": (
+        {"vrrp_sync_group": {"G": {"group": ["VI_1", "VI_3"]}}},
+        "vrrpd_overrides.vrrp_sync_group.G.group: 'VI_3' is no instance",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DEPTHS)
+def test_a_mistake_of_one_host_is_named_with_host_and_variable(
+    name: str, plan_action: ModuleType, keywords: dict[str, Any], specs: dict[str, Any], defaults: dict[str, Any]
+) -> None:
+    """At any depth, by whoever finds it: the plan or the daemon's own reader, on the controller."""
+    mistake, said = DEPTHS[name]
+    shared = {"vrrpd_instances": {"VI_1": VI_1, "VI_2": VI_2}, "vrrpd_blocks": scripts()}
+    nodes: dict[str, Any] = {host: copy.deepcopy(shared) for host in ("lb1", "lb2")}
+    nodes["lb2"].update(mistake if name == "a variable" else {"vrrpd_overrides": mistake})
+    made = plan(nodes, {"vrrp": list(nodes)}, keywords, specs, defaults)
+    found = made.errors or plan_action.judged(made, nodes)
+    assert any(line.startswith(f"lb2: {said}") for line in found), found

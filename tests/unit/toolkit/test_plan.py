@@ -257,6 +257,7 @@ def everywhere(**variables: Any) -> Change:
 
 
 VI = "vrrpd_instances.VI_1"
+OVER = "vrrpd_overrides.VI_1"
 FINDINGS: dict[str, tuple[Change, list[str]]] = {
     "two equal priorities": (
         host("lb3", vrrpd_priority=190),
@@ -285,21 +286,21 @@ FINDINGS: dict[str, tuple[Change, list[str]]] = {
     "router id differs": (
         override("lb3", virtual_router_id=52),
         [
-            f"lb3: {VI}.virtual_router_id: the nodes disagree (51 on lb1/lb2, 52 on lb3): set it once, in the group's"
+            f"lb3: {OVER}.virtual_router_id: the nodes disagree (51 on lb1/lb2, 52 on lb3): set it once, in the group's"
             " vrrpd_instances"
         ],
     ),
     "interval differs": (
         override("lb1", advert_int=2),
         [
-            f"lb1: {VI}.advert_int: the nodes disagree (2 on lb1, 1 on lb2/lb3): set it once, in the group's"
+            f"lb1: {OVER}.advert_int: the nodes disagree (2 on lb1, 1 on lb2/lb3): set it once, in the group's"
             " vrrpd_instances"
         ],
     ),
     "version differs": (
         both(instance(authentication=None), override("lb2", version=3)),
         [
-            f"lb2: {VI}.version: the nodes disagree (2 on lb1/lb3, 3 on lb2): set it once, in the group's"
+            f"lb2: {OVER}.version: the nodes disagree (2 on lb1/lb3, 3 on lb2): set it once, in the group's"
             " vrrpd_instances"
         ],
     ),
@@ -313,14 +314,14 @@ FINDINGS: dict[str, tuple[Change, list[str]]] = {
     "password differs, and is not shown": (
         override("lb2", authentication={"auth_type": "PASS", "auth_pass": "hunter2"}),
         [
-            f"lb2: {VI}.authentication: the nodes disagree (values not shown): set it once, in the group's"
+            f"lb2: {OVER}.authentication: the nodes disagree (values not shown): set it once, in the group's"
             " vrrpd_instances"
         ],
     ),
     "addresses differ": (
         override("lb3", virtual_ipaddress=["192.0.2.101/24"]),
         [
-            f"lb3: {VI}.virtual_ipaddress: the nodes disagree (192.0.2.100/24 on lb1/lb2, 192.0.2.101/24 on lb3): set"
+            f"lb3: {OVER}.virtual_ipaddress: the nodes disagree (192.0.2.100/24 on lb1/lb2, 192.0.2.101/24 on lb3): set"
             " it once, in the group's vrrpd_instances"
         ],
     ),
@@ -356,14 +357,14 @@ FINDINGS: dict[str, tuple[Change, list[str]]] = {
     ),
     "unknown keyword of an instance": (
         override("lb2", prioritty=100),
-        [f"lb2: {VI}.prioritty: unknown keyword, did you mean 'priority'?"],
+        [f"lb2: {OVER}.prioritty: unknown keyword, did you mean 'priority'?"],
     ),
     "unknown keyword of a nested block": (
         override("lb2", authentication={"auth_type": "PASS", "auth_pass": "s3cret", "auth_pas": "x"}),
         [
-            f"lb2: {VI}.authentication: the nodes disagree (values not shown): set it once, in the group's"
+            f"lb2: {OVER}.authentication: the nodes disagree (values not shown): set it once, in the group's"
             " vrrpd_instances",
-            f"lb2: {VI}.authentication.auth_pas: unknown keyword, did you mean 'auth_pass'?",
+            f"lb2: {OVER}.authentication.auth_pas: unknown keyword, did you mean 'auth_pass'?",
         ],
     ),
     "unknown keyword of global_defs": (
@@ -468,7 +469,7 @@ FINDINGS: dict[str, tuple[Change, list[str]]] = {
     ),
     "a short key": (
         override("lb2", peer_path=["10.9.0.1"], peer_path_key="hunter2"),
-        [f"lb2: {VI}.peer_path_key: has 7 characters, 16 to 64 are needed: openssl rand -hex 32"],
+        [f"lb2: {OVER}.peer_path_key: has 7 characters, 16 to 64 are needed: openssl rand -hex 32"],
     ),
     "unicast on some hosts": (
         host("lb1", vrrpd_unicast=True),
@@ -497,8 +498,8 @@ def test_a_keyword_that_is_not_supported_gets_the_daemon_s_verdict(
     nodes = cluster("lb1", "lb2")
     override("lb1", frobnicate=1, decorate=2)(nodes)
     made = plan(nodes, {"vrrp": list(nodes)}, table, specs, defaults)
-    assert made.errors == [f"lb1: {VI}.frobnicate: vrrpd does not support it yet: it would not"]
-    assert made.warnings == [f"lb1: {VI}.decorate: left out, vrrpd does not support it yet: it would not"]
+    assert made.errors == [f"lb1: {OVER}.frobnicate: vrrpd does not support it yet: it would not"]
+    assert made.warnings == [f"lb1: {OVER}.decorate: left out, vrrpd does not support it yet: it would not"]
     assert words(made, "lb1", "decorate") is None
 
 
@@ -538,7 +539,7 @@ def test_all_findings_come_at_once(planned: Planner) -> None:
     assert message(made.errors).splitlines() == [
         "the inventory has 3 findings, no node was touched:",
         "  - lb1: vrrpd_typo: nothing reads this variable",
-        f"  - lb2: {VI}.virtual_router_id: the nodes disagree (51 on lb1/lb3, 52 on lb2): set it once, in the group's"
+        f"  - lb2: {OVER}.virtual_router_id: the nodes disagree (51 on lb1/lb3, 52 on lb2): set it once, in the group's"
         " vrrpd_instances",
         "  - lb3: vrrpd_priority: priority 190 of VI_1 is lb2's too: set vrrpd_priority of one of them to a free"
         " value, e.g. 189",
