@@ -13,8 +13,9 @@ from typing import Any, Callable
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible.module_utils.vrrpd_control import SOCKET
 
-from .conftest import load
+from .conftest import ROOT, load
 
 CONFIG = """# Managed by Ansible (vrrpd)
 
@@ -209,6 +210,12 @@ def test_a_host_that_left_is_named_until_it_is_retired(deploy: Run) -> None:
     assert deploy(cluster="vrrp", members=["lb1"])["left"] == ["lb2"]
     assert deploy(cluster="vrrp", members=["lb1"], retired=["lb2"])["left"] == []
     assert deploy(cluster="vrrp", members=["lb1"])["left"] == []
+
+
+def test_the_daemon_is_where_the_modules_ask_whatever_its_namespace() -> None:
+    """net_namespace and instance would give it folders of their own."""
+    unit = (ROOT / "vrrpd/vrrpd.service").read_text(encoding="utf-8")
+    assert f"--run-dir {Path(SOCKET).parent}\n" in unit
 
 
 def test_a_new_unit_says_what_only_a_restart_brings() -> None:
