@@ -52,7 +52,7 @@ def secrets_of(instances: dict[str, Any], overrides: dict[str, Any], blocks: dic
     """Placeholder -> value, for one host."""
     found: dict[str, str] = {}
     for name, keywords in instances.items():
-        _collect((name,), {**(keywords or {}), **(overrides.get(name) or {})}, found)
+        _collect((name,), merged(keywords or {}, overrides.get(name) or {}), found)
     _collect((), blocks_of(blocks, overrides, instances), found)
     return found
 

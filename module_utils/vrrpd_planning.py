@@ -37,6 +37,7 @@ from ansible.module_utils.vrrpd_lines import (
     keywords_of,
     kind_of,
     lines_of,
+    merged,
     placeholder,
     shown,
 )
@@ -296,7 +297,7 @@ def _routers(
             )
         for host in users:
             variables = nodes[host]
-            keywords = {**variables["vrrpd_instances"][name], **variables.get("vrrpd_overrides", {}).get(name, {})}
+            keywords = merged(variables["vrrpd_instances"][name], variables.get("vrrpd_overrides", {}).get(name, {}))
             keywords = {key: value for key, value in keywords.items() if value is not None and key not in TOOLKIT_KEYS}
             if is_true(variables.get("vrrpd_rotate")):
                 size = len(users)

@@ -101,6 +101,19 @@ def test_dictionaries_are_merged_and_null_takes_away() -> None:
     assert below == {"a": {"x": 1, "y": [2]}, "b": 3}
 
 
+def test_a_host_overrides_a_part_of_an_instance_s_block(planned: Planner, plan_action: ModuleType) -> None:
+    """As in vrrpd_blocks: what the host does not say stays, its secrets too."""
+    hmac = {"key": {1: "hex:" + "0f" * 32, 2: "hex:" + "1e" * 32}, "active_key": 1, "time_window": 10}
+    more = {"VI_1": {**VI_1, "auth_hmac": hmac, "track_interface": {"eth1": None, "eth2": None}}, "VI_2": VI_2}
+    change = {"VI_1": {"auth_hmac": {"time_window": 20, "key": {2: None}}, "track_interface": {"eth2": "weight 5"}}}
+    made = planned(more, lb2={"vrrpd_overrides": change})
+    found = str(plan_action.text_of(made.hosts["lb2"]["blocks"])).split()
+    assert "time_window 20" in " ".join(found)
+    assert "eth1 eth2 weight 5 }" in " ".join(found)
+    assert [word for word in found if word.startswith("@@")] == ["@@VI_1.auth_hmac.key.1@@"]
+    assert list(secrets_of(more, change, {})) == ["@@VI_1.auth_hmac.key.1@@"]
+
+
 def test_the_members_of_a_group_take_their_turn_together(planned: Planner) -> None:
     more = {f"VI_{number}": {**VI_1, "virtual_router_id": number} for number in (1, 2, 3, 4)}
     for number, keywords in enumerate(more.values(), 1):
