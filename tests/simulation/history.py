@@ -23,7 +23,9 @@ start. Events are (at, kind, arguments...):
     interval ROUTER VALUE LATER         advert_int of a router, host after host, each LATER after the one before
     vips ROUTER COUNT LATER             as many addresses from now on, host after host
     weigh HOST ROUTER NUMBER            what the router tracks adds this to its priority from now on; -300: FAULT
+    ways ROUTER COUNT EXCLUDED LATER    as many routes and rules, and excluded addresses, host after host
     lost HOST ROUTER                    somebody takes an address off
+    taken HOST ROUTER WHICH             somebody takes one of its routes or rules away
     junk HOST ROUTER                    datagrams that no router may act on
     sick HOST ROUTER DURATION           one router of a host has a fault
     split DURATION ROUTER SENDERS RECEIVERS    nothing of these hosts about one router reaches those
@@ -62,6 +64,9 @@ class Router:
     master: list[bool]  # state MASTER
     ignoring: list[bool] = field(default_factory=list)  # owner_ignore_adverts; nothing: nowhere
     expired: list[int] = field(default_factory=list)  # timer_expired_backup
+    excluded: int = 0  # virtual_ipaddress_excluded
+    ways: int = 0  # virtual_routes and virtual_rules, in turn
+    restore: bool = True  # restore_deleted
 
 
 @dataclass(frozen=True)
@@ -140,6 +145,8 @@ def draw(seed: int) -> History:
         events += _weights(Random(f"{seed} numbers"), len(routers), count, interval, span)
     if group and Random(f"{seed} contrary").random() < 0.5:
         routers, boot, drift = _contrary(Random(f"{seed} ranks"), routers, boot, drift)
+    if not calm:
+        events += _belongings(Random(f"{seed} belongings"), routers, count, interval, span)
     path = dice.random() < 0.3
     for _ in range(4 if path and not calm else 0):  # what it is for
         at = 5 * interval + dice.random() * span
@@ -158,6 +165,19 @@ def draw(seed: int) -> History:
         group=group,
         weights=weights,
     )
+
+
+def _belongings(dice: Random, routers: list[Router], hosts: int, unit: float, span: float) -> list[Event]:
+    events: list[Event] = []
+    for number, router in enumerate(routers):
+        for _ in range(dice.randrange(3) if router.ways else 0):
+            at, host = round(5 * unit + dice.random() * span, 6), dice.randrange(hosts)
+            if dice.random() < 0.6:
+                events.append((at, "taken", host, number, dice.randrange(4)))
+            else:
+                later = round(unit * dice.choice((0.0, 0.1, 0.7)), 6)
+                events.append((at, "ways", number, dice.choice((0, 2, 3, 4)), dice.randrange(3), later))
+    return events
 
 
 def _weights(dice: Random, routers: int, hosts: int, unit: float, span: float) -> list[Event]:
@@ -254,6 +274,9 @@ def _options(dice: Random, router: Router) -> Router:
         router,
         ignoring=[dice.random() < 0.4 for _ in router.priority],
         expired=[dice.choice((0, 0, 100, 254)) for _ in router.priority],
+        excluded=dice.choice((0, 0, 1, 2)),
+        ways=dice.choice((0, 0, 2, 4)),
+        restore=dice.random() < 0.8,
     )
 
 

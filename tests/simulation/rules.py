@@ -32,8 +32,10 @@ advert_int that the router's hosts have at that moment or had before, all of it 
 
    One that adopts what a dead process had adverts at once, and nothing of it is dropped.
 
-5. A state and its addresses belong together: MASTER has all of them, anybody else none. (An owner's, priority 255,
-   may be on the interface for other reasons and are left alone.)
+5. A state and what lies in the kernel belong together: MASTER has all of its addresses, excluded ones, routes and
+   rules, anybody else none of them. (An owner's addresses, priority 255, may be on the interface for other reasons and
+   are left alone; of what has no_track, nobody asks whether it is there.) What somebody takes away is back within
+   RESTORE_GAP, unless restore_deleted is off: then the router has resigned in the same turn.
 
 6. Without a fault there is no gap: from priority 0 to the successor's first advert the address is answered, if there
    is a successor (and nobody has just yielded, in the last 2 D); a reload does not move it at all.
@@ -44,7 +46,16 @@ advert_int that the router's hosts have at that moment or had before, all of it 
 
 8. A sync group is MASTER with all of its routers or with none: a host that follows a master with one of them, or has
    a fault in one, has resigned from all in the same turn, and answers for the others for as long as a lame duck may.
-   One that is new, or was not adopted with the others, may join them later.
+   One that is new, or was not adopted with the others, may join them later. When the members do not rank the hosts
+   alike, two that become MASTER at the same moment may both yield, once: who comes second waits for a down interval
+   and as long as a lame duck more.
+
+9. What scripts and FIFOs are told of a router and of a group is a path through its states: each tells the one before,
+   no state twice in a row, nothing is left out. A reload and an adoption tell nothing of what goes on; whoever is not
+   adopted after a crash begins at INIT again, and nobody has been told of its end.
+
+10. What a process knew that follows from nothing else goes on in the next one, also after its death: how it took an
+    interface, until a delay would have ended; the effective priority, until what is tracked has been looked at again.
 """
 
 from __future__ import annotations
@@ -54,13 +65,14 @@ from typing import TYPE_CHECKING
 
 from simulator import text
 
+from vrrpd.model.values import Routing
 from vrrpd.model.vrrp import VrrpInstance
 from vrrpd.vrrp.actions import Transition
-from vrrpd.vrrp.duties import ANSWER, LOWER
+from vrrpd.vrrp.duties import ANSWER, LOWER, RESTORE_GAP
 from vrrpd.vrrp.master import PATIENCE
 from vrrpd.vrrp.path import FRESH, HELLO_GAP
 from vrrpd.vrrp.router import VirtualRouter
-from vrrpd.vrrp.states import BACKUP, FAULT, INIT, MASTER
+from vrrpd.vrrp.states import BACKUP, FAULT, INIT, MASTER, State
 
 if TYPE_CHECKING:
     from world import Host, Wire, World
@@ -99,6 +111,8 @@ class Rules:
         self._accepted: dict[tuple[int, int], int] = {}
         self._ranks: dict[tuple[bytes, int, float], dict[int, int]] = {}  # of one message: rank -> host
         self._slept: dict[int, tuple[float, float]] = {}  # host: since when it runs again, and for how long it did not
+        self._taken: dict[tuple[int, bytes | Routing], float] = {}  # what somebody took away from a host, and when
+        self._told: dict[tuple[int, str], State] = {}  # (host, router or group): what scripts heard last
         self._links: dict[int, tuple[dict[str, tuple[bool, float]], bool]] = {}  # how a dead process took them
         self._calls_back = 0.0  # until when somebody who handed over keeps back
         self._last_word_lost = False  # one of two owners left, and the other one was not told
@@ -121,6 +135,8 @@ class Rules:
 
     def restarted(self, host: Host) -> None:
         self.disturbed(host)
+        for key in [key for key in self._told if key[0] == host.number]:
+            del self._told[key]
         for number in range(len(self.intervals)):
             self._forget(host, number)
 
@@ -138,6 +154,7 @@ class Rules:
 
     def begun(self, host: Host) -> None:
         """Another process: a link counts as what it counted as, for as long as it would have."""
+        self.told_all(host)
         links, up = self._links.pop(host.number, ({}, False))
         assert host.engine is not None
         for name, (taken, until) in links.items():
@@ -145,13 +162,19 @@ class Rules:
                 self.fail(f"{host.name} has forgotten that {name} is taken for {'up' if taken else 'down'}")
 
     def adopted(self, host: Host, numbers: Sequence[int]) -> None:
+        names = [*(f"VI_{number}" for number in numbers), *(group.name for group in host.groups if numbers)]
+        kept = {key: self._told[key] for key in ((host.number, name) for name in names) if key in self._told}
         self.restarted(host)
+        self._told.update(kept)
         self._masters.update((host.number, number) for number in numbers)
 
-    def goes_on(self, host: Host, numbers: Sequence[int]) -> None:
-        """An adoption: its first act is an advert of each."""
+    def goes_on(self, host: Host, numbers: Sequence[int], priorities: dict[int, int]) -> None:
+        """An adoption: its first act is an advert of each, with the priority that it had."""
         for number in numbers:
             router = host.router(number)
+            weighs = router is not None and self.world.history.weights and router.cfg.priority != 255
+            if router and weighs and priorities[number] not in (255, router.priority):
+                self.fail(f"{host.name} adopts VI_{number} of priority {priorities[number]} at {router.priority}")
             quiet = self._sent.get((host.number, number)) != self.world.now
             if router and router.cfg.timer_expired_backup and router.state is BACKUP:
                 continue  # it is asked to step down after so long
@@ -406,7 +429,7 @@ class Rules:
         if transition.new is BACKUP and cause is None:
             self._heard.pop((host.number, number), None)
         if router.state is transition.new:
-            self._belongings(host, router, number)
+            self.belongs(host, router)
 
     def _takes_over(self, host: Host, router: VirtualRouter, number: int, transition: Transition) -> None:
         key = host.number, number
@@ -455,11 +478,53 @@ class Rules:
         if masters and others:
             self.fail(f"{host.name} is MASTER of {masters[0].name}, and {others[0].state.name} of {others[0].name}")
 
-    def _belongings(self, host: Host, router: VirtualRouter, number: int) -> None:
-        has = {address for address, owner in host.kernel.items() if owner == number}
-        wants = {entry.address for entry in router.addresses} if router.state is MASTER else set()
-        if has != wants and (router.priority != 255 or router.state is MASTER):
-            self.fail(f"{host.name} is {router.state.name} of VI_{number} and holds {sorted(map(text, has))}")
+    def belongs(self, host: Host, router: VirtualRouter) -> None:
+        """Rule 5, after each turn that changed something of the router in the kernel."""
+        number = int(router.name[3:])
+        if host.router(number) is not router:
+            return  # another process has it, or has it no more
+        has: set[bytes | Routing] = {address for address, owner in host.kernel.items() if owner == number}
+        has.update(way for way, owner in host.ways.items() if owner == number)
+        wants: set[bytes | Routing] = set()
+        if router.state is MASTER:
+            wants.update(entry.address for entry in router.addresses)
+            wants.update(router.routing)
+        elif router.priority == 255:
+            has -= {entry.address for entry in router.addresses}
+        missing = {what for what in wants - has if not self._may_be_missing(host, router, what)}
+        if has - wants or missing:
+            names = sorted(what.text if isinstance(what, Routing) else text(what) for what in (has - wants) | missing)
+            verb = "has too much" if has - wants else "lacks"
+            self.fail(f"{host.name} is {router.state.name} of VI_{number} and {verb}: {', '.join(names)}")
+
+    def _may_be_missing(self, host: Host, router: VirtualRouter, what: bytes | Routing) -> bool:
+        """It leaves, and does not take on more; or somebody has just taken it away; or nobody cares (no_track)."""
+        if router.leaving or (isinstance(what, Routing) and what.no_track):
+            return True
+        since = max(self._taken.get((host.number, what), -1e9), self._excused[host.number])
+        return (host.number, what) in self._taken and self.world.now - since <= RESTORE_GAP * (1 + DRIFT) + HAIR
+
+    def taken(self, host: Host, what: bytes | Routing) -> None:
+        self._taken[host.number, what] = self.world.now
+
+    def told(self, host: Host, name: str, old: State, new: State) -> None:
+        """Scripts and FIFOs hear of each state once, each from the one before (rule 9)."""
+        before = self._told.get((host.number, name), INIT)
+        if old is not before or new is old:
+            self.fail(f"{host.name} tells that {name} is {new.name}, {old.name} before; it told {before.name}")
+        self._told[host.number, name] = new
+
+    def told_all(self, host: Host) -> None:
+        """Nothing was kept back, and nothing lost on the way from one process to the next."""
+        if host.engine is None:
+            return
+        for name, router in host.engine.routers.items():
+            if self._told.get((host.number, name), INIT) is not router.state:
+                self.fail(f"{host.name} has not told that {name} is {router.state.name}")
+        for name, group in host.engine.groups.items():
+            state = group.state
+            if state is not None and self._told.get((host.number, name), INIT) is not state:
+                self.fail(f"{host.name} has not told that {name} is {state.name}")
 
     # ---- at the end ------------------------------------------------------------------------------------------
 
@@ -480,6 +545,8 @@ class Rules:
         for host in self.hosts:
             self._check_pairs(host.number, None)
             self._check_silence(host)
+            for each in host.engine.routers.values() if host.engine and not host.mute else ():
+                self.belongs(host, each)
         for number in range(len(self.intervals)):
             for host in self.hosts:
                 router = host.router(number)

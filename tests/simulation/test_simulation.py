@@ -16,13 +16,13 @@ from history import History, draw
 from run import violation
 
 from vrrpd.vrrp import backup, engine, estate, heritage, master, path
-from vrrpd.vrrp.actions import Action, DelAddresses
+from vrrpd.vrrp.actions import Action, DelAddresses, DelRouting, Transition
 from vrrpd.vrrp.duties import Duties
 from vrrpd.vrrp.groups import SyncGroup
 from vrrpd.vrrp.packet import Advert
 from vrrpd.vrrp.path import Peer, Told
 from vrrpd.vrrp.router import VirtualRouter
-from vrrpd.vrrp.states import BACKUP, MASTER, Heard
+from vrrpd.vrrp.states import BACKUP, MASTER, Heard, State
 from vrrpd.vrrp.timers import Timers
 
 SEEDS = sorted(Path(__file__).parent.glob("seeds/*.json"))
@@ -264,7 +264,55 @@ def an_adoption_forgets_a_link_delay(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(engine.Engine, "recall", lambda self, links, now: None)
 
 
+def routes_stay_when_the_addresses_go(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(VirtualRouter, "take_off", lambda self: [DelAddresses(self, self.addresses)])
+
+
+def a_reload_leaves_routes_behind(patch: pytest.MonkeyPatch) -> None:
+    differ = heritage.differ
+
+    def careless(self: VirtualRouter, estate: estate.Estate, now: float) -> list[Action]:
+        return [action for action in differ(self, estate, now) if not isinstance(action, DelRouting)]
+
+    patch.setattr(heritage, "differ", careless)
+
+
+def a_route_that_somebody_takes_stays_away(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Duties, "restore_routing", lambda self, entry, now: ())
+
+
+def restore_deleted_no_is_not_obeyed(patch: pytest.MonkeyPatch) -> None:
+    """Priority 0, and then it stays all the same."""
+    patch.setattr(VirtualRouter, "lost", lambda self, what, now: self.resign())
+
+
+def an_adoption_forgets_the_priority(patch: pytest.MonkeyPatch) -> None:
+    adopted = estate.adopted
+    patch.setattr("world.adopted", lambda *about, **more: adopted(*about, **{**more, "priority": 0}))
+
+
+def a_hand_over_forgets_what_the_group_told(patch: pytest.MonkeyPatch) -> None:
+    give = heritage.give
+    patch.setattr(heritage, "give", lambda self: give(self)._replace(group="INIT" if self.group else ""))
+
+
+def a_reload_tells_everything_again(patch: pytest.MonkeyPatch) -> None:
+    take = heritage.take
+
+    def talkative(self: VirtualRouter, estate: estate.Estate, now: float) -> list[Action]:
+        return [*take(self, estate, now), Transition(self, State.INIT, self.state, self.state.name, 100, "reload")]
+
+    patch.setattr(heritage, "take", talkative)
+
+
 BUGS: list[Patch] = [
+    routes_stay_when_the_addresses_go,
+    a_reload_leaves_routes_behind,
+    a_route_that_somebody_takes_stays_away,
+    restore_deleted_no_is_not_obeyed,
+    an_adoption_forgets_the_priority,
+    a_hand_over_forgets_what_the_group_told,
+    a_reload_tells_everything_again,
     an_adoption_forgets_a_link_delay,
     nobody_gives_way,
     a_master_adverts_its_former_priority,

@@ -14,24 +14,38 @@ import json
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from heapq import heappop, heappush
 from itertools import count
 from math import inf
 from random import Random
 from typing import TYPE_CHECKING, Any
 
-from simulator import Configuration, describe, instance, interface_address, packed, vip
+from simulator import Configuration, describe, instance, interface_address, packed, text, vip
 
 from vrrpd.model.diff import identity
 from vrrpd.model.groups import VrrpSyncGroup
-from vrrpd.model.values import FILE, InterfaceDelay, Track
-from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, VrrpInstance
+from vrrpd.model.values import FILE, InterfaceDelay, Routing, Track
+from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, VirtualAddress, VrrpInstance
+from vrrpd.net.routing import ROUTE, RULE
 from vrrpd.succession import PEERS_WAIT
 from vrrpd.vrrp import path
-from vrrpd.vrrp.actions import Action, AddAddresses, Announce, DelAddresses, LetGo, SendAdvert, Transition, Unsteady
+from vrrpd.vrrp.actions import (
+    Action,
+    AddAddresses,
+    AddRouting,
+    Announce,
+    DelAddresses,
+    DelRouting,
+    GroupTransition,
+    LetGo,
+    SendAdvert,
+    Transition,
+    Unsteady,
+)
 from vrrpd.vrrp.duties import ANSWER_GAP_MAX, RESTORE_GAP
 from vrrpd.vrrp.engine import Engine, Link
-from vrrpd.vrrp.estate import Holding, adopted, decode, encode
+from vrrpd.vrrp.estate import Holding, Laid, adopted, decode, encode
 from vrrpd.vrrp.router import VirtualRouter
 from vrrpd.vrrp.states import INIT, MASTER
 from vrrpd.vrrp.track import Verdict
@@ -44,7 +58,7 @@ DATAGRAM, EVENT, TIMER, HELLO = 0, 1, 2, 3  # of the same moment in this order: 
 FENCE = 2.5  # adverts of its shortest router after which the guard fences a process that does not run, at the most
 BEAT = 0.5  # the longest that a process promises to sleep
 
-SHOWN = (SendAdvert, AddAddresses, DelAddresses, LetGo, Transition)
+SHOWN = (SendAdvert, AddAddresses, DelAddresses, AddRouting, DelRouting, LetGo, Transition)
 
 KEY = b"the key of the second path"
 LATE = 0.5  # a datagram of the second path that somebody holds back, at the most
@@ -77,19 +91,48 @@ def configuration(history: History, number: int, host: int) -> VrrpInstance:
         unicast_peer=tuple(source(family, peer) for peer in hosts if peer != host) if router.unicast else (),
         unicast_src_ip=own if router.unicast else None,
         peer_path=tuple(beside(peer) for peer in hosts if peer != host) if history.path else (),
+        **belongings(router.ipv6, number, router.ways, router.excluded),
+        restore_deleted=router.restore,
         track_file=(Track(FILE, f"number_{number}", 1),) if history.weights else (),
     )
 
 
-def addresses(ipv6: bool, number: int, many: int) -> tuple[Any, ...]:
+@cache
+def addresses(ipv6: bool, number: int, many: int, first: int = 100) -> tuple[VirtualAddress, ...]:
     text = f"fe80::1:{number}:%d/64" if ipv6 else f"10.0.{number + 1}.%d/24"
-    return tuple(vip(text % (100 + index)) for index in range(many))
+    return tuple(vip(text % (first + index)) for index in range(many))
 
 
+@cache
+def belongings(ipv6: bool, number: int, ways: int, excluded: int) -> dict[str, Any]:
+    """Routes and rules in turn. The first route leads from the first address, and goes with it; of the third one
+    nobody cares whether it is there (no_track). The first excluded address has another end."""
+    vips = addresses(ipv6, number, excluded, 201)
+    if vips:
+        vips = (vips[0]._replace(peer=vips[0].address[:-1] + b"\1"), *vips[1:])
+    first = f" src {text(addresses(ipv6, number, 1)[0].address)}"
+    entries = [
+        Routing(kind, f"{kind} {number} {index}{'' if index else first}", bytes((number, index)), no_track=index == 2)
+        for index, kind in zip(range(ways), (ROUTE, RULE) * 2)
+    ]
+    return {
+        "virtual_ipaddress_excluded": vips,
+        "virtual_routes": tuple(entry for entry in entries if entry.kind == ROUTE),
+        "virtual_rules": tuple(entry for entry in entries if entry.kind == RULE),
+    }
+
+
+@cache
+def leads_from(way: Routing, address: bytes) -> bool:
+    return way.text.endswith(f" src {text(address)}")
+
+
+@cache
 def source(family: int, host: int) -> bytes:
     return packed(f"10.0.0.{host + 1}" if family == AF_INET else f"fe80::{host + 1}")
 
 
+@cache
 def beside(host: int) -> bytes:
     """The address on the second path."""
     return packed(f"10.9.0.{host + 1}")
@@ -123,6 +166,7 @@ class Host:
         self.todo: list[Callable[[], None]] = []  # what a process that does not run has yet to learn
         self.socket: deque[tuple[int, Wire]] = deque()  # (sender, datagram), unread
         self.kernel: dict[bytes, int] = {}  # address -> router
+        self.ways: dict[Routing, int] = {}  # route or rule in it -> router
         self.wake = inf  # when its next timer was put on the world's list
         self.paths = path.Paths(b"", self.chance)  # of the process; and what the guard knows of it
         self.standings: dict[bytes, path.Standing] = {}
@@ -153,7 +197,7 @@ class Host:
                 return
             self.world.after(self.world.history.interval / 2, self.boot)  # still leaving
             return
-        if self.kernel:
+        if self.owing():
             self.execute_will()  # the guard's first deed: what was left behind
         self.world.say(self, "starts")
         self.life += 1
@@ -251,7 +295,8 @@ class Host:
         """vrrp_daemon.py: what an earlier process left behind is taken off, but for an owner's, which may be its."""
         for router in routers:
             if router.state is not MASTER and router.cfg.priority != 255:
-                self.do([DelAddresses(router, router.addresses)])
+                ways = tuple(entry for entry in router.routing if not entry.no_track)
+                self.do([DelAddresses(router, router.addresses), DelRouting(router, ways)])
 
     def learn(self, what: Callable[[], None]) -> None:
         """Now, or when the process runs again."""
@@ -278,6 +323,7 @@ class Host:
         new = [router for router in successor.routers.values() if router.state is INIT]
         self.do(successor.begin(now))
         self._clean_up(new)
+        self.world.rules.told_all(self)
 
     def end(self, guard: bool = False) -> None:
         """The process is gone, by whatever way, or the guard too; what it held is still on the interface."""
@@ -332,7 +378,7 @@ class Host:
         if self.groups and len(due) < len(heirs):  # as a group, or not at all
             due = {}
         numbers = list(due)
-        self.execute_will([number for number in set(self.kernel.values()) if number not in numbers])
+        self.execute_will([number for number in self.owing() if number not in numbers])
         self.world.say(self, f"adopts {', '.join(f'VI_{number}' for number in numbers) or 'nothing'}")
         self.life += 1
         successor = Engine()
@@ -340,12 +386,15 @@ class Host:
         successor.hold(self.held_until)
         successor.maintenance(self.in_maintenance, now)
         self._prepare(successor, now)
-        prefixes = {e.address: e.prefixlen for cfg in self.config for e in cfg.virtual_ipaddress}
+        known_as = {
+            e.address: e for cfg in self.config for e in (*cfg.virtual_ipaddress, *cfg.virtual_ipaddress_excluded)
+        }
         estates = []
         for number in numbers:
-            held = [Holding(a, prefixes.get(a, 32), 2, "eth0") for a, n in self.kernel.items() if n == number]
+            held = [self._holding(a, known_as.get(a)) for a, n in self.kernel.items() if n == number]
+            laid = [Laid(entry) for entry, n in self.ways.items() if n == number]
             known = identity(self.config[number]), f"VI_{number}", held, now, due[number]
-            estates.append(adopted(*known, priority=priorities[number]))
+            estates.append(adopted(*known, priority=priorities[number], laid=laid))
         todo, _ = successor.take(estates, now)
         self.engine = successor
         self.world.rules.adopted(self, numbers)
@@ -356,18 +405,28 @@ class Host:
         self._clean_up(new)
         self.world.rules.begun(self)
         self.expire()
-        self.world.rules.goes_on(self, numbers)
+        self.world.rules.goes_on(self, numbers, priorities)
         self.world.meanwhile(self, self.world.history.delay, lambda: self.learn(self.tell_weights))
+
+    def _holding(self, address: bytes, entry: VirtualAddress | None) -> Holding:
+        if entry is None:
+            return Holding(address, 32, 2, "eth0")
+        return Holding(address, entry.prefixlen, 2, "eth0", peer=entry.peer or b"")
+
+    def owing(self) -> set[int]:
+        """The routers of which something lies in the kernel."""
+        return {*self.kernel.values(), *self.ways.values()}
 
     def execute_will(self, numbers: Sequence[int] | None = None) -> None:
         """What the guard does after the death of the process: priority 0 of each MASTER, addresses off."""
-        numbers = sorted(set(self.kernel.values()) if numbers is None else numbers)
+        numbers = sorted(self.owing() if numbers is None else numbers)
         if numbers:
             self.world.say(self, f"the will of {', '.join(f'VI_{number}' for number in numbers)} is executed")
         spares = [VirtualRouterSpec(self, number) for number in numbers]
         for spare in spares if self.link.up else ():
             for wire in spare.resignation():
                 self.world.transmit(self, wire)
+        self.ways = {entry: number for entry, number in self.ways.items() if number not in numbers}
         for address, number in list(self.kernel.items()):
             if number in numbers:
                 self.drop(address)
@@ -397,6 +456,7 @@ class Host:
     def do(self, actions: Sequence[Action], cause: Wire | None = None) -> None:
         world = self.world
         moved: list[Transition] = []
+        touched: list[VirtualRouter] = []
         for action in actions:
             if world.trace is not None and isinstance(action, SHOWN):
                 world.say(self, f"{action.router.name} {describe(action)}")
@@ -409,20 +469,36 @@ class Host:
             elif isinstance(action, AddAddresses):
                 for entry in action.addresses:
                     self.hold(entry.address, int(action.router.name[3:]))
+                touched.append(action.router)
             elif isinstance(action, DelAddresses):
                 for entry in action.addresses:
                     self.drop(entry.address)
+                touched.append(action.router)
+            elif isinstance(action, AddRouting):
+                self.ways.update(dict.fromkeys(action.entries, int(action.router.name[3:])))
+                touched.append(action.router)
+            elif isinstance(action, DelRouting):
+                for way in action.entries:
+                    self.ways.pop(way, None)
+                touched.append(action.router)
             elif isinstance(action, Announce):
                 for entry in action.addresses:
                     world.cache[entry.address] = self.number
             elif isinstance(action, LetGo):
                 self.let_go(action.router)
             elif isinstance(action, Transition):
+                world.rules.told(self, action.router.name, action.old, action.new)
                 moved.append(action)
+            elif isinstance(action, GroupTransition):
+                world.rules.told(self, action.group.name, action.old, action.new)
             elif isinstance(action, Unsteady):
                 self.unsteady = json.loads(json.dumps(action.links))
         for transition in moved:
             world.rules.moved(self, transition, cause)
+        if moved:
+            world.rules.told_all(self)
+        for router in touched:
+            world.rules.belongs(self, router)
         world.rules.together(self)
         engine = self.engine
         if engine is None:
@@ -444,9 +520,12 @@ class Host:
     def drop(self, address: bytes) -> None:
         router = self.kernel.pop(address, None)
         if router is not None:
+            for way in [way for way in self.ways if leads_from(way, address)]:
+                del self.ways[way]
             self.world.rules.drops(self, address, router)
 
     def drop_all(self) -> None:
+        """The addresses; what leads from them goes with them."""
         for address in list(self.kernel):
             self.drop(address)
 
@@ -728,6 +807,7 @@ class World:
         self.rules.disturbed(host)
         host.end(guard=True)
         host.drop_all()
+        host.ways.clear()
         host.boots += 1
         host.standings.clear()
         if back:
@@ -894,12 +974,37 @@ class World:
         ipv6 = self.history.routers[router].ipv6
         self._one_after_the_other(router, later, virtual_ipaddress=addresses(ipv6, router, many))
 
+    def _do_ways(self, router: int, many: int, excluded: int, later: float) -> None:
+        ipv6 = self.history.routers[router].ipv6
+        self._one_after_the_other(router, later, **belongings(ipv6, router, many, excluded))
+
+    def _do_taken(self, number: int, router: int, which: int) -> None:
+        host = self.hosts[number]
+        routing = (*host.config[router].virtual_routes, *host.config[router].virtual_rules)
+        entry = routing[which % len(routing)] if routing else None
+        if entry not in host.ways or host.suspended:
+            return
+        self.rules.taken(host, entry)
+        del host.ways[entry]
+        self.after(1.1 * RESTORE_GAP, lambda: None)
+
+        def tell() -> None:
+            victim = host.router(router)
+            if host.engine is not None and victim is not None and not entry.no_track:
+                host.do(host.engine.routing_removed(victim, entry, host.clock()))
+
+        host.learn(tell)
+
     def _do_lost(self, number: int, router: int) -> None:
         """Somebody takes the first address off behind our back."""
         host = self.hosts[number]
         entry = host.config[router].virtual_ipaddress[0]
         if entry.address not in host.kernel or host.suspended:
             return
+        self.rules.taken(host, entry.address)
+        for way in host.ways:
+            if leads_from(way, entry.address):
+                self.rules.taken(host, way)
         host.drop(entry.address)
         self.after(1.1 * RESTORE_GAP, lambda: None)  # in a fight it is back ten times a second
 
