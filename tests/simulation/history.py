@@ -23,6 +23,8 @@ start. Events are (at, kind, arguments...):
     interval ROUTER VALUE LATER         advert_int of a router, host after host, each LATER after the one before
     vips ROUTER COUNT LATER             as many addresses from now on, host after host
     weigh HOST ROUTER NUMBER            what the router tracks adds this to its priority from now on; -300: FAULT
+    clock HOST STEP                     its time of day is set forward or back
+    rotate ROUTER LATER                 auth_hmac gets another key, or its first, in three steps, host after host
     ways ROUTER COUNT EXCLUDED LATER    as many routes and rules, and excluded addresses, host after host
     lost HOST ROUTER                    somebody takes an address off
     taken HOST ROUTER WHICH             somebody takes one of its routes or rules away
@@ -67,6 +69,8 @@ class Router:
     excluded: int = 0  # virtual_ipaddress_excluded
     ways: int = 0  # virtual_routes and virtual_rules, in turn
     restore: bool = True  # restore_deleted
+    seal: str = ""  # AH, or auth_hmac with this anti_replay (seals.py)
+    introduced: bool = False  # auth_hmac comes later, with the first `rotate`
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,7 @@ class History:
     delays: list[list[float]] = field(default_factory=list)  # interface_up_down_delays of each host: down, up
     hold: list[float] = field(default_factory=list)  # vrrp_startup_delay of each host; nothing: none
     path: bool = False  # all know each other over a second path (peer_path), which somebody attacks
+    errors: list[float] = field(default_factory=list)  # of each host's time of day
     group: bool = False  # the routers of a host are a vrrp_sync_group
     weights: bool = False  # every router tracks a file, whose number is added to its priority
 
@@ -147,6 +152,10 @@ def draw(seed: int) -> History:
         routers, boot, drift = _contrary(Random(f"{seed} ranks"), routers, boot, drift)
     if not calm:
         events += _belongings(Random(f"{seed} belongings"), routers, count, interval, span)
+    errors: list[float] = []
+    if any(router.seal for router in routers):
+        errors, more = _authentic(Random(f"{seed} seals"), routers, count, interval, span)
+        events += more if not calm else []
     path = dice.random() < 0.3
     for _ in range(4 if path and not calm else 0):  # what it is for
         at = 5 * interval + dice.random() * span
@@ -161,18 +170,37 @@ def draw(seed: int) -> History:
         events=sorted(events, key=lambda event: event[0]),
         delays=delays,
         hold=hold,
+        errors=errors,
         path=path,
         group=group,
         weights=weights,
     )
 
 
+def _authentic(
+    dice: Random, routers: list[Router], hosts: int, unit: float, span: float
+) -> tuple[list[float], list[Event]]:
+    """Clocks that differ by less than the window, are set and set right again; keys that come and go."""
+    errors = [dice.choice((0.0, 0.0, dice.uniform(-1.5, 1.5))) for _ in range(hosts)]
+    events: list[Event] = []
+    for number, router in enumerate(routers):
+        for _ in range(dice.choice((0, 1, 1)) if router.seal in ("time", "monotonic") else 0):
+            at, later = 5 * unit + dice.random() * span, unit * dice.choice((0.0, 0.1, 0.7))
+            events.append((round(at, 6), "rotate", number, round(later, 6)))
+    if unit > 0.5 and not any(router.seal == "AH" for router in routers):  # else it is over before a clock is right
+        for _ in range(dice.randrange(3)):
+            at, host, step = 5 * unit + dice.random() * span, dice.randrange(hosts), dice.choice((-20, -2, 0.5, 2, 20))
+            events.append((round(at, 6), "clock", host, step))
+            events.append((round(at + dice.random() * span, 6), "clock", host, -step))
+    return errors, events
+
+
 def _belongings(dice: Random, routers: list[Router], hosts: int, unit: float, span: float) -> list[Event]:
     events: list[Event] = []
     for number, router in enumerate(routers):
-        for _ in range(dice.randrange(3) if router.ways else 0):
+        for _ in range(dice.choice((0, 0, 1, 2)) if router.ways else 0):
             at, host = round(5 * unit + dice.random() * span, 6), dice.randrange(hosts)
-            if dice.random() < 0.6:
+            if dice.random() < 0.75:
                 events.append((at, "taken", host, number, dice.randrange(4)))
             else:
                 later = round(unit * dice.choice((0.0, 0.1, 0.7)), 6)
@@ -270,7 +298,7 @@ def _router(dice: Random, count: int, version2: bool, interval: float) -> Router
 
 def _options(dice: Random, router: Router) -> Router:
     """What came later, from dice of its own: the histories are what they were."""
-    return replace(
+    router = replace(
         router,
         ignoring=[dice.random() < 0.4 for _ in router.priority],
         expired=[dice.choice((0, 0, 100, 254)) for _ in router.priority],
@@ -278,6 +306,10 @@ def _options(dice: Random, router: Router) -> Router:
         ways=dice.choice((0, 0, 2, 4)),
         restore=dice.random() < 0.8,
     )
+    seal = ""
+    if dice.random() < 0.12 and not router.password:
+        seal = dice.choice(("time", "time", "monotonic", *(("AH", "AH") if router.version == 2 else ())))
+    return replace(router, seal=seal, introduced=seal in ("time", "monotonic") and dice.random() < 0.4)
 
 
 def _event(dice: Random, kind: str, at: float, hosts: int, routers: list[Router], unit: float) -> list[Event]:

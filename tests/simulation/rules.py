@@ -75,7 +75,8 @@ from vrrpd.vrrp.router import VirtualRouter
 from vrrpd.vrrp.states import BACKUP, FAULT, INIT, MASTER, State
 
 if TYPE_CHECKING:
-    from world import Host, Wire, World
+    from seals import Wire
+    from world import Host, World
 
 DRIFT = 0.025  # of two clocks against each other, and some
 HAIR = 1e-6
@@ -374,21 +375,31 @@ class Rules:
             if not host.mute and router and router.state is MASTER and not router.leaving:
                 self._not_silent(host, number)
 
-    def hears(self, host: Host, sender: int, number: int, message: bytes) -> None:
+    def hears(self, host: Host, number: int, wire: Wire) -> None:
         router = host.router(number)
         self._accepted[host.number, number] = router.advert_rcvd if router else 0
-        self._message = message
+        self._wire = wire
 
-    def heard(self, host: Host, sender: int, number: int) -> None:
-        router = host.router(number)
+    def heard(self, host: Host, sender: int, number: int, router: VirtualRouter | None) -> None:
+        """`router`: who was asked; it may be another process's by now, or nobody's."""
+        wire, seals = self._wire, self.world.seals
         if router is None:
             return
         if router.advert_rcvd == self._accepted[host.number, number]:
-            if router.cfg.version == 3 or router.cfg.advert_int == self._message[5]:
+            if wire.forged or wire.again:
+                return
+            other = router.cfg.version == 2 and router.cfg.advert_int != wire.message[5]
+            if not other and not seals.may_refuse(host, router, wire):
                 self.fail(f"{host.name} refuses a valid advert from {self.hosts[sender].name}")
             self.unheard(sender, host.number)
             return
-        message = self._message
+        if router.auth is not None:
+            complaint = seals.believes(host, router, wire)
+            if complaint:
+                self.fail(complaint)
+            if wire.again:
+                self.unheard(sender, host.number)  # it is old
+        message = wire.message
         own = host.config[number].advert_int
         learned = ((message[4] & 15) << 8 | message[5]) / 100 if router.cfg.version == 3 else own
         self._heard[host.number, number] = (self.world.now, message[2], learned)
@@ -470,7 +481,7 @@ class Rules:
 
     def together(self, host: Host) -> None:
         """Rule 8, after each turn."""
-        if not self.world.history.group or host.engine is None or host.engine.stopping:
+        if host.engine is None or host.engine.stopping:
             return
         routers = host.engine.routers.values()
         masters = [router for router in routers if router.state is MASTER and not router.leaving]

@@ -15,8 +15,10 @@ import pytest
 from history import History, draw
 from run import violation
 
+from vrrpd.model.vrrp import VrrpInstance
 from vrrpd.vrrp import backup, engine, estate, heritage, master, path
 from vrrpd.vrrp.actions import Action, DelAddresses, DelRouting, Transition
+from vrrpd.vrrp.auth import Auth
 from vrrpd.vrrp.duties import Duties
 from vrrpd.vrrp.groups import SyncGroup
 from vrrpd.vrrp.packet import Advert
@@ -200,8 +202,8 @@ def a_reload_applies_no_difference(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(heritage, "differ", lambda self, estate, now: [])
 
 
-def adopted_as_backup(*about: Any, priority: int) -> Any:
-    return estate.adopted(*about)._replace(state="BACKUP", timer=about[-1] + 9)
+def adopted_as_backup(*about: Any, **more: Any) -> Any:
+    return estate.adopted(*about, **{**more, "priority": 0})._replace(state="BACKUP", timer=about[-1] + 9)
 
 
 def an_adoption_is_a_start(patch: pytest.MonkeyPatch) -> None:
@@ -305,7 +307,68 @@ def a_reload_tells_everything_again(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(heritage, "take", talkative)
 
 
+def a_replay_is_believed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Auth, "accept", lambda self, source, sequence, wall: None)
+
+
+def a_replay_behind_ah_is_believed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Auth, "accept_ah", lambda self, source, sequence, now: None)
+
+
+def a_seal_is_not_looked_at(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("vrrpd.vrrp.auth.compare_digest", lambda one, other: True)
+
+
+def a_hand_over_forgets_the_marks(patch: pytest.MonkeyPatch) -> None:
+    take = Auth.take
+    patch.setattr(Auth, "take", lambda self, standing: take(self, standing._replace(marks=())))
+
+
+def a_hand_over_begins_the_sequence_anew(patch: pytest.MonkeyPatch) -> None:
+    take = Auth.take
+    patch.setattr(Auth, "take", lambda self, standing: take(self, standing._replace(last=0, base=standing.base - 60)))
+
+
+def only_the_active_key_is_known(patch: pytest.MonkeyPatch) -> None:
+    init = Auth.__init__
+
+    def forgetful(self: Auth, cfg: VrrpInstance, offset: float) -> None:
+        init(self, cfg, offset)
+        if cfg.auth_hmac is not None:
+            self._keys = {self.seal.key_id: self.seal.key}
+
+    patch.setattr(Auth, "__init__", forgetful)
+
+
+def receive_only_asks_for_a_seal(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr("vrrpd.vrrp.checks.ENFORCE", "receive-only")
+
+
+def a_clock_that_is_set_counts_at_once(patch: pytest.MonkeyPatch) -> None:
+    """A window of a second instead of the configured one."""
+    init = Auth.__init__
+
+    def strict(self: Auth, cfg: VrrpInstance, offset: float) -> None:
+        init(self, cfg, offset)
+        self.window = min(self.window, 1)
+
+    patch.setattr(Auth, "__init__", strict)
+
+
+def who_waits_to_start_forgets_what_it_heard(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(heritage, "remember", lambda self, estate: None)
+
+
 BUGS: list[Patch] = [
+    a_replay_is_believed,
+    a_replay_behind_ah_is_believed,
+    a_seal_is_not_looked_at,
+    a_hand_over_forgets_the_marks,
+    a_hand_over_begins_the_sequence_anew,
+    only_the_active_key_is_known,
+    receive_only_asks_for_a_seal,
+    a_clock_that_is_set_counts_at_once,
+    who_waits_to_start_forgets_what_it_heard,
     routes_stay_when_the_addresses_go,
     a_reload_leaves_routes_behind,
     a_route_that_somebody_takes_stays_away,

@@ -21,8 +21,11 @@ from math import inf
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+import seals
+from seals import Seals, Wire
 from simulator import Configuration, describe, instance, interface_address, packed, text, vip
 
+from vrrpd.bridge import GUARD_SPOKE
 from vrrpd.model.diff import identity
 from vrrpd.model.groups import VrrpSyncGroup
 from vrrpd.model.values import FILE, InterfaceDelay, Routing, Track
@@ -43,9 +46,11 @@ from vrrpd.vrrp.actions import (
     Transition,
     Unsteady,
 )
+from vrrpd.vrrp.auth import Standing, next_sequence, standing_of
 from vrrpd.vrrp.duties import ANSWER_GAP_MAX, RESTORE_GAP
 from vrrpd.vrrp.engine import Engine, Link
 from vrrpd.vrrp.estate import Holding, Laid, adopted, decode, encode
+from vrrpd.vrrp.packet import AdvertSpec
 from vrrpd.vrrp.router import VirtualRouter
 from vrrpd.vrrp.states import INIT, MASTER
 from vrrpd.vrrp.track import Verdict
@@ -58,14 +63,14 @@ DATAGRAM, EVENT, TIMER, HELLO = 0, 1, 2, 3  # of the same moment in this order: 
 FENCE = 2.5  # adverts of its shortest router after which the guard fences a process that does not run, at the most
 BEAT = 0.5  # the longest that a process promises to sleep
 
-SHOWN = (SendAdvert, AddAddresses, DelAddresses, AddRouting, DelRouting, LetGo, Transition)
+KERNELS = (AddAddresses, DelAddresses, AddRouting, DelRouting)
+SHOWN = (SendAdvert, *KERNELS, LetGo, Transition)
 
 KEY = b"the key of the second path"
 LATE = 0.5  # a datagram of the second path that somebody holds back, at the most
 AGAIN = 4.0  # and one that he has recorded and sends again
 
 Heritage = tuple[int, float, float, int]
-Wire = tuple[int, bytes, bytes, int, bytes]  # family, source, destination, ttl, message
 
 
 def configuration(history: History, number: int, host: int) -> VrrpInstance:
@@ -74,7 +79,7 @@ def configuration(history: History, number: int, host: int) -> VrrpInstance:
     hosts = range(len(history.boot))
     family = AF_INET6 if router.ipv6 else AF_INET
     own = source(family, host)
-    return instance(
+    cfg = instance(
         f"VI_{number}",
         family=family,
         version=router.version,
@@ -95,6 +100,7 @@ def configuration(history: History, number: int, host: int) -> VrrpInstance:
         restore_deleted=router.restore,
         track_file=(Track(FILE, f"number_{number}", 1),) if history.weights else (),
     )
+    return cfg if router.introduced else seals.configured(cfg, router.seal)
 
 
 @cache
@@ -155,6 +161,10 @@ class Host:
             addresses=(interface_address(f"10.0.0.{number + 1}/24"), interface_address(f"fe80::{number + 1}/64")),
         )
         self.engine: Engine | None = None
+        self.error = history.errors[number] if history.errors else 0.0  # of the time of day
+        self.setbacks = False  # it was set back once
+        self.bygone = False  # who speaks now does so for a process that died long ago
+        self.specs: dict[int, AdvertSpec] = {}  # of the guard's will
         self.life = 0  # which process this is
         self.hung = False
         self.suspended = False  # the whole machine: its kernel neither hears nor answers
@@ -180,6 +190,15 @@ class Host:
     def clock(self) -> float:
         return self.offset + self.world.now * self.rate
 
+    def wall(self) -> float:
+        """The time of day."""
+        return seals.time_of_day(self)
+
+    def new_engine(self) -> Engine:
+        engine = Engine()
+        engine.offset = self.wall() - self.clock()
+        return engine
+
     @property
     def mute(self) -> bool:
         """Nobody here reads or adverts."""
@@ -198,10 +217,13 @@ class Host:
             self.world.after(self.world.history.interval / 2, self.boot)  # still leaving
             return
         if self.owing():
+            self.bygone = True
             self.execute_will()  # the guard's first deed: what was left behind
+            self.bygone = False
         self.world.say(self, "starts")
         self.life += 1
-        self.engine = Engine()
+        self.engine = self.new_engine()
+        self.world.seals.forget(self)
         self.hung = False
         now = self.clock()
         self.engine.maintenance(self.in_maintenance, now)
@@ -283,10 +305,20 @@ class Host:
         for peer, data in self.paths.let_go([(router.cfg.peer_path, path.word(router.spec))], self.clock()):
             self.world.carry_beside(self, peer.remote, data)
 
-    def last_words(self, routers: Sequence[VirtualRouter]) -> None:
+    def _spec(self, number: int) -> AdvertSpec:
+        """Of the will; after a death so early that there is none, what it would have been."""
+        known = self.specs.get(number)
+        if known is not None:
+            return known
+        engine = self.new_engine()
+        engine.link(self.link, 0.0)
+        engine.prepare(Configuration((self.config[number],)), 0.0)
+        return engine.routers[f"VI_{number}"].spec
+
+    def last_words(self, numbers: Sequence[int]) -> None:
         """The guard says it."""
         now = self.clock()
-        who = [(router.cfg.peer_path, path.word(router.spec)) for router in routers]
+        who = [(self.config[number].peer_path, path.word(self._spec(number))) for number in numbers]
         for (standing, rank), words in path.addressed(self.standings, who, now).items():
             for data in path.let_go(standing, words, rank, int(now * 1e9), now):
                 self.world.carry_beside(self, standing.remote, data)
@@ -311,7 +343,7 @@ class Host:
         if self.engine.stopping:
             return
         now, former = self.clock(), self.engine
-        successor = Engine()
+        successor = self.new_engine()
         successor.link(self.link, now)
         self._prepare(successor, now, heir=True)
         successor.follow(former.head(), now)
@@ -328,6 +360,8 @@ class Host:
     def end(self, guard: bool = False) -> None:
         """The process is gone, by whatever way, or the guard too; what it held is still on the interface."""
         self.world.rules.ends(self, guard)
+        for each in self.engine.routers.values() if self.engine is not None else ():
+            self.specs[int(each.name[3:])] = each.spec
         if guard:
             self.unsteady = {}
         if self.suspended:
@@ -337,8 +371,9 @@ class Host:
         self.hung = self.suspended = False
         self.life += 1
         self.todo.clear()
-        for sender, _ in self.socket:
-            self.world.rules.unheard(sender, self.number)
+        for sender, wire in self.socket:
+            if not (wire.forged or wire.again):
+                self.world.rules.unheard(sender, self.number)
         self.socket.clear()
         self.wake = inf
 
@@ -381,7 +416,8 @@ class Host:
         self.execute_will([number for number in self.owing() if number not in numbers])
         self.world.say(self, f"adopts {', '.join(f'VI_{number}' for number in numbers) or 'nothing'}")
         self.life += 1
-        successor = Engine()
+        self.world.seals.forget(self)
+        successor = self.new_engine()
         successor.link(self.link, now)
         successor.hold(self.held_until)
         successor.maintenance(self.in_maintenance, now)
@@ -394,7 +430,8 @@ class Host:
             held = [self._holding(a, known_as.get(a)) for a, n in self.kernel.items() if n == number]
             laid = [Laid(entry) for entry, n in self.ways.items() if n == number]
             known = identity(self.config[number]), f"VI_{number}", held, now, due[number]
-            estates.append(adopted(*known, priority=priorities[number], laid=laid))
+            standing = self._speak_for(number, priorities[number])
+            estates.append(adopted(*known, priority=priorities[number], auth=standing, laid=laid))
         todo, _ = successor.take(estates, now)
         self.engine = successor
         self.world.rules.adopted(self, numbers)
@@ -407,6 +444,15 @@ class Host:
         self.expire()
         self.world.rules.goes_on(self, numbers, priorities)
         self.world.meanwhile(self, self.world.history.delay, lambda: self.learn(self.tell_weights))
+
+    def _speak_for(self, number: int, priority: int) -> Standing | None:
+        """Guard and bridge, before the next process does; of what has no seal nobody notices it."""
+        spec = self.specs.get(number)
+        if spec is None or spec.seal is None:
+            return None
+        for wire in seals.last_word(spec, priority, self.clock(), self.wall()) if self.link.up else ():
+            self.world.transmit(self, wire)
+        return standing_of(spec.seal, next_sequence(spec.seal, 0, self.clock() + GUARD_SPOKE, self.wall()))
 
     def _holding(self, address: bytes, entry: VirtualAddress | None) -> Holding:
         if entry is None:
@@ -422,15 +468,14 @@ class Host:
         numbers = sorted(self.owing() if numbers is None else numbers)
         if numbers:
             self.world.say(self, f"the will of {', '.join(f'VI_{number}' for number in numbers)} is executed")
-        spares = [VirtualRouterSpec(self, number) for number in numbers]
-        for spare in spares if self.link.up else ():
-            for wire in spare.resignation():
+        for number in numbers if self.link.up else ():
+            for wire in seals.last_word(self._spec(number), 0, self.clock(), self.wall()):
                 self.world.transmit(self, wire)
         self.ways = {entry: number for entry, number in self.ways.items() if number not in numbers}
         for address, number in list(self.kernel.items()):
             if number in numbers:
                 self.drop(address)
-        self.last_words([spare.router for spare in spares])
+        self.last_words(numbers)
 
     # ---- inputs ----------------------------------------------------------------------------------------------
 
@@ -446,10 +491,15 @@ class Host:
     def receive(self, sender: int, wire: Wire) -> None:
         engine = self.engine
         assert engine is not None
-        rules, number = self.world.rules, wire[4][1] - 51
-        rules.hears(self, sender, number, wire[4])
-        self.do(engine.receive(2, *wire, self.clock()), wire)
-        rules.heard(self, sender, number)
+        rules, number = self.world.rules, wire.number
+        router = self.router(number)
+        rules.hears(self, number, wire)
+        engine.offset = self.wall() - self.clock()
+        if wire.ah:
+            self.do(engine.receive_ah(2, wire.ah, self.clock()), wire)
+        else:
+            self.do(engine.receive(2, *wire[:5], self.clock()), wire)
+        rules.heard(self, sender, number, router)
 
     # ---- actions ---------------------------------------------------------------------------------------------
 
@@ -460,38 +510,25 @@ class Host:
         for action in actions:
             if world.trace is not None and isinstance(action, SHOWN):
                 world.say(self, f"{action.router.name} {describe(action)}")
-            if isinstance(action, SendAdvert):
-                number = int(action.router.name[3:])
-                world.rules.sends(self, number, action.priority)
+            if type(action) is SendAdvert:
+                world.rules.sends(self, int(action.router.name[3:]), action.priority)
                 if self.link.up:
-                    for wire in world.wires(action.router, action.priority):
+                    for wire in world.wires(self, action.router, action.priority):
                         world.transmit(self, wire)
-            elif isinstance(action, AddAddresses):
-                for entry in action.addresses:
-                    self.hold(entry.address, int(action.router.name[3:]))
-                touched.append(action.router)
-            elif isinstance(action, DelAddresses):
-                for entry in action.addresses:
-                    self.drop(entry.address)
-                touched.append(action.router)
-            elif isinstance(action, AddRouting):
-                self.ways.update(dict.fromkeys(action.entries, int(action.router.name[3:])))
-                touched.append(action.router)
-            elif isinstance(action, DelRouting):
-                for way in action.entries:
-                    self.ways.pop(way, None)
-                touched.append(action.router)
-            elif isinstance(action, Announce):
+            elif type(action) is Announce:
                 for entry in action.addresses:
                     world.cache[entry.address] = self.number
-            elif isinstance(action, LetGo):
-                self.let_go(action.router)
-            elif isinstance(action, Transition):
+            elif isinstance(action, KERNELS):
+                self._change(action)
+                touched.append(action.router)
+            elif type(action) is Transition:
                 world.rules.told(self, action.router.name, action.old, action.new)
                 moved.append(action)
-            elif isinstance(action, GroupTransition):
+            elif type(action) is GroupTransition:
                 world.rules.told(self, action.group.name, action.old, action.new)
-            elif isinstance(action, Unsteady):
+            elif type(action) is LetGo:
+                self.let_go(action.router)
+            elif type(action) is Unsteady:
                 self.unsteady = json.loads(json.dumps(action.links))
         for transition in moved:
             world.rules.moved(self, transition, cause)
@@ -499,7 +536,8 @@ class Host:
             world.rules.told_all(self)
         for router in touched:
             world.rules.belongs(self, router)
-        world.rules.together(self)
+        if self.groups:
+            world.rules.together(self)
         engine = self.engine
         if engine is None:
             return
@@ -511,6 +549,20 @@ class Host:
             if at < self.wake:
                 self.wake = at
                 world.push(at, TIMER, self)
+
+    def _change(self, action: AddAddresses | DelAddresses | AddRouting | DelRouting) -> None:
+        """What lies in the kernel."""
+        if isinstance(action, AddAddresses):
+            for entry in action.addresses:
+                self.hold(entry.address, int(action.router.name[3:]))
+        elif isinstance(action, DelAddresses):
+            for entry in action.addresses:
+                self.drop(entry.address)
+        elif isinstance(action, AddRouting):
+            self.ways.update(dict.fromkeys(action.entries, int(action.router.name[3:])))
+        else:
+            for way in action.entries:
+                self.ways.pop(way, None)
 
     def hold(self, address: bytes, router: int) -> None:
         if address not in self.kernel:
@@ -530,20 +582,6 @@ class Host:
             self.drop(address)
 
 
-class VirtualRouterSpec:
-    """A router as the guard's will knows it: enough to resign."""
-
-    def __init__(self, host: Host, number: int) -> None:
-        self._world = host.world
-        engine = Engine()
-        engine.link(host.link, 0.0)
-        engine.prepare(Configuration((host.config[number],)), 0.0)
-        (self.router,) = engine.routers.values()
-
-    def resignation(self) -> Sequence[Wire]:
-        return self._world.wires(self.router, 0)
-
-
 class World:
     """The true clock, the network, and the events of a history."""
 
@@ -557,14 +595,19 @@ class World:
         self._tie = count()
         self._queue: list[tuple[float, int, int, Any]] = []
         self._events = 0  # still to come
+        self._rotating = [False for _ in history.routers]
         self._wanted: list[dict[str, Any]] = [{} for _ in history.routers]
-        self._wires: dict[tuple[bytes, ...], list[Wire]] = {}
+        self._wires: dict[tuple[bytes, bytes], list[Wire]] = {}
+        self.stranger = Random(f"{history.seed} stranger")  # who records what is sealed
+        self._haunted = max((event[0] for event in history.events), default=0.0) + 5 * history.interval
         self._last: dict[tuple[int, int], float] = {}  # when the last datagram of a path arrives: they stay in order
         self.cuts: list[tuple[int, int]] = []
         self.splits: list[tuple[int, int, int]] = []  # and the router
         self.noise: list[tuple[float, float, float]] = []
         self.hosts = [Host(self, number) for number in range(len(history.boot))]
         self._at_address = {source(family, h.number): h.number for h in self.hosts for family in (AF_INET, AF_INET6)}
+        self._sealing = any(router.seal for router in history.routers)
+        self.seals = Seals(history.delay)
         self.rules = rules(self)
 
     def say(self, host: Host | None, what: str) -> None:
@@ -573,20 +616,21 @@ class World:
 
     # ---- the network -----------------------------------------------------------------------------------------
 
-    def wires(self, router: VirtualRouter, priority: int) -> list[Wire]:
+    def wires(self, host: Host, router: VirtualRouter, priority: int) -> list[Wire]:
+        if router.spec.seal is not None:
+            return seals.wires(router.spec, router.sealed(priority, host.clock(), host.wall()))
         datagrams = router.datagrams(priority)
         known = self._wires.get(datagrams[0])
         if known is None:
-            family, ttl = router.cfg.family, router.spec.ttl
-            known = self._wires[datagrams[0]] = [
-                (family, router.spec.source, destination, ttl, data[20:] if family == AF_INET else data)
-                for destination, data in datagrams
-            ]
+            known = self._wires[datagrams[0]] = seals.wires(router.spec, datagrams)
         return known
 
     def transmit(self, sender: Host, wire: Wire) -> None:
-        destination = wire[2]
-        peer = self._at_address.get(destination)
+        peer = self._at_address.get(wire.destination)
+        if self._sealing:
+            wire, complaint = self.seals.sends(sender, wire)
+            if complaint:
+                self.rules.fail(complaint)
         for host in self.hosts:
             if host is not sender and (peer is None or peer == host.number):
                 self._carry(sender.number, host, wire)
@@ -594,7 +638,7 @@ class World:
     def _carry(self, sender: int, host: Host, wire: Wire) -> None:
         path = (sender, host.number)
         dice = self.dice
-        if path in self.cuts or (*path, wire[4][1] - 51) in self.splits:
+        if path in self.cuts or (*path, wire.number) in self.splits:
             self.rules.unheard(*path)
             return
         at = self.now + self.history.delay * (0.2 + 0.8 * dice.random())
@@ -609,6 +653,20 @@ class World:
             at = max(at, self._last.get(path, 0.0))
             self._last[path] = at
         self._arrival(at, path, wire)
+        if wire.sealed and self.now < self._haunted:
+            self._haunt(path, wire)
+
+    def _haunt(self, path: tuple[int, int], wire: Wire) -> None:
+        """The stranger is nearer than the host, and patient."""
+        dice, interval = self.stranger, self.history.interval
+        what = dice.random()
+        if what < 0.08:
+            forged = seals.forge(wire, dice)
+            self.push(self.now + self.history.delay * 1.5 * dice.random(), DATAGRAM, (path, forged))
+        elif what < 0.2:
+            later = dice.choice((self.history.delay, interval, min(12.0, 12 * interval))) * dice.random()
+            self.push(self.now + later, DATAGRAM, (path, wire._replace(again=True)))
+            self.after(later, lambda: None)
 
     def _arrival(self, at: float, path: tuple[int, int], wire: Wire) -> None:
         if at - self.now > self.history.delay + 1e-9:
@@ -619,7 +677,8 @@ class World:
     def _deliver(self, path: tuple[int, int], wire: Wire) -> None:
         host = self.hosts[path[1]]
         if host.engine is None or not host.link.up or host.suspended:
-            self.rules.unheard(*path)
+            if not (wire.forged or wire.again):
+                self.rules.unheard(*path)
         elif host.hung:
             host.socket.append((path[0], wire))
         else:
@@ -995,6 +1054,33 @@ class World:
 
         host.learn(tell)
 
+    def _do_clock(self, number: int, step: float) -> None:
+        """Somebody sets the time of day."""
+        host = self.hosts[number]
+        host.error += step
+        host.setbacks = host.setbacks or step < 0
+        self.after(abs(step) + 1.0, lambda: None)
+
+    def _do_rotate(self, router: int, later: float) -> None:
+        """An operator, who looks before each step whether the former one was taken everywhere."""
+        seal = self.history.routers[router].seal
+        current = self._wanted[router].get("auth_hmac", self.hosts[0].config[router].auth_hmac)
+        if not seal or seal == seals.AH or self._rotating[router]:
+            return
+        steps = seals.rotation(current, seal)
+        self._rotating[router] = True
+
+        def step() -> None:
+            if any(host.hung or host.todo for host in self.hosts):
+                self.after(self.history.interval, step)
+            elif steps:
+                self._one_after_the_other(router, later, auth_hmac=steps.pop(0))
+                self.after(len(self.hosts) * later + 2 * self.history.delay, step)
+            else:
+                self._rotating[router] = False
+
+        step()
+
     def _do_lost(self, number: int, router: int) -> None:
         """Somebody takes the first address off behind our back."""
         host = self.hosts[number]
@@ -1020,7 +1106,7 @@ class World:
         victim = host.router(router)
         if host.mute or victim is None:
             return
-        family, own, destination, ttl, data = self.wires(victim, 255)[0]
+        family, own, destination, ttl, data = self.wires(host, victim, 255)[0][:5]
         stranger = own[:-1] + b"\x77"
         wrong = data[:7] + bytes((data[7] ^ 0x5A,)) + data[8:]
         for junk in (

@@ -302,12 +302,14 @@ class Engine:
         actions: list[Action] = []
         left: list[Estate] = []
         for estate in estates:
-            heirs = self._unclaimed.get(estate.identity, []) if estate.state != INIT.name else []
-            heir = _heir(heirs, estate)
-            if heir is None:
-                left.append(estate)
-            else:
+            heirs, started = self._unclaimed.get(estate.identity, []), estate.state != INIT.name
+            heir = _heir(heirs if started else heirs.copy(), estate)
+            if heir is not None and started:
                 actions += heritage.take(heir, estate, now)
+                continue
+            left.append(estate)
+            if heir is not None:  # it starts later than it was to, but what was heard before is no news to it
+                heritage.remember(heir, estate)
         return actions, left
 
     def begin(self, now: float) -> Sequence[Action]:

@@ -75,13 +75,7 @@ def take(router: VirtualRouter, estate: Estate, now: float) -> list[Action]:
     if estate.last_transition is not None:
         old, new, event, reason, at = estate.last_transition
         router.last_transition = LastTransition(State[old], State[new], event, reason, at)
-    counters = dict(estate.counters)
-    router.advert_rcvd, router.advert_sent = counters.pop("advert_rcvd", 0), counters.pop("advert_sent", 0)
-    router.counters.update((key, value) for key, value in counters.items() if key in ALL_COUNTERS)
-    router.records.take(estate.said)
-    if router.auth is not None and estate.auth is not None:
-        router.auth.take(estate.auth)
-        router.spec = router.spec._replace(seal=router.auth.sends)
+    remember(router, estate)
     # Whoever has heard a master goes on counting in that one's interval (RFC 9568 6.4.2), not in its own new one.
     if router.state is BACKUP and router.cfg.version == 3 and estate.heard is not None:
         router.master_adver_int = estate.interval
@@ -95,6 +89,17 @@ def take(router: VirtualRouter, estate: Estate, now: float) -> list[Action]:
     if estate.held or estate.laid or estate.lacking:
         actions.append(Inherit(router, estate.held, estate.laid, estate.lacking))
     return [*actions, *differ(router, estate, now), *router.set_faults(faults, now)]
+
+
+def remember(router: VirtualRouter, estate: Estate) -> None:
+    """What it has counted, said and heard, whatever state it was in."""
+    counters = dict(estate.counters)
+    router.advert_rcvd, router.advert_sent = counters.pop("advert_rcvd", 0), counters.pop("advert_sent", 0)
+    router.counters.update((key, value) for key, value in counters.items() if key in ALL_COUNTERS)
+    router.records.take(estate.said)
+    if router.auth is not None and estate.auth is not None:
+        router.auth.take(estate.auth)
+        router.spec = router.spec._replace(seal=router.auth.sends)
 
 
 def differ(router: VirtualRouter, estate: Estate, now: float) -> list[Action]:
