@@ -361,7 +361,7 @@ def _resign(records: Iterable[Record], log: Log) -> None:
 class Voice:
     """Adverts of records, once for a router whatever the number of its records.
 
-    `lead`: so many seconds are its sequences ahead, because another one may have spoken a moment ago.
+    `lead`: another one may have spoken a moment ago (auth.next_sequence).
     """
 
     def __init__(self, records: Iterable[Record], log: Log, lead: float = 0.0) -> None:
@@ -383,7 +383,7 @@ class Voice:
         for sender, advert, datagrams in self._ready:
             if advert.seal is not None:
                 last = self.sequences.get(advert, 0)
-                sequence = auth.next_sequence(advert.seal, last, time.monotonic() + self._lead, time.time())
+                sequence = auth.next_sequence(advert.seal, last, time.monotonic(), time.time(), self._lead)
                 self.sequences[advert] = sequence
                 datagrams = auth.sealed(advert, datagrams, sequence)
             for destination, datagram in datagrams:

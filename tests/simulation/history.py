@@ -29,6 +29,8 @@ start. Events are (at, kind, arguments...):
     lost HOST ROUTER                    somebody takes an address off
     taken HOST ROUTER WHICH             somebody takes one of its routes or rules away
     junk HOST ROUTER                    datagrams that no router may act on
+    judge HOST ROUTER GOOD              the script that the router tracks says so from now on
+    missing HOST ROUTER DURATION        a static item that it needs cannot be had
     sick HOST ROUTER DURATION           one router of a host has a fault
     split DURATION ROUTER SENDERS RECEIVERS    nothing of these hosts about one router reaches those
 """
@@ -87,6 +89,8 @@ class History:
     path: bool = False  # all know each other over a second path (peer_path), which somebody attacks
     errors: list[float] = field(default_factory=list)  # of each host's time of day
     group: bool = False  # the routers of a host are a vrrp_sync_group
+    scripts: list[float] = field(default_factory=list)  # every router tracks one; after so long its first result
+    statics: bool = False  # every router needs a static item
     weights: bool = False  # every router tracks a file, whose number is added to its priority
 
     @property
@@ -152,6 +156,13 @@ def draw(seed: int) -> History:
         routers, boot, drift = _contrary(Random(f"{seed} ranks"), routers, boot, drift)
     if not calm:
         events += _belongings(Random(f"{seed} belongings"), routers, count, interval, span)
+    scripts: list[float] = []
+    statics = not calm and Random(f"{seed} statics").random() < 0.15
+    if Random(f"{seed} scripts").random() < 0.2:
+        scripts, more = _scripts(Random(f"{seed} results"), len(routers), count, interval, span)
+        events += more if not calm else []
+    if statics:
+        events += _statics(Random(f"{seed} items"), len(routers), count, interval, span)
     errors: list[float] = []
     if any(router.seal for router in routers):
         errors, more = _authentic(Random(f"{seed} seals"), routers, count, interval, span)
@@ -171,10 +182,35 @@ def draw(seed: int) -> History:
         delays=delays,
         hold=hold,
         errors=errors,
+        scripts=scripts,
+        statics=statics,
         path=path,
         group=group,
         weights=weights,
     )
+
+
+def _scripts(dice: Random, routers: int, hosts: int, unit: float, span: float) -> tuple[list[float], list[Event]]:
+    """In the end all is well, or as it was."""
+    events: list[Event] = []
+    for _ in range(1 + dice.randrange(3)):
+        at, host, router = 3 * unit + dice.random() * span, dice.randrange(hosts), dice.randrange(routers)
+        events.append((round(at, 6), "judge", host, router, 0))
+        events.append((round(at + (0.2 + 4 * dice.random()) * unit, 6), "judge", host, router, 1))
+    return [dice.choice((0.0, 0.3, 2.0)) * unit for _ in range(hosts)], events
+
+
+def _statics(dice: Random, routers: int, hosts: int, unit: float, span: float) -> list[Event]:
+    return [
+        (
+            round(3 * unit + dice.random() * span, 6),
+            "missing",
+            dice.randrange(hosts),
+            dice.randrange(routers),
+            round(unit * (0.2 + 4 * dice.random()), 6),
+        )
+        for _ in range(1 + dice.randrange(3))
+    ]
 
 
 def _authentic(

@@ -156,6 +156,7 @@ class Rules:
     def begun(self, host: Host) -> None:
         """Another process: a link counts as what it counted as, for as long as it would have."""
         self.told_all(host)
+        self.in_fault(host, judged=False)
         links, up = self._links.pop(host.number, ({}, False))
         assert host.engine is not None
         for name, (taken, until) in links.items():
@@ -514,6 +515,26 @@ class Rules:
             return True
         since = max(self._taken.get((host.number, what), -1e9), self._excused[host.number])
         return (host.number, what) in self._taken and self.world.now - since <= RESTORE_GAP * (1 + DRIFT) + HAIR
+
+    def reloaded(self, host: Host, states: dict[str, State]) -> None:
+        """A reload moves nobody, but who should have stepped down by now (timer_expired_backup) or has to with it."""
+        self.told_all(host)
+        self.in_fault(host)
+        assert host.engine is not None
+        steps_down = any(cfg.timer_expired_backup for cfg in host.config)
+        for name, router in host.engine.routers.items():
+            if host.catching_up or states[name] is INIT or (states[name] is MASTER and steps_down):
+                continue
+            if router.state is not states[name]:
+                self.fail(f"{host.name} is {router.state.name} of {name} after a reload, {states[name].name} before")
+
+    def in_fault(self, host: Host, judged: bool = True) -> None:
+        """Rule 11: who has a fault is in FAULT, or has not begun. `judged`: it knows what the helper does."""
+        for number, router in enumerate(host.engine.routers.values() if host.engine is not None else ()):
+            failing = judged and host.judged[number] and not host.results[number]
+            faulty = host.sick[number] or host.missing[number] or failing
+            if faulty and router.state not in (FAULT, INIT):
+                self.fail(f"{host.name} is {router.state.name} of {router.name}, and has a fault")
 
     def taken(self, host: Host, what: bytes | Routing) -> None:
         self._taken[host.number, what] = self.world.now

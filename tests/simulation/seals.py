@@ -170,7 +170,7 @@ class Seals:
         key, window = (host.number, wire.number, wire.source), router.auth.window if router.auth is not None else 0
         mark = self._accepted.get(key, 0)
         expired = window and abs(host.wall() - mark / SECOND) > window - 1
-        self._accepted[key] = max(mark, wire.sequence)
+        self._accepted[key] = wire.sequence
         if wire.sequence <= mark and not expired:
             return f"{host.name} believes of VI_{wire.number} what it has heard before"
         if self._stale(host, router, wire, WINDOW + 1):

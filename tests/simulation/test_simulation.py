@@ -26,6 +26,7 @@ from vrrpd.vrrp.path import Peer, Told
 from vrrpd.vrrp.router import VirtualRouter
 from vrrpd.vrrp.states import BACKUP, MASTER, Heard, State
 from vrrpd.vrrp.timers import Timers
+from vrrpd.vrrp.track import Tracking
 
 SEEDS = sorted(Path(__file__).parent.glob("seeds/*.json"))
 WITHIN = 1000  # histories
@@ -359,7 +360,31 @@ def who_waits_to_start_forgets_what_it_heard(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(heritage, "remember", lambda self, estate: None)
 
 
+def a_script_that_fails_is_no_fault(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Tracking, "faults", lambda self: set())
+
+
+def a_hand_over_forgets_the_verdicts(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(engine.Engine, "verdicts", lambda self: [])
+
+
+def a_static_item_is_nobodys(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(engine.Engine, "missing", lambda self, causes, now: ())
+
+
+def a_process_forgets_which_static_items_are_missing(patch: pytest.MonkeyPatch) -> None:
+    """Told before it has a configuration, it does not look at it then."""
+    follow = engine.Engine._follow_statics
+    patch.setattr(
+        engine.Engine, "_follow_statics", lambda self, now: follow(self, now) if self._begun or self.stopping else ()
+    )
+
+
 BUGS: list[Patch] = [
+    a_script_that_fails_is_no_fault,
+    a_hand_over_forgets_the_verdicts,
+    a_static_item_is_nobodys,
+    a_process_forgets_which_static_items_are_missing,
     a_replay_is_believed,
     a_replay_behind_ah_is_believed,
     a_seal_is_not_looked_at,

@@ -28,7 +28,7 @@ from simulator import Configuration, describe, instance, interface_address, pack
 from vrrpd.bridge import GUARD_SPOKE
 from vrrpd.model.diff import identity
 from vrrpd.model.groups import VrrpSyncGroup
-from vrrpd.model.values import FILE, InterfaceDelay, Routing, Track
+from vrrpd.model.values import FILE, SCRIPT, InterfaceDelay, Routing, Static, Track
 from vrrpd.model.vrrp import AF_INET, AF_INET6, Authentication, VirtualAddress, VrrpInstance
 from vrrpd.net.routing import ROUTE, RULE
 from vrrpd.succession import PEERS_WAIT
@@ -98,6 +98,7 @@ def configuration(history: History, number: int, host: int) -> VrrpInstance:
         peer_path=tuple(beside(peer) for peer in hosts if peer != host) if history.path else (),
         **belongings(router.ipv6, number, router.ways, router.excluded),
         restore_deleted=router.restore,
+        track_script=(Track(SCRIPT, f"check_{number}"),) if history.scripts else (),
         track_file=(Track(FILE, f"number_{number}", 1),) if history.weights else (),
     )
     return cfg if router.introduced else seals.configured(cfg, router.seal)
@@ -167,11 +168,18 @@ class Host:
         self.specs: dict[int, AdvertSpec] = {}  # of the guard's will
         self.life = 0  # which process this is
         self.hung = False
+        self.catching_up = False  # it learns one after the other what happened while it did not run
         self.suspended = False  # the whole machine: its kernel neither hears nor answers
         self.in_maintenance = False
         self.sick = [0] * len(history.routers)  # how many faults each router has at the moment
+        self.missing = [0] * len(history.routers)  # how many reasons there are that its static item cannot be had
+        self.results = [1] * len(history.routers)  # what the scripts that its routers track would say
+        self.judged = [not history.scripts] * len(history.routers)  # by the helper, which outlives a vrrp process
         self.weights = [0] * len(history.routers)  # what is in the files that its routers track
         members = tuple(cfg.name for cfg in self.config)
+        self.statics = tuple(
+            Static(Routing(ROUTE, f"static {cfg.name}", b""), (cfg.name,)) for cfg in self.config if history.statics
+        )
         self.groups = (VrrpSyncGroup("G1", members),) if history.group else ()
         self.todo: list[Callable[[], None]] = []  # what a process that does not run has yet to learn
         self.socket: deque[tuple[int, Wire]] = deque()  # (sender, datagram), unread
@@ -239,10 +247,28 @@ class Host:
         self.do(self.engine.begin(now))
         self._clean_up(list(self.engine.routers.values()))
         self.world.rules.begun(self)
-        self.tell_weights()
+        self.tell_all()
+        if not all(self.judged):
+            self.world.after(self.world.history.scripts[self.number], self.first_results)
 
-    def tell_weights(self) -> None:
+    def lacking(self) -> dict[str, str]:
+        """Of static items, the guard's."""
+        return {f"static VI_{number}": "no such device" for number, why in enumerate(self.missing) if why}
+
+    def first_results(self) -> None:
+        """The scripts of a daemon that has just begun."""
+        if self.engine is not None:
+            self.world.rules.disturbed(self)
+            self.judged = [True for _ in self.judged]
+            self.learn(self.tell_all)
+
+    def tell_all(self) -> None:
         """The helper tells a new process all that it knows."""
+        for number, result in enumerate(self.results if self.world.history.scripts else ()):
+            if self.engine is not None and self.judged[number]:
+                verdict = Verdict(result, "succeeded" if result else "failed")
+                self.do(self.engine.verdict(SCRIPT, f"check_{number}", verdict, self.clock()))
+        self.world.rules.in_fault(self)
         for number, value in enumerate(self.weights if self.world.history.weights else ()):
             if self.engine is not None:
                 verdict = Verdict(value, f"holds {value}")
@@ -254,7 +280,9 @@ class Host:
         return base if base == 255 else max(1, min(254, base + self.weights[number]))
 
     def _prepare(self, engine: Engine, now: float, heir: bool = False) -> None:
-        engine.prepare(Configuration(tuple(self.config), self.groups, self.delays), now)
+        engine.missing(self.lacking(), now)
+        options = (self.groups, self.delays)
+        engine.prepare(Configuration(tuple(self.config), *options, statics=self.statics), now)
         if not heir:
             engine.recall(self.unsteady, now)
         for number, faults in enumerate(self.sick):
@@ -347,6 +375,7 @@ class Host:
         successor.link(self.link, now)
         self._prepare(successor, now, heir=True)
         successor.follow(former.head(), now)
+        states = {name: router.state for name, router in former.routers.items()}
         estates = former.give(list(former.routers.values()))
         todo, left = successor.take(decode(json.loads(json.dumps(encode(estates)))), now)
         self.do(former.bury({estate.name for estate in left}, now))
@@ -355,7 +384,7 @@ class Host:
         new = [router for router in successor.routers.values() if router.state is INIT]
         self.do(successor.begin(now))
         self._clean_up(new)
-        self.world.rules.told_all(self)
+        self.world.rules.reloaded(self, states)
 
     def end(self, guard: bool = False) -> None:
         """The process is gone, by whatever way, or the guard too; what it held is still on the interface."""
@@ -364,6 +393,7 @@ class Host:
             self.specs[int(each.name[3:])] = each.spec
         if guard:
             self.unsteady = {}
+            self.judged = [not self.world.history.scripts for _ in self.judged]
         if self.suspended:
             for address, router in self.kernel.items():
                 self.world.rules.holds(self, address, router)
@@ -384,9 +414,11 @@ class Host:
         self.world.say(self, "runs again")
         life = self.life
         self.drain(life)
+        self.catching_up = True
         for what in self.todo:
             if self.life == life:
                 what()
+        self.catching_up = False
         self.todo.clear()
         if self.life == life:
             self.expire()
@@ -443,7 +475,7 @@ class Host:
         self.world.rules.begun(self)
         self.expire()
         self.world.rules.goes_on(self, numbers, priorities)
-        self.world.meanwhile(self, self.world.history.delay, lambda: self.learn(self.tell_weights))
+        self.world.meanwhile(self, self.world.history.delay, lambda: self.learn(self.tell_all))
 
     def _speak_for(self, number: int, priority: int) -> Standing | None:
         """Guard and bridge, before the next process does; of what has no seal nobody notices it."""
@@ -452,7 +484,7 @@ class Host:
             return None
         for wire in seals.last_word(spec, priority, self.clock(), self.wall()) if self.link.up else ():
             self.world.transmit(self, wire)
-        return standing_of(spec.seal, next_sequence(spec.seal, 0, self.clock() + GUARD_SPOKE, self.wall()))
+        return standing_of(spec.seal, next_sequence(spec.seal, 0, self.clock(), self.wall(), GUARD_SPOKE))
 
     def _holding(self, address: bytes, entry: VirtualAddress | None) -> Holding:
         if entry is None:
@@ -814,6 +846,30 @@ class World:
                 victim = host.router(router)
                 assert victim is not None
                 host.do(victim.find("check", ("sick",) if host.sick[router] else (), host.clock()))
+                self.rules.in_fault(host)
+
+            host.learn(tell)
+
+        change(1)
+        self.after(duration, lambda: change(-1))
+
+    def _do_judge(self, number: int, router: int, good: int) -> None:
+        host = self.hosts[number]
+        self.rules.disturbed(host)
+        host.results[router] = good
+        host.learn(host.tell_all)
+
+    def _do_missing(self, number: int, router: int, duration: float) -> None:
+        host = self.hosts[number]
+
+        def change(by: int) -> None:
+            self.rules.disturbed(host)
+            host.missing[router] += by
+
+            def tell() -> None:
+                assert host.engine is not None
+                host.do(host.engine.missing(host.lacking(), host.clock()))
+                self.rules.in_fault(host)
 
             host.learn(tell)
 
@@ -824,7 +880,7 @@ class World:
         host = self.hosts[number]
         self.rules.disturbed(host)
         host.weights[router] = value
-        host.learn(host.tell_weights)
+        host.learn(host.tell_all)
 
     def _do_noise(self, duration: float, *what: float) -> None:
         self.noise.append(what)  # type: ignore[arg-type]

@@ -85,13 +85,16 @@ def _signed(seconds: int) -> int:
     return (seconds + (1 << 31) & 0xFFFFFFFF) - (1 << 31)
 
 
-def next_sequence(seal: Seal, last: int, now: float, wall: float) -> int:
+def next_sequence(seal: Seal, last: int, now: float, wall: float, lead: float = 0.0) -> int:
     """The clock, and more than `last` in any case; 0: nothing was sent. `wall`: the time of day at `now`.
+
+    `lead`: so many seconds ahead, because somebody else may have spoken within this tick. That is for the long ones of
+    AH only: who comes after us with the mere clock must be believed as well.
 
     keepalived 2.4.3: a clock that was set back by more than the window is followed, or no peer would listen.
     """
     if not seal.key_id:
-        clock = int((seal.base + now) * TICKS)
+        clock = int((seal.base + now + lead) * TICKS)
         if not last:  # somebody before us may have sent within this very tick, and some more than there were ticks
             clock += TICKS
         return min(max(clock, last + 1), AH_MOST)
