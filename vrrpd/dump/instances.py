@@ -89,10 +89,11 @@ def _places(cfg: VrrpInstance, live: Live, links: Links) -> Iterator[str]:
     else:
         if cfg.use_vmac_addr:
             yield "   Use VMAC for VIPs on other interfaces"
-        yield f"   Interface = {cfg.interface}"
+        if cfg.interface != cfg.vrf:
+            yield f"   Interface = {cfg.interface}"
     found = links.get(cfg.interface)
-    if found is not None and found.vrf:
-        yield f"   VRF = {found.vrf}"
+    if vrf := cfg.vrf or (found.vrf if found is not None else ""):
+        yield f"   VRF = {vrf}"
     if cfg.dont_track_primary:
         yield "   VRRP interface tracking disabled"
     if cfg.skip_check_adv_addr:

@@ -42,7 +42,7 @@ def _data(cfg: VrrpInstance, live: Live, commands: dict[str, str], group: VrrpSy
         "skip_check_adv_addr": int(cfg.skip_check_adv_addr),
         "strict_mode": int(cfg.strict_mode),
         "vmac_ifname": cfg.vmac.name if cfg.vmac else "",
-        "ifp_ifname": cfg.vmac.name if cfg.vmac else cfg.interface,
+        "ifp_ifname": cfg.vmac.name if cfg.vmac else "" if cfg.vrf else cfg.interface,
         "master_priority": (live.get("master") or {}).get("priority", 0),
         "last_transition": words.at(live),
         "garp_delay": int(cfg.garp_master_delay),
