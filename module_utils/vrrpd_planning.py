@@ -318,6 +318,13 @@ def _turns(names: list[str], groups: list[list[str]]) -> dict[str, int]:
     return turns
 
 
+def _roams(keywords: dict[str, Any], variables: Host) -> bool:
+    """keepalived.conf(5): unicast may do without an interface, when every address says where it lies."""
+    unicast = is_true(variables.get("vrrpd_unicast")) or {"unicast_src_ip", "unicast_peer"} <= keywords.keys()
+    addresses = as_list(keywords.get("virtual_ipaddress", []))
+    return unicast and bool(addresses) and all("dev" in str(line).split() for line in addresses)
+
+
 def _router(
     cluster: str,
     host: str,
@@ -347,6 +354,8 @@ def _router(
         ("virtual_router_id", "a number in 1..255 that no other cluster of the segment uses", "51"),
         ("virtual_ipaddress", "the addresses to share", "[192.0.2.100/24]"),
     ):
+        if keyword == "interface" and _roams(keywords, variables):
+            continue
         if keyword not in keywords and keyword in keywords_of("vrrp_instance", table):
             findings.error(f"{where}.{keyword}", f"missing: set {what}, e.g. {keyword}: {example}")
     interface = keywords.get("interface")
@@ -516,7 +525,8 @@ def _check_segments(routers: list[Router], nodes: dict[str, Host], findings: Fin
     seen: dict[tuple[str, str, str, int], Router] = {}
     for router in routers:
         vrid = str(router.keywords.get("virtual_router_id"))
-        key = (router.host, str(router.keywords.get("interface")), vrid, router.family)
+        where = router.keywords.get("interface") or router.keywords.get("unicast_src_ip")
+        key = (router.host, str(where or "the same source"), vrid, router.family)
         other = seen.setdefault(key, router)
         if other is not router:
             findings.error(

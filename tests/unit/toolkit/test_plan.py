@@ -138,6 +138,22 @@ def test_unicast_peers_are_the_others(planned: Planner) -> None:
     assert words(made, "lb3", "unicast_src_ip") == "198.51.100.3"
 
 
+def test_unicast_may_do_without_an_interface(planned: Planner) -> None:
+    """keepalived.conf(5): where every address says on which it lies; instances are told apart by their source."""
+    nodes = cluster("lb1", "lb2", vrrpd_unicast=True)
+    for name, variables in nodes.items():
+        instance = {key: value for key, value in VI_1.items() if key != "interface"}
+        instance = {**instance, "vrf": "blue", "virtual_ipaddress": ["192.0.2.100/24 dev eth1"]}
+        other = {**instance, "unicast_src_ip": f"192.0.2.2{name[-1]}", "virtual_ipaddress": ["192.0.2.101/24 dev eth1"]}
+        variables["vrrpd_instances"] = {"VI_1": instance, "VI_2": other}
+    made = planned(nodes)
+    assert not made.errors
+    assert words(made, "lb1", "vrf") == "blue"
+    for variables in nodes.values():
+        variables["vrrpd_instances"]["VI_1"]["virtual_ipaddress"] = ["192.0.2.100/24"]
+    assert [finding for finding in planned(nodes).errors if "interface: missing" in str(finding)]
+
+
 def test_the_peers_of_the_second_path_are_the_others_the_best_first(planned: Planner) -> None:
     keyed = {"VI_1": {**VI_1, "peer_path_key": "0123456789abcdef"}}
     nodes = cluster("lb1", "lb2", "lb3", vrrpd_instances=keyed)
