@@ -36,7 +36,7 @@ KEEPALIVED = ("oracle", "samples", "man_page", "corpus", "values")
 # not there. The toolkit's need Ansible, which no such Python here has: what of it runs on nodes is compiled there,
 # and is at work on Python 3.9 in Molecule's ssh scenario.
 ELSEWHERE = [
-    *("tests/netns", "tests/unit/toolkit", "tests/property/test_routing.py"),
+    *("tests/netns", "tests/vm", "tests/unit/toolkit", "tests/property/test_routing.py"),
     *(f"tests/conf/test_{name}.py" for name in KEEPALIVED),
 ]
 NODES = ["-m", PURE, *(f"--ignore={path}" for path in ELSEWHERE)]
@@ -141,8 +141,10 @@ def junit_failures(section: Section) -> list[str]:
 def said_count(section: Section, output: str, ok: bool) -> Count:
     """What the command says itself, in its last words."""
     last = output.rstrip().rpartition("\n")[2]
-    passed, failed = (sum(map(int, re.findall(rf"(\d+) {word}\b", last))) for word in ("passed", "failed"))
-    return Count(passed, failed or int(not ok or not passed))
+    passed, failed, skipped = (
+        sum(map(int, re.findall(rf"(\d+) {word}\b", last))) for word in ("passed", "failed", "skipped")
+    )
+    return Count(passed, failed or int(not ok or not passed), skipped)
 
 
 def simulation(full: bool) -> Section:
@@ -218,6 +220,24 @@ def molecule(scenario: str, full: bool) -> Section:
     )
 
 
+def virtual_machine() -> Section:
+    inside = ["env", "PYTEST_DISABLE_PLUGIN_AUTOLOAD=1", "PYTHONDONTWRITEBYTECODE=1", *tool("python"), "-m", "pytest"]
+    command = [
+        str(ROOT / "lab/vmrun"),
+        "-t",
+        "900",
+        "--",
+        *inside,
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        "-m",
+        "vm",
+        "tests/vm",
+    ]
+    return Section("virtual machine: VRF, ipvlan, 802.1q", (command,), said_count)
+
+
 def files(pattern: str) -> list[str]:
     return sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(pattern) if path.is_file())
 
@@ -262,13 +282,15 @@ def lanes(full: bool) -> list[list[Section]]:
             f"unit tests, Python {sys.version_info[0]}.{sys.version_info[1]}",
             tool("python"),
             "-m",
-            "not netns" if full else PURE,
+            "not netns and not vm" if full else PURE,
         ),
         simulation(full),
         fuzzing(full),
         python39(),
         *other_pythons(),
     ]
+    if full:
+        computing.append(virtual_machine())
     waiting = [molecule(scenario, full) for scenario in ("default", "rich", "ssh", "continuity")]
     namespace_tests = pytest("namespace tests", tool("python"), "-m", "netns" if full else "netns and not full")
     namespace_tests.second_try = True

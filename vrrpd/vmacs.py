@@ -25,6 +25,8 @@ Log = Callable[[str, str], object]
 
 # Of the interface below, where IPv4 addresses lie on a macvlan: without arp_ignore it answers for them with its own
 # MAC address, without arp_announce its requests tell them with its own, and a neighbour learns the wrong one.
+# So it is with an ipvlan, although they share a MAC address: the kernel gives whatever answers an ARP request to the
+# interface that has the address which asked, and the one below waits for the neighbour's in vain.
 BELOW = {"arp_ignore": 1, "arp_announce": 2}
 
 PROMOTE = "promote_secondaries"
@@ -94,6 +96,7 @@ class Devices:
         self._made.update({device.name: device for device, _ in (*todo, *adopted)})
         self._save()
         self._adopt(adopted)
+        self._enslave(here, wanted)
         refused.update(self._make(todo))
         if replace:
             self._raise_held_up(here)
@@ -115,6 +118,14 @@ class Devices:
             self._log("info", f"found {device.kind} {device.name} on {device.base}{_with(device)}, using it")
             self._furnish(device)
 
+    def _enslave(self, here: Mapping[str, vmac.Found], wanted: Iterable[Device]) -> None:
+        """Those that are there, by a reload, when the interface below has gone into a VRF or out of one."""
+        todo = _enslaved(here, [device for device in wanted if device.name in self._made])
+        if todo:
+            requests = netlink.Requests()
+            requests.run(todo)
+            requests.close()
+
     def _make(self, todo: Sequence[tuple[Device, int]]) -> dict[str, str]:
         refused = {}
         requests = netlink.Requests()
@@ -126,6 +137,7 @@ class Devices:
                 self._log("info", f"made {device.kind} {device.name} on {device.base}{_with(device)}")
                 self._furnish(device)
             here = vmac.found() if todo else {}
+            requests.run(_enslaved(here, [device for device, _ in todo]))
             made = [here[device.name].ifindex for device, _ in todo if device.name in here]
             own = [
                 addresses.add(here[device.name].ifindex, device.address, 32 if len(device.address) == 4 else 128)
@@ -153,11 +165,11 @@ class Devices:
             requests.close()
 
     def _furnish(self, device: Device) -> None:
-        if device.kind != MACVLAN:
-            return
         denied: list[str] = []
         for family, values in (("ipv4", OWN4), ("ipv6", OWN6)):
             for name, value in values.items():
+                if name == "disable_ipv6" and device.kind != MACVLAN:
+                    continue  # its frames turn no switch
                 self._set(f"{family}/conf/{device.name}/{name}", value, denied)
             with contextlib.suppress(OSError):
                 forwarding = vmac.sysctl(f"{family}/conf/{device.base}/forwarding")
@@ -174,9 +186,11 @@ class Devices:
             denied.append(path.replace("/", "."))
 
     def _below(self, wanted: Iterable[Device]) -> None:
-        for base in dict.fromkeys(device.base for device in wanted if device.kind == MACVLAN):
+        for base in dict.fromkeys(device.base for device in wanted):
             for name, least in BELOW.items():
-                self._raise(f"ipv4/conf/{base}/{name}", least, f"neighbours may learn the MAC of {base}")
+                self._raise(
+                    f"ipv4/conf/{base}/{name}", least, f"neighbours may learn the MAC of {base}, or get no answer"
+                )
 
     def _raise(self, path: str, least: int, otherwise: str) -> None:
         """A sysctl to this value at least; what it was is in the file before."""
@@ -223,7 +237,7 @@ class Devices:
         """Remove what we made and nobody wants any more."""
         names = {device.name for device in wanted}
         self._drop([name for name in self._made if name not in names])
-        bases = {device.base for device in wanted if device.kind == MACVLAN}
+        bases = {device.base for device in wanted}
         below = [path for path in self._before if path != LOCAL_IGMP and not path.endswith(PROMOTE)]
         self._restore([path for path in below if path.split("/")[2] not in bases])
         self._save()
@@ -317,6 +331,14 @@ def encode(device: Device) -> list[str]:
 def decode(data: Sequence[str]) -> Device:
     name, base, kind, mac, mode, address = data
     return Device(name, base, kind, bytes.fromhex(mac), mode, bytes.fromhex(address))
+
+
+def _enslaved(here: Mapping[str, vmac.Found], devices: Iterable[Device]) -> list[vmac.Request]:
+    """Each belongs into the VRF of the interface below: its addresses are reached by way of that."""
+    pairs = [
+        (here[device.name], here[device.base]) for device in devices if device.name in here and device.base in here
+    ]
+    return [vmac.put_into(base.vrf, there.ifindex) for there, base in pairs if there.vrf != base.vrf]
 
 
 def _create(device: Device, base: int) -> vmac.Request:

@@ -17,7 +17,7 @@ from vrrpd.net.netlink import NLM_F_CREATE, NLM_F_EXCL, RTM_DELLINK, RTM_NEWLINK
 
 Request = tuple[int, int, bytes]
 
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_LINK, _IFLA_LINKINFO, _IFLA_GROUP = 1, 3, 5, 18, 27
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_LINK, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_GROUP = 1, 3, 5, 10, 18, 27
 _IFLA_AF_SPEC, _INET_CONF, _INET6_ADDR_GEN_MODE = 26, 1, 8
 _DEVCONF = {  # linux/ip.h IPV4_DEVCONF_*
     "forwarding": 1,
@@ -26,7 +26,7 @@ _DEVCONF = {  # linux/ip.h IPV4_DEVCONF_*
     "arp_ignore": 19,
     "promote_secondaries": 20,
 }
-_INFO_KIND, _INFO_DATA = 1, 2
+_INFO_KIND, _INFO_DATA, _INFO_SLAVE_KIND = 1, 2, 4
 _MODE, _IPVLAN_FLAGS = 1, 2
 _VRF_TABLE = 1
 _IFF_UP = 1
@@ -48,6 +48,7 @@ class Found(NamedTuple):
     kind: str
     mac: bytes
     base: int
+    vrf: int = 0  # the VRF that it is in
 
 
 def macvlan(name: str, base: int, mac: bytes) -> Request:
@@ -74,6 +75,11 @@ def adjust(ifindex: int) -> Request:
     return RTM_NEWLINK, 0, _LINK.pack(0, 0, ifindex, 0, 0) + info
 
 
+def put_into(vrf: int, ifindex: int) -> Request:
+    """Into this VRF, 0 for none. What is made in none need not be told."""
+    return RTM_NEWLINK, 0, _LINK.pack(0, 0, ifindex, 0, 0) + attribute(_IFLA_MASTER, _U32.pack(vrf))
+
+
 def set_up(ifindex: int) -> Request:
     return RTM_NEWLINK, 0, _LINK.pack(0, 0, ifindex, _IFF_UP, _IFF_UP)
 
@@ -93,7 +99,7 @@ def found() -> dict[str, Found]:
     names: dict[str, Found] = {}
     for event in netlink.dump(netlink.RTM_GETLINK):
         _, _, ifindex, _, _ = _LINK.unpack_from(event.body)
-        name, kind, mac, base = "", "", b"", 0
+        name, kind, mac, base, master, info = "", "", b"", 0, 0, dict[int, memoryview]()
         for number, data in netlink.attributes(event.body[16:]):
             if number == _IFLA_IFNAME:
                 name = bytes(data).rstrip(b"\0").decode(errors="replace")
@@ -102,8 +108,12 @@ def found() -> dict[str, Found]:
             elif number == _IFLA_LINK:
                 base = _U32.unpack(data)[0]
             elif number == _IFLA_LINKINFO:
-                kind = next((_text(part) for key, part in netlink.attributes(data) if key == _INFO_KIND), "")
-        names[name] = Found(ifindex, kind, mac, base)
+                info = dict(netlink.attributes(data))
+                kind = _text(info.get(_INFO_KIND, memoryview(b"")))
+            elif number == _IFLA_MASTER:
+                master = _U32.unpack(data)[0]
+        in_vrf = _text(info.get(_INFO_SLAVE_KIND, memoryview(b""))) == "vrf"
+        names[name] = Found(ifindex, kind, mac, base, master if in_vrf else 0)
     return names
 
 

@@ -1,0 +1,70 @@
+"""use_ipvlan, and 802.1q interfaces, in a kernel that has them: two hosts, one pair of daemons."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from lab import Host, Lab, Ours, config, instance
+
+pytestmark = [pytest.mark.vm, pytest.mark.full]
+LONG = 60.0
+INTERVAL = 0.5
+FOUR, SIX, TAGGED = "10.0.0.151", "fd00::52", "10.5.0.153"
+
+
+def configuration(host: Host, priority: int) -> str:
+    def one(vrid: int, vips: tuple[str, ...], *lines: str, interface: str = "eth0") -> str:
+        return instance(vips, *lines, name=f"VI_{vrid}", vrid=vrid, priority=priority, interval=INTERVAL,
+                        interface=interface)  # fmt: skip
+
+    return config(
+        one(51, (f"{FOUR}/24",), f"use_ipvlan ipv.51 10.0.0.5{host.number}"),
+        one(52, ("fe80::52/64", f"{SIX}/64"), "use_ipvlan ipv.52"),
+        one(53, (f"{TAGGED}/24",), interface="eth0.5"),
+        one(54, ("10.5.0.154/24",), "use_vmac", interface="eth0.5"),
+    )
+
+
+def tagged(host: Host) -> None:
+    host.ip("link add link eth0 name eth0.5 type vlan id 5", "link set eth0.5 up",
+            f"addr add 10.5.0.{host.number}/24 dev eth0.5")  # fmt: skip
+
+
+def on(host: Host, name: str) -> set[str]:
+    found = json.loads(host.command("ip", "-j", "addr", "show", "dev", name, check=False) or "[]")
+    return {info["local"] for link in found for info in link.get("addr_info", ())}
+
+
+def test_failover_and_return() -> None:
+    with Lab("ab") as lab:
+        a, b = lab["a"], lab["b"]
+        vips = (FOUR, SIX, TAGGED, "10.5.0.154")
+        for host in lab.hosts.values():
+            tagged(host)
+            host.sysctl(net__ipv4__conf__all__rp_filter=1)  # strict, as of many distributions
+        b.run(Ours, configuration(b, 100))
+        a.run(Ours, configuration(a, 200))
+        for vip in vips:
+            lab.wait_owner(vip, "a", LONG)
+            lab.wait(lambda vip=vip: lab.ping(vip, 3), LONG, f"{vip} answers")  # type: ignore[misc]
+        assert on(a, "ipv.51") == {FOUR, "10.0.0.52"}
+        assert SIX in on(a, "ipv.52")
+        assert TAGGED in on(a, "eth0.5")
+        assert {advert.source for advert in lab.adverts("a", vrid=51)} == {"10.0.0.52"}
+        assert lab.neighbour(FOUR) == a.mac
+        assert lab.neighbour("10.5.0.154") == "00:00:5e:00:01:36"
+        a.daemon.terminate()
+        for vip in vips:
+            lab.wait_owner(vip, "b", LONG)
+            lab.wait(lambda vip=vip: lab.ping(vip, 3), LONG, f"{vip} answers")  # type: ignore[misc]
+        assert lab.neighbour(FOUR) == b.mac
+        assert a.daemon.wait(LONG) == 0
+        assert not on(a, "ipv.51")
+        a.daemon.start()
+        for vip in vips:
+            lab.wait_owner(vip, "a", LONG)
+        a.daemon.kill()
+        for vip in vips:
+            lab.wait(lambda vip=vip: "b" in lab.held.owners(vip), LONG, f"{vip} is on b")  # type: ignore[misc]
