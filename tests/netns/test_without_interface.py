@@ -14,8 +14,8 @@ VIP, VIP6 = "10.0.0.100", "fd00::100"
 FAULT = "no interface outside of VRFs that is up has the unicast_src_ip"
 
 
-def roaming(source: str, peer: str, *, priority: int = 100, vip: str = f"{VIP}/24 dev eth0") -> str:
-    text = instance((vip,), f"unicast_src_ip {source}", f"unicast_peer {{\n{peer}\n}}", priority=priority)
+def roaming(source: str, peer: str, *lines: str, priority: int = 100, vip: str = f"{VIP}/24 dev eth0") -> str:
+    text = instance((vip,), f"unicast_src_ip {source}", f"unicast_peer {{\n{peer}\n}}", *lines, priority=priority)
     return text.replace("    interface eth0\n", "")
 
 
@@ -51,6 +51,22 @@ def test_ipv6(lab: Lab) -> None:
     assert b.ours.instance()["master"]["address"] == a.address6
     a.daemon.kill()
     lab.wait_owner(VIP6, "ab", 5)
+
+
+def test_what_is_behind_ah_is_heard_too(lab: Lab) -> None:
+    """Another socket, of protocol 51."""
+    a, b = lab["a"], lab["b"]
+    lines = ("authentication {\nauth_type AH\nauth_pass secret12\n}",)
+
+    def configuration(own: Host, peer: Host, priority: int) -> str:
+        text = roaming(own.address, peer.address, *lines, priority=priority)
+        return config(text.replace("version 3", "version 2").replace("advert_int 0.1", "advert_int 1"))
+
+    b.run(Ours, configuration(b, a, 100))
+    a.run(Ours, configuration(a, b, 200))
+    lab.wait_owner(VIP, "a", 12)
+    lab.wait(lambda: b.ours.instance()["master"], 5, "b hears a")
+    assert not [name for name, count in b.ours.counters().items() if count and ("err" in name or "mismatch" in name)]
 
 
 def test_keepalived_is_the_peer(lab: Lab) -> None:

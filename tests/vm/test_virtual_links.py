@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import pytest
 
-from lab import Host, Lab, Ours, config, instance
+from lab import Host, Lab, Ours, config, instance, now
 
 pytestmark = [pytest.mark.vm, pytest.mark.full]
 LONG = 60.0
@@ -65,6 +66,12 @@ def test_failover_and_return() -> None:
         a.daemon.start()
         for vip in vips:
             lab.wait_owner(vip, "a", LONG)
+        since, vrrp = now(), a.ours.processes()["vrrp"]
+        a.daemon.signal(signal.SIGKILL, [vrrp])
+        lab.wait(lambda: a.ours.processes()["vrrp"] != vrrp, LONG, "there is a successor", poll=1)
+        lab.wait(lambda: "adopted" in a.ours.instance("VI_51")["last_transition"]["reason"], LONG, "adopted", poll=1)
+        for vip in vips:
+            assert not lab.changes(vip, since)
         a.daemon.kill()
         for vip in vips:
             lab.wait(lambda vip=vip: "b" in lab.held.owners(vip), LONG, f"{vip} is on b")  # type: ignore[misc]

@@ -43,6 +43,9 @@ def instances(own: Host, peer: Host, priority: int, ours: bool) -> list[str]:
         one(53, "10.0.0.153/24", *unicast(own.address, peer.address)),
         one(56, "10.0.0.156/24", "use_vmac"),
         instance(("fe80::52/64", "fd00::52/64"), name="VI_52", vrid=52, priority=priority, interval=INTERVAL),
+        instance(
+            ("fe80::57/64", "fd00::57/64"), "use_vmac", name="VI_57", vrid=57, priority=priority, interval=INTERVAL
+        ),
     ]
     if ours:  # keepalived 2.2.7 refuses them
         found.append(without_interface(one(54, "10.0.0.154/24 dev eth0", *unicast(own.address, peer.address))))
@@ -52,7 +55,7 @@ def instances(own: Host, peer: Host, priority: int, ours: bool) -> list[str]:
     return found
 
 
-VIPS = ("10.0.0.151", "10.0.0.153", "10.0.0.156", "fd00::52")
+VIPS = ("10.0.0.151", "10.0.0.153", "10.0.0.156", "fd00::52", "fd00::57")
 OURS_ONLY = ("10.0.0.154", "fd00::55")
 
 

@@ -570,8 +570,8 @@ def _clashes(found: list[VrrpInstance], bounds: dict[str, Bound], problems: Prob
                 not set(instance.unicast_peer) & set(other.unicast_peer)
                 or (instance.unicast_src_ip or b"") != (other.unicast_src_ip or b"")
             )
-            roaming = not instance.interface and instance.unicast_src_ip
-            if not apart and instance.virtual_router_id and (instance.interface or roaming):
+            there = instance.interface or instance.unicast_src_ip  # else it has been said that both are missing
+            if not apart and instance.virtual_router_id and there:
                 where = f"on {instance.interface}" if instance.interface else "with this unicast_src_ip"
                 problems.error(
                     bounds[instance.name].places["virtual_router_id"].place(1),
@@ -579,6 +579,16 @@ def _clashes(found: list[VrrpInstance], bounds: dict[str, Bound], problems: Prob
                     f"({_ipv(instance.family).split()[1]}) is already that of {other.name}",
                 )
         taken[key].append(instance)
+    sources: dict[tuple[bytes, int], VrrpInstance] = {}
+    for instance in found:
+        if not instance.unicast_src_ip or not instance.unicast_peer:
+            continue
+        other = sources.setdefault((instance.unicast_src_ip, instance.virtual_router_id), instance)
+        roaming = any(each.vrf or not each.interface for each in (instance, other))
+        if roaming and other.interface != instance.interface and not (instance.vrf and other.vrf):
+            message = f"unicast_src_ip: with this virtual_router_id it is that of {other.name}"
+            hint = "who has no interface is told apart by the two alone: change one of them"
+            problems.error(bounds[instance.name].places["unicast_src_ip"].place(1), message, hint)
 
 
 def _dropped(found: list[VrrpInstance], bounds: dict[str, Bound], problems: Problems) -> None:
