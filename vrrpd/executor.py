@@ -63,6 +63,7 @@ class Executor:
         # What follows at leisure: announcements with the rounds that are left, and notices.
         self._announce: deque[tuple[VirtualRouter, Sequence[VirtualAddress], int]] = deque()
         self._notices: deque[ipc.Message] = deque()
+        self.silent = False  # a former process has the word: what it buries may have the name of what we start
         self._letting_go: dict[VirtualRouter, None] = {}
         self.let_go: Callable[[Sequence[VirtualRouter]], None] = lambda routers: None  # tells the second path
         self._held: dict[VirtualRouter, dict[tuple[bytes, int], tuple[Place, str, bytes]]] = {}  # with name and peer
@@ -141,7 +142,12 @@ class Executor:
     @property
     def busy(self) -> bool:
         """There is something to announce or to tell."""
-        return bool(self._announce or self._notices)
+        return bool(self._announce or (self._notices and not self.silent))
+
+    def last_words(self) -> None:
+        """Announce and tell all of it, now."""
+        self.silent = False
+        self.work(float("inf"))
 
     def work(self, seconds: float) -> None:
         """Announce and tell something, for about this long; every first round comes before any second."""

@@ -140,6 +140,7 @@ class Heir:
             return
         if self._channel.closed:
             self._daemon.loop.forget(self._channel.fileno())
+            self._daemon.executor.silent = False
             if not self._daemon.begun:
                 self._refuse("the former process did not hand over")
 
@@ -161,6 +162,7 @@ class Heir:
             self._left += self._daemon.take(estates, now)
             self._channel.send({"t": "got"})
         elif kind == "all":
+            self._daemon.executor.silent = bool(self._left)  # until the former process has told what it buries
             self._daemon.begin(self._left, now)
             self._daemon.announce_live([[*left.identity[:3], _hex(left.source)] for left in self._left])
             places = self._daemon.executor.places

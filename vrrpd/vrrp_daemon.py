@@ -266,7 +266,7 @@ class Daemon:
             self.executor.firewall.retire()
         self.executor.laying.disown(ways)
         self.executor.run(self.engine.bury(left, now))
-        self.executor.work(INFINITY)
+        self.executor.last_words()
         self.helper.flush()
         self._leave()
 
@@ -331,7 +331,7 @@ class Daemon:
         return bool(self._pending) and not self._pending[0][0].congested
 
     def _leave(self) -> None:
-        self.executor.work(INFINITY)
+        self.executor.last_words()
         self.guard.send({"t": "stopped"})
         self.loop.running = False
 

@@ -164,6 +164,17 @@ def test_a_router_that_is_gone_resigns_and_a_new_one_starts(lab: Lab) -> None:
     lab.wait(lambda: "MASTER -> DELETED" in master.log(), 3, "it says so")
 
 
+def test_of_two_routers_of_one_name_the_one_that_is_gone_is_told_first(lab: Lab) -> None:
+    """Another virtual_router_id is another router; scripts and pipes that go by the name end with the one that runs."""
+    master = pair(lab, 0.1)
+    for vrid in (61, 62, 63):
+        master.config.write_text(config(instance(interval=0.1, priority=200, vrid=vrid)))
+        assert master.ask("reload")["ok"]
+        lab.wait(lambda: master.log().count("-> DELETED") == vrid - 60, 3, "the former one is gone")  # noqa: B023
+        lab.wait(lambda: master.log().count("INIT -> BACKUP") == vrid - 59, 3, "the next one runs")  # noqa: B023
+        assert master.log().rindex("-> DELETED") < master.log().rindex("INIT -> BACKUP")
+
+
 def test_an_address_moves_from_a_router_that_is_gone_to_another(lab: Lab) -> None:
     one = instance(interval=0.1, priority=200)
     two = instance((f"{SECOND}/24",), interval=0.1, priority=200, vrid=52, name="VI_2")
