@@ -95,12 +95,14 @@ class Seconds(Type[float]):
 
     type = "seconds"
 
-    def __init__(self, minimum: float, maximum: float, fallback: Any = MISSING) -> None:
+    def __init__(self, minimum: float, maximum: float, fallback: Any = MISSING, none: str = "") -> None:
         self.minimum, self.maximum = minimum, maximum
         self.fallback = fallback
+        self.none = none  # a hint to whoever says 0 for none
 
     def convert(self, statement: Statement) -> float:
-        return seconds(statement.words[1], self.minimum or 0.0, self.maximum or 0.0, self.fallback)
+        hint = self.none if not statement.words[1].strip("0.") else ""
+        return seconds(statement.words[1], self.minimum or 0.0, self.maximum or 0.0, self.fallback, hint=hint)
 
 
 class Boolean(Type[bool]):
@@ -250,7 +252,19 @@ def integer(word: str, fallback: Any = MISSING, index: int = 1) -> int:
     return int(word)
 
 
-def seconds(word: str, minimum: float, maximum: float, fallback: Any = MISSING, index: int = 1) -> float:
+def prefix_length(word: str, bits: int, index: int, fallback: Any = MISSING) -> int:
+    """What stands behind the slash of an address of so many bits."""
+    if not INTEGER.match(word) or len(word) > 20:
+        hint = _undefined(word) or _netmask(word)
+        raise Invalid(f"the prefix length '{word}' is not a whole number", index, hint, fallback)
+    if not 0 <= int(word) <= bits:
+        raise Invalid(f"the prefix length {word} is outside 0..{bits}", index, fallback=fallback)
+    return int(word)
+
+
+def seconds(
+    word: str, minimum: float, maximum: float, fallback: Any = MISSING, index: int = 1, hint: str = ""
+) -> float:
     match = DECIMAL.match(word)
     if not match or len(word) > 30:
         raise Invalid(f"'{word}' is not a number of seconds", index, _undefined(word) or _without_unit(word), fallback)
@@ -258,7 +272,7 @@ def seconds(word: str, minimum: float, maximum: float, fallback: Any = MISSING, 
     if len(match.group(1) or match.group(2) or "") > 6:
         raise Invalid(f"{word} has more than 6 decimal places", index, "microseconds are the finest", round(value, 6))
     if not minimum <= value <= maximum:
-        raise Invalid(f"{word} is outside {plain(minimum)}..{plain(maximum)}", index, fallback=fallback)
+        raise Invalid(f"{word} is outside {plain(minimum)}..{plain(maximum)}", index, hint, fallback)
     return value
 
 

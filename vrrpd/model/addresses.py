@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from vrrpd.conf.types import Invalid, address, integer, interface_name
+from vrrpd.conf.types import Invalid, address, integer, interface_name, prefix_length
 
 from .values import FOREVER, VirtualAddress
 
@@ -28,9 +28,7 @@ def address_line(words: Sequence[str], static: bool = False) -> tuple[VirtualAdd
     text, _, length = words[0].partition("/")
     packed = address(text, 0)
     bits = len(packed) * 8
-    prefixlen = integer(length, index=0) if length else bits
-    if not 0 <= prefixlen <= bits:
-        raise Invalid(f"/{length} is outside /0../{bits}", 0, fallback=VirtualAddress(packed, bits))
+    prefixlen = prefix_length(length, bits, 0, VirtualAddress(packed, bits)) if length else bits
     if len(words) == 1:
         return VirtualAddress(packed, prefixlen), ""
     return _Options(packed, prefixlen, bool(length), static).read(words)
@@ -98,9 +96,7 @@ class _Options:
         elif word == "use_vmac" and not self.static:
             self.given["use_vmac"] = True
         else:
-            raise Invalid(
-                f"'{word}' is no option of an address", index, "one address a line" if word[:1].isdigit() else ""
-            )
+            raise Invalid(f"'{word}' is no option of an address", index, _meant(word))
 
     def _dev(self, word: str, index: int) -> None:
         if "dev" in self.given:
@@ -127,7 +123,8 @@ class _Options:
             self.given["broadcast"] = address(word, index)
             return
         if self.prefixlen > 30:
-            raise Invalid(f"a /{self.prefixlen} has no broadcast address", index)
+            hint = "" if self.said else "write the length of its subnet behind the address"
+            raise Invalid(f"a /{self.prefixlen} has no broadcast address", index, hint)
         bits = (1 << (32 - self.prefixlen)) - 1
         value = int.from_bytes(self.packed, "big")
         self.given["broadcast"] = (value | bits if word == "+" else value & ~bits).to_bytes(4, "big")
@@ -140,9 +137,7 @@ class _Options:
         if len(packed) != len(self.packed):
             raise Invalid(f"the peer {text} is of the other family", index)
         bits = len(packed) * 8
-        prefixlen = integer(length, index=index) if length else bits
-        if not 0 <= prefixlen <= bits:
-            raise Invalid(f"/{length} is outside /0../{bits}", index)
+        prefixlen = prefix_length(length, bits, index) if length else bits
         was, self.prefixlen = self.prefixlen, prefixlen
         self.given["peer"] = packed
         if self.said and was != bits:
@@ -179,3 +174,13 @@ def scope(word: str, index: int) -> int:
     if word.isdigit() and word.isascii() and int(word[:4]) < 256:
         return int(word)
     raise Invalid(f"'{word}' is no scope", index, f"one of {', '.join(SCOPES)} or 0..255")
+
+
+def _meant(word: str) -> str:
+    import difflib  # only a mistake pays for it
+
+    if word[:1].isdigit():
+        return "one address a line"
+    known = {*_WITH_VALUE, *FLAGS, "-nodad", "no_track", "use_vmac"}
+    near = difflib.get_close_matches(word, sorted(known), 1) if word not in known else ()  # only not at this place
+    return f"did you mean '{near[0]}'?" if near else ""

@@ -31,6 +31,7 @@ from .scripts import Script, script_type, split_owner
 from .vmac import extra_if
 
 LONGEST = 4294.967295  # keepalived counts microseconds in 32 bits
+NO_PAUSE = "leave it out: there is none without it"
 REFRESH = 2.0**32 - 1  # but whole seconds here
 UNSIGNED = 2**32 - 1
 SHORTEST_LIFETIME, LONGEST_LIFETIME = 2, 86400
@@ -262,8 +263,12 @@ class GlobalDefs:
     vrrp_garp_lower_prio_repeat: int | None = kw(
         Integer(0, 2**31 - 1), None, "messages after a lower advert, 0 for none (default: vrrp_garp_master_repeat)"
     )
-    vrrp_garp_interval: float = kw(Seconds(0.000001, LONGEST), 0.0, "pause between gratuitous ARPs", unit="s")
-    vrrp_gna_interval: float = kw(Seconds(0.000001, LONGEST), 0.0, "pause between neighbour adverts", unit="s")
+    vrrp_garp_interval: float = kw(
+        Seconds(0.000001, LONGEST, none=NO_PAUSE), 0.0, "pause between gratuitous ARPs", unit="s"
+    )
+    vrrp_gna_interval: float = kw(
+        Seconds(0.000001, LONGEST, none=NO_PAUSE), 0.0, "pause between neighbour adverts", unit="s"
+    )
     vrrp_garp_extra_if: tuple[bool, float] | None = kw(
         Custom(extra_if, "all seconds", 1, 2),
         None,

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from vrrpd.conf.source import Problems
 from vrrpd.conf.tree import Statement
-from vrrpd.conf.types import Invalid, address, integer, interface_name
+from vrrpd.conf.types import Invalid, address, interface_name, prefix_length
 from vrrpd.families import AF_INET, AF_INET6
 from vrrpd.net import routes, rules
 from vrrpd.net.netlink import NLM_F_EXCL, attribute
@@ -113,9 +113,7 @@ class _Line:
         text, _, length = word.partition("/")
         packed = address(text, self.index)
         bits = len(packed) * 8
-        size = integer(length, index=self.index) if length else bits
-        if not 0 <= size <= bits:
-            raise Invalid(f"/{length} is outside /0../{bits}", self.index)
+        size = prefix_length(length, bits, self.index) if length else bits
         self.of_family(AF_INET if bits == 32 else AF_INET6)
         return (packed, size) if size else (b"", 0)
 
