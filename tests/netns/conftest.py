@@ -79,11 +79,9 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What the plays of test_side_by_side.py have shown."""
-    report = getattr(sys.modules.get("test_side_by_side"), "REPORT", [])
-    if not report:
+    module = sys.modules.get("test_side_by_side")
+    if module is None or not module.REPORT:
         return
     terminalreporter.section("side by side: keepalived and vrrpd")
-    for play, step, differences in report:
-        terminalreporter.write_line(f"{play:11} {step:32} {'different' if differences else 'the same'}")
-        for what, why in differences.items():
-            terminalreporter.write_line(f"{'':44}   {what}: {why}")
+    for line in module.report():
+        terminalreporter.write_line(line)
