@@ -101,8 +101,8 @@ KNOWN = (
         ),
     ),
     Known(
-        "a number that is FAULT adds nothing, and the priority says so; keepalived's keeps what it was",
-        "fifo notify?",
+        "a number that is FAULT adds nothing, which is told behind FAULT; in keepalived the priority stays what it was",
+        "fifo",
         ("losses: weight beyond all", "trackers: weight beyond"),
     ),
     Known(

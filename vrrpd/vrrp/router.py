@@ -224,10 +224,14 @@ class VirtualRouter(Voice):
         """What it tracks says something new, `reason`: priority and faults follow, and a start that waited for it."""
         tracking = self.tracking
         assert tracking is not None
-        actions = [] if self.cfg.priority == OWNER else self._weigh(tracking.priority(self.cfg.priority), now, reason)
         faults, awaited = tracking.faults(), tracking.awaited()
         if self.state is FAULT:
             faults.update(awaited)
+        actions: list[Action] = []
+        if faults and self.state is not FAULT:  # told with the priority that it had, as keepalived does
+            actions += self.find(TRACK, faults, now)
+        if self.cfg.priority != OWNER:
+            actions += self._weigh(tracking.priority(self.cfg.priority), now, reason)
         actions += self.find(TRACK, faults, now)
         if tracking.held and not awaited:
             tracking.held = False
