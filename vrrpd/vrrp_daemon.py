@@ -469,10 +469,7 @@ class Daemon:
         if not self.live:
             self._leave()
             return
-        if self.setting.release_addresses:
-            self.executor.run(self.engine.stop(now))
-        else:
-            self._leave()
+        self.executor.run(self.engine.stop(now) if self.setting.release_addresses else self.engine.depart(now))
 
     def _from_helper(self, now: float) -> None:
         for message, fds in self.helper.receive():

@@ -274,13 +274,16 @@ def test_in_the_background_a_bad_configuration_fails_the_command(lab: Lab, tmp_p
     assert not (tmp_path / "main.pid").exists()
 
 
-def test_dont_release_vrrp_keeps_the_addresses_and_says_nothing(lab: Lab) -> None:
-    daemon = lab["a"].run(Ours, config(instance(priority=200)), options=("-V",))
+def test_dont_release_vrrp_keeps_the_addresses_and_says_nothing_on_the_wire(lab: Lab) -> None:
+    told = lab["a"].folder / "told"
+    line = f'notify_stop "/usr/bin/touch {told}" root'
+    daemon = lab["a"].run(Ours, config(instance((f"{VIP}/24",), line, priority=200)), options=("-V",))
     lab.wait_owner(VIP, "a", 5)
     since = now()
     assert daemon.stop() == 0
     assert lab.held.owners(VIP) == {"a"}
     assert [f.priority for f in lab.adverts("a", since=since) if not f.priority] == []
+    assert told.exists(), "scripts and named pipes hear of it, as from keepalived"
 
 
 def test_a_stop_is_quick_for_a_backup(lab: Lab, master: Ours) -> None:

@@ -634,6 +634,11 @@ class Engine:
         self.stopping = True
         return [action for router in self.routers.values() for action in router.stop(now)]
 
+    def depart(self, now: float) -> Sequence[Action]:
+        """End without a word to the segment, and leave what is there (keepalived's -V). Then `stopped`."""
+        self.stopping = True
+        return [action for router in self.routers.values() for action in router.depart(now)]
+
     @property
     def stopped(self) -> bool:
         """Nothing of ours is on any interface any more."""

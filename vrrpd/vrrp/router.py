@@ -306,6 +306,11 @@ class VirtualRouter(Voice):
             return ()
         return self._leave("STOP", now)
 
+    def depart(self, now: float) -> Sequence[Action]:
+        """The daemon ends and leaves everything as it is; only those at home are told."""
+        self._hold_no_start()
+        return () if self.state is INIT else self._enter(INIT, "the daemon stops, what is there stays", now, "STOP")
+
     def delete(self, now: float) -> Sequence[Action]:
         """Gone from the configuration."""
         self._hold_no_start()
