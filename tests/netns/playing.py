@@ -21,13 +21,14 @@ Script = Mapping[str, Step]
 
 
 class Play(NamedTuple):
-    """A file and what happens to it; `setup`: commands of `ip` before anything."""
+    """A file and what happens to it; `setup`: commands of `ip` before anything, `options` of both daemons."""
 
     config: str
     steps: Script
     speaker: Speaker = Speaker()
     setup: tuple[str, ...] = ()
     full: bool = False
+    options: tuple[str, ...] = ()
 
 
 # ---------------------------------------------------------------------------------------------- what can happen

@@ -5,6 +5,8 @@ Data for test_side_by_side.py; playing.py explains the words.
 
 from __future__ import annotations
 
+import time
+
 from playing import (
     FAIL,
     HUSH,
@@ -32,7 +34,7 @@ from playing import (
     vi,
 )
 from plays_protocol import BACK, SIX
-from stage import Speaker
+from stage import Act, Speaker
 
 # ---------------------------------------------------------------------------------------------- losses and reloads
 TROUBLE: Script = {
@@ -210,6 +212,17 @@ UNTRACKEDS: Script = {
     "stop": STOP,
 }
 
+KEPT: Script = {"start": START, "stop": STOP, "start again": START, "stop again": STOP}
+FLAPS: Script = {
+    "start": START,
+    "a short flap": (UNPLUG, Act(lambda stage: time.sleep(0.1)), PLUG),
+    "a longer one": (UNPLUG, 2.0),
+    "it is over": (PLUG, 4.0),
+    "down": (ip("link set eth0 down"), 2.0),
+    "up": (ip("link set eth0 up"), 4.0),
+    "stop": STOP,
+}
+
 PLAYS: dict[str, Play] = {
     "trouble": Play(ONE, TROUBLE),
     "losses": Play(ONE, LOSSES),
@@ -225,6 +238,8 @@ PLAYS: dict[str, Play] = {
     ),
     "statics": Play(STATIC + head() + vi(), STATICS),
     "dynamic": Play(DYNAMIC, DYNAMICS),
+    "kept": Play(ONE, KEPT, full=True, options=("-V",)),
+    "flaps": Play("interface_up_down_delays {\n    eth0 0.3 1\n}\n" + head() + vi(), FLAPS, full=True),
     "late": Play(LATE, LATES, full=True),
     "untracked": Play(UNTRACKED, UNTRACKEDS, full=True),
 }

@@ -227,6 +227,13 @@ OWNERS: Script = {
     "stop again": STOP,
 }
 
+TWO_OWNERS: Script = {
+    "start": START,
+    "lower address": hear(255, source="10.0.0.1"),
+    "higher address": hear(255),
+    "stop": STOP,
+}
+
 # ---------------------------------------------------------------------------------------------- announcements
 BACK: Script = {  # at one moment for both: when the timers of announcements begin is not the start's accident
     "start": START,
@@ -298,6 +305,21 @@ WEIGHTS: Script = {
     "stop": STOP,
 }
 
+# ---------------------------------------------------------------------------------------------- other keywords
+LOOSE = head("vrrp_skip_check_adv_addr") + vi("mcast_src_ip 10.0.0.22", "mcast_dst_ip 224.0.0.19")
+LOOSES: Script = {
+    "start": START,
+    "lower advert": hear(100, addresses=("10.0.0.77",), destination="224.0.0.19"),
+    "to the usual group": hear(200),
+    "higher advert": hear(200, destination="224.0.0.19"),
+    "default address": edit(("    mcast_src_ip 10.0.0.22\n", "")),
+    "default group": edit(("    mcast_dst_ip 224.0.0.19\n", "")),
+    "higher advert then": hear(200),
+    "stop": STOP,
+}
+HIGHER = head("vrrp_higher_prio_send_advert") + vi()
+HIGHERS: Script = {"start": START, "higher advert": hear(200), "higher adverts": speak(200), "stop": (HUSH, STOP)}
+
 PLAYS: dict[str, Play] = {
     "election": Play(ONE, ELECTION),
     "junk": Play(ONE, JUNK),
@@ -312,11 +334,14 @@ PLAYS: dict[str, Play] = {
     "nopreempt": Play(NOPREEMPT, PREEMPTION),
     "preempt_delay": Play(DELAYED, DELAYS, full=True),
     "owner": Play(OWNER, OWNERS, full=True),
+    "owners": Play(OWNER, TWO_OWNERS, full=True),
     "garp": Play(GARP, BACK),
     "garp, refresh": Play(REFRESH, REFRESHES),
     "garp, ipv6": Play(GARP6, BACK, SIX),
     "garp, paced": Play(PACED, BACK, Speaker(addresses=("10.0.0.100", "10.0.0.101")), full=True),
     "sparse": Play(SPARSE, SPARSES, full=True),
+    "loose": Play(LOOSE, LOOSES, setup=("addr add 10.0.0.22/24 dev eth0",), full=True),
+    "higher": Play(HIGHER, HIGHERS, full=True),
     "strict": Play(STRICT, STRICTS, full=True),
     "trackers": Play(TRACKED, TRACKERS),
     "weights": Play(WEIGHTLESS, WEIGHTS, full=True),

@@ -61,7 +61,7 @@ class Speaker(NamedTuple):
         if self.ah:
             message, protocol = self._sealed(message, sequence), 51
         packet = ip_packet(self.source, message, destination=self.destination, ttl=self.ttl, protocol=protocol)
-        if self.destination:  # ours, on the laboratory's host a
+        if self.destination == "10.0.0.2":  # the laboratory's host a
             packet = bytes.fromhex("020000000002") + packet[6:]
         return packet
 
@@ -77,11 +77,14 @@ class Speaker(NamedTuple):
 class Stage:
     """One daemon, its laboratory, and what has been seen of it up to now."""
 
-    def __init__(self, lab: Lab, kind: type[Daemon], config: str, speaker: Speaker) -> None:
+    def __init__(
+        self, lab: Lab, kind: type[Daemon], config: str, speaker: Speaker, options: tuple[str, ...] = ()
+    ) -> None:
         self.lab, self.host, self.kind = lab, lab["a"], kind
         self.folder = self.host.folder
         self.speaker = speaker
         self.text = config
+        self._options = options
         self._sequence = 0
         self._speaking = threading.Event()
         self._thread: threading.Thread | None = None
@@ -128,7 +131,7 @@ class Stage:
             self.daemon.config.write_text(self._config())
             self.daemon.start()
         else:
-            self.host.run(self.kind, self._config())
+            self.host.run(self.kind, self._config(), options=self._options)
 
     def started(self) -> bool:
         if isinstance(self.daemon, Ours):

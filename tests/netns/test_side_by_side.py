@@ -65,6 +65,21 @@ KNOWN = (
     ),
     Known("the same, and what a MASTER owes", "announced form", ("election: other addresses, lower",)),
     Known(
+        "so it does with skip_check_adv_addr, unless it has accepted the sender's last advert",
+        "fifo announced form",
+        ("loose: lower advert",),
+    ),
+    Known(
+        "another group makes a new instance in keepalived; here a MASTER stays one",
+        "notify fifo adverts resigned announced form",
+        ("loose: default group",),
+    ),
+    Known(
+        "of two owners the lower address yields and stays 255; keepalived's yields to either and is 254 from then on",
+        "notify fifo adverts?",
+        ("owners: lower address", "owners: higher address", "owners: stop"),
+    ),
+    Known(
         "whoever resigns beside a MASTER has been one: the neighbours are told again",
         "announced form",
         ("election: priority 0 as MASTER",),
@@ -209,7 +224,10 @@ def perform(name: str) -> Found:
 def play_once(name: str) -> Found:
     play = PLAYS[name]
     with Lab("a") as theirs, Lab("a") as ours:
-        stages = [Stage(lab, kind, play.config, play.speaker) for lab, kind in ((theirs, Keepalived), (ours, Ours))]
+        stages = [
+            Stage(lab, kind, play.config, play.speaker, play.options)
+            for lab, kind in ((theirs, Keepalived), (ours, Ours))
+        ]
         try:
             for stage in stages:
                 stage.host.ip(*play.setup)
