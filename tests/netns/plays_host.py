@@ -26,6 +26,7 @@ from playing import (
     Script,
     block,
     edit,
+    group,
     head,
     hear,
     ip,
@@ -87,7 +88,7 @@ RELOADS2: Script = {
     "another notify command": edit(('notify "FOLDER/told notify"', 'notify "FOLDER/told other"')),
     "higher adverts": speak(200),
     "priority above theirs, as BACKUP": edit(("priority 150", "priority 210")),
-    "stop": (HUSH, STOP),
+    "stop": (STOP, HUSH),
 }
 
 RELOADS3: Script = {
@@ -195,12 +196,26 @@ DYNAMICS: Script = {
     "and its own again": ip("link set dm9 down", "link set dm9 name dm0", "link set dm0 up"),
     "stop": STOP,
 }
+MADE_ANEW = (
+    "link set eth0 up",
+    *("addr add 10.0.0.2/24 dev eth0", "addr add fe80::2/64 dev eth0 nodad", "addr add fd00::2/64 dev eth0 nodad"),
+)
+ANEW: Script = {
+    "start": START,
+    "deleted, another one made": Act(lambda stage: stage.lab.new_link("a")),
+    "up, with addresses": ip(*MADE_ANEW),
+    "higher advert": hear(200),
+    "again, as BACKUP": (speak(200), Act(lambda stage: stage.lab.new_link("a"))),
+    "and up": ip(*MADE_ANEW),
+    "silence": HUSH,
+    "stop": STOP,
+}
 LATE = head("vrrp_startup_delay 2") + vi()
 LATES: Script = {
     "start": (START, 5.0),
     "stop": STOP,
     "start beside a lower one": (speak(100), START, 5.0),
-    "stop again": (HUSH, STOP),
+    "stop again": (STOP, HUSH),
 }
 UNTRACKED = head() + vi("dont_track_primary")
 UNTRACKEDS: Script = {
@@ -212,6 +227,7 @@ UNTRACKEDS: Script = {
     "stop": STOP,
 }
 
+PAIRED = head() + group("VI_1", "VI_2") + vi() + OTHER
 KEPT: Script = {"start": START, "stop": STOP, "start again": START, "stop again": STOP}
 FLAPS: Script = {
     "start": START,
@@ -239,7 +255,10 @@ PLAYS: dict[str, Play] = {
     "statics": Play(STATIC + head() + vi(), STATICS),
     "dynamic": Play(DYNAMIC, DYNAMICS),
     "kept": Play(ONE, KEPT, full=True, options=("-V",)),
+    "kept, vmac": Play(VMAC, KEPT, full=True, options=("-V",)),
+    "kept, group": Play(PAIRED, KEPT, full=True, options=("-V",)),
     "flaps": Play("interface_up_down_delays {\n    eth0 0.3 1\n}\n" + head() + vi(), FLAPS, full=True),
+    "anew": Play(head("dynamic_interfaces") + vi(), ANEW, full=True),
     "late": Play(LATE, LATES, full=True),
     "untracked": Play(UNTRACKED, UNTRACKEDS, full=True),
 }

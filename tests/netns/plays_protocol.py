@@ -145,7 +145,7 @@ UNICASTS: Script = {
     "within these": (speak(200), 2.0),
     "another peer": edit(("10.0.0.9 min_ttl 255", "10.0.0.8 min_ttl 255")),
     "of that peer": speak(200, source="10.0.0.8"),
-    "stop": (HUSH, STOP),
+    "stop": (STOP, HUSH),
 }
 SOURCE = head() + vi("unicast_src_ip 10.0.0.22", "track_src_ip", "unicast_ttl 64", block("unicast_peer", "10.0.0.9"))
 SOURCED: Script = {
@@ -197,7 +197,7 @@ PREEMPTION: Script = {
     "then lower ones": speak(100),
     "priority 0": (HUSH, hear(0)),
     "lower ones as MASTER": (speak(100), 2.0),
-    "stop": (HUSH, STOP),
+    "stop": (STOP, HUSH),
 }
 DELAYED = head() + vi("preempt_delay 2")
 DELAYS: Script = {
@@ -318,7 +318,7 @@ LOOSES: Script = {
     "stop": STOP,
 }
 HIGHER = head("vrrp_higher_prio_send_advert") + vi()
-HIGHERS: Script = {"start": START, "higher advert": hear(200), "higher adverts": speak(200), "stop": (HUSH, STOP)}
+HIGHERS: Script = {"start": START, "higher advert": hear(200), "higher adverts": speak(200), "stop": (STOP, HUSH)}
 
 PLAYS: dict[str, Play] = {
     "election": Play(ONE, ELECTION),

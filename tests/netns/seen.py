@@ -69,7 +69,7 @@ def _same_pace(theirs: Seen, ours: Seen) -> bool:
         a, b = (_longest(seen.pace, vrid) for seen in (theirs, ours))
         if min(len(a), len(b)) > 4 and not 0.8 < _interval(a) / _interval(b) < 1.25:
             return False
-        if not (theirs.adverts or ours.adverts) and abs(len(a) - len(b)) > 2 + 0.15 * max(len(a), len(b)):
+        if not (theirs.adverts or ours.adverts) and abs(len(a) - len(b)) > 3 + 0.25 * max(len(a), len(b)):
             return False
     return True
 
