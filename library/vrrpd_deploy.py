@@ -556,8 +556,9 @@ class Deploy:
         unread = [path for path in changed if "/systemd/" in path]
         if unread and self._active("systemd-networkd"):
             self.module.warn(
-                f"systemd-networkd runs and reads {', '.join(unread)} with its next start: until then it may take our"
-                " addresses, routes and rules off when it is told to configure an interface anew (vrrpd puts them back)"
+                f"systemd-networkd runs and reads {', '.join(unread)} with its next start: until then it takes our"
+                " addresses, routes and rules off whenever it configures an interface anew (vrrpd puts them back)."
+                " systemctl restart systemd-networkd leaves addresses where they are, unless they come from DHCP"
             )
         self._tell_network_manager(changed)
 
