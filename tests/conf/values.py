@@ -133,8 +133,12 @@ def cases() -> Iterator[tuple[str, str, str]]:
 def written(base: str, keyword: str, line: str) -> str:
     """`base` with this line at its place; what it needs beside it; a line of the same keyword gives way."""
     beside = BESIDE.get(keyword, "")
-    kept = [old for old in base.split("\n") if old.split(" ")[0] not in (keyword, beside.split(" ")[0] or keyword)]
-    text = "\n".join(kept).replace("@", f"{beside}\n{line}".strip())
+    gone = {keyword, beside.split(" ")[0]}
+    blocks = base.split("\n}")  # of which one has the place
+    for number, block in enumerate(blocks):
+        if "@" in block:
+            blocks[number] = "\n".join(old for old in block.split("\n") if old.split(" ")[0] not in gone or not old)
+    text = "\n}".join(blocks).replace("@", f"{beside}\n{line}".strip())
     text = TRACKED.get(keyword, "") + text if base in (BASES["vrrp_instance"], BASES["vrrp_sync_group"]) else text
     return blocks_on_lines(text)
 
