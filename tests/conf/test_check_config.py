@@ -161,6 +161,29 @@ def test_script_that_others_may_write() -> None:
         assert load("a.conf", text=text, lenient=True).model
 
 
+def test_script_behind_links_that_others_may_turn() -> None:
+    """Every hop is judged: the folders of the path as it is written (which is executed), and of what it leads to."""
+    with tempfile.TemporaryDirectory(dir="/root", prefix="vrrpd-test-") as name:
+        folder = Path(name)
+        script(folder, 0o755)
+        (folder / "open").mkdir()
+        (folder / "first").symlink_to("open/second")
+        (folder / "open/second").symlink_to("../notify.sh")
+        text = GOOD % f"    notify_master {folder}/first\n"
+        assert exit_status(load("a.conf", text=text)) == 0
+
+        (folder / "open").chmod(0o777)
+        (finding,) = [d for d in load("a.conf", text=text).diagnostics if d.severity == "security"]
+        assert f"root would run {folder}/first, but {folder}/open (mode 0777, owner root)" in finding.message
+
+        (folder / "open").chmod(0o1777)  # as /tmp: each his own
+        assert exit_status(load("a.conf", text=text)) == 0
+        os.lchown(folder / "open/second", 1, 1)
+        (finding,) = [d for d in load("a.conf", text=text).diagnostics if d.severity == "security"]
+        assert f"{folder}/open/second belongs to daemon" in finding.message
+        assert finding.hint == f"mend it with: chown -h root {folder}/open/second"
+
+
 def test_keywords_for_machines() -> None:
     done = vrrpd("keywords", "--json")
     assert done.returncode == 0

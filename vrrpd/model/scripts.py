@@ -7,6 +7,7 @@ program are the machine's business, found here too because the reader is the las
 
 from __future__ import annotations
 
+import contextlib
 import grp
 import os
 import pwd
@@ -130,10 +131,12 @@ def insecure(path: str) -> tuple[str, str] | None:
             found = os.lstat(component)
         except OSError:
             return None  # absent or hidden from us: it cannot be judged, and will be when it runs
-        if stat.S_ISLNK(found.st_mode):
-            continue  # its folder and its target decide
-        mode = f"{stat.S_IMODE(found.st_mode):04o}"
         name = shlex.quote(component)
+        if stat.S_ISLNK(found.st_mode):  # its folder and its target decide
+            if found.st_uid and _shared(os.path.dirname(component)):
+                return f"{component} belongs to {_user(found.st_uid)}, who can turn it", f"chown -h root {name}"
+            continue
+        mode = f"{stat.S_IMODE(found.st_mode):04o}"
         if found.st_uid != 0:
             return f"{component} belongs to {_user(found.st_uid)} (mode {mode})", f"chown root {name}"
         if found.st_mode & stat.S_IWOTH and not (found.st_mode & stat.S_ISVTX and stat.S_ISDIR(found.st_mode)):
@@ -146,16 +149,26 @@ def insecure(path: str) -> tuple[str, str] | None:
     return None
 
 
+def _shared(folder: str) -> bool:
+    """Whether several may put things there, each his own (/tmp)."""
+    return bool(os.lstat(folder).st_mode & stat.S_ISVTX)
+
+
 def _components(path: str) -> Iterator[str]:
-    """Every folder from / down and the file; what symbolic links lead to, too."""
-    seen: list[str] = []
-    for whole in (os.path.abspath(path), os.path.realpath(path)):
-        parts = whole.split("/")
+    """Every folder from / down and the file, and the same of whatever a symbolic link on the way leads to."""
+    seen: set[str] = set()
+    waiting = [os.path.abspath(path), os.path.realpath(path)]
+    while waiting:
+        parts = waiting.pop(0).split("/")
         for count in range(1, len(parts) + 1):
             component = "/".join(parts[:count]) or "/"
-            if component not in seen:
-                seen.append(component)
-    yield from seen
+            if component in seen:
+                continue
+            seen.add(component)
+            yield component
+            with contextlib.suppress(OSError):  # EINVAL: no link
+                target = os.path.join(os.path.dirname(component), os.readlink(component), *parts[count:])
+                waiting.append(os.path.normpath(target))
 
 
 def _user(uid: int) -> str:
