@@ -19,13 +19,15 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vrrpd import ipc, will
+from vrrpd.lacking import Ledger
 from vrrpd.laying import Laying
 from vrrpd.model.diff import identity
 from vrrpd.net import addresses, netlink, vmac
 from vrrpd.net.links import Links
+from vrrpd.net.routing import ADDRESS
 from vrrpd.net.sockets import Frames, Sender
 from vrrpd.vrrp import actions, frames
-from vrrpd.vrrp.estate import Estate, Holding, Laid
+from vrrpd.vrrp.estate import Estate, Holding, Lacking, Laid
 from vrrpd.vrrp.states import State
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ class Executor:
         self._declarations: dict[VirtualRouter, None] = {}  # to be looked at when the batch is through
         self._keys: dict[VirtualRouter, tuple[str, ...]] = {}  # of the records that the guard has
         self._specs: dict[VirtualRouter, object] = {}  # whose adverts they hold
+        self._lacking: Ledger[VirtualAddress] = Ledger()
         self._next_key = 0
         self._handlers: dict[type, Callable[[Any], None]] = {
             actions.SendAdvert: self._send_advert,
@@ -229,6 +232,9 @@ class Executor:
                 self._foreign.add(place)
         if action.laid or action.lacking:
             self.laying.inherit(action.router, action.laid, action.lacking)
+        if action.lacking:
+            wanted = {(ADDRESS, _written(address)): address for address in action.router.addresses}
+            self._lacking.inherit(action.router, action.lacking, wanted)
         self._declarations[action.router] = None
         if self.firewall is not None and not action.router.cfg.accept:
             self.firewall.shield(place for place, *_ in held.values())
@@ -261,7 +267,7 @@ class Executor:
         for address in action.addresses:
             place = self._place(router, address)
             if place is None:
-                self.tell("error", f"{router.name}: no interface {address.dev} for {_show(address)}")
+                self._refused(router, address, f"there is no interface {address.dev or router.cfg.interface}")
                 continue
             held[place[1:]] = place, address.dev or router.cfg.interface, address.peer or b""
             self._batch.append((router, address, place, True))
@@ -270,6 +276,7 @@ class Executor:
         router = action.router
         held = self._held.get(router, {})
         for address in action.addresses:
+            self._lacking.taken(router, address)
             # Where we put it, should the interface have another name by now.
             place = held.pop((address.address, address.prefixlen), _NOWHERE)[0]
             if place is not None or (place := self._stale(router, address)) is not None:
@@ -327,6 +334,8 @@ class Executor:
         if self.firewall is not None:
             self.firewall.unshield(place for _, _, place, _ in wanted if place not in self._places)
         for (router, address, place, adding), code in zip(wanted, results):
+            if adding and (not code or code in addresses.PRESENT):
+                self._lacking.taken(router, address)
             if adding and code in addresses.PRESENT:
                 if router.cfg.vip_lifetime or self._links.mortal(*place):  # as its predecessor left it
                     self._renewals.append((router, address, place))
@@ -334,10 +343,37 @@ class Executor:
                     self._foreign.add(place)  # an owner's own address: what we did not add we do not remove
                     self._declarations[router] = None
             elif code and code not in addresses.ABSENT:
-                verb = "add" if adding else "remove"
                 self._letting_go.pop(router, None)
-                self.tell("error", f"{router.name}: cannot {verb} {_show(address)}: {os.strerror(code)}")
+                if adding:
+                    self._refused(router, address, os.strerror(code))
+                else:
+                    self.tell("error", f"{router.name}: cannot remove {_show(address)}: {os.strerror(code)}")
         self._fresh.clear()
+
+    def _refused(self, router: VirtualRouter, address: VirtualAddress, why: str) -> None:
+        news = self._lacking.refused(router, address, ADDRESS, _written(address), why)
+        if news:
+            self.tell("error", news)
+
+    @property
+    def incomplete(self) -> bool:
+        """There is something that the kernel does not take."""
+        return bool(self._lacking or self.laying.lacking)
+
+    def lacking(self, router: VirtualRouter) -> tuple[Lacking, ...]:
+        """What of this router should be there, and is not."""
+        return (*self._lacking.of(router), *self.laying.lacking.of(router))
+
+    def retry(self) -> None:
+        """Try that again: its reason may have gone. An address that comes this late is announced like a new one."""
+        for router, tried in self._lacking.to_try():
+            self.run([actions.AddAddresses(router, tried)])
+            come = tuple(address for address in tried if not self._lacking.has(router, address))
+            if come:
+                self.run([actions.Announce(router, come, router.cfg.garp_master_repeat)])
+        self.laying.retry()
+        if self.laying.queued:
+            self._flush_batch()
 
     def _carry_out(self, requests: list[addresses.Request]) -> list[int]:
         """Addresses, between the routes and rules that leave and those that come: one batch of them all."""
@@ -421,11 +457,6 @@ class Executor:
         for router in routers:
             if router.state is MASTER and not router.leaving:
                 self.laying.add(router, [entry for entry in router.routing if not entry.no_track])
-        if self.laying.queued:
-            self._flush_batch()
-
-    def retry_routing(self) -> None:
-        self.laying.retry()
         if self.laying.queued:
             self._flush_batch()
 
@@ -631,6 +662,10 @@ def _bequeathed(here: Laid) -> will.Laid:
 
 def _show(address: VirtualAddress) -> str:
     return f"{_text(address.address)}/{address.prefixlen}"
+
+
+def _written(address: VirtualAddress) -> str:
+    return f"{_show(address)} dev {address.dev}" if address.dev else _show(address)
 
 
 def _text(address: bytes) -> str:

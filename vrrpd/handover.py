@@ -81,7 +81,7 @@ class Giver:
     def _give(self, key: Key, routers: list[VirtualRouter]) -> None:
         daemon = self._daemon
         executor, laying = daemon.executor, daemon.executor.laying
-        held = [(executor.holdings(router), laying.of(router), laying.lacking(router)) for router in routers]
+        held = [(executor.holdings(router), laying.of(router), executor.lacking(router)) for router in routers]
         given = zip(daemon.engine.give(routers), held)
         estates = [left._replace(held=here, laid=laid, lacking=lacking) for left, (here, laid, lacking) in given]
         message: ipc.Message = {"t": "part", "ifindex": key[0], "family": key[1], "receivers": []}

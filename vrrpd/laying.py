@@ -10,10 +10,10 @@ no router has routes or rules.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+from vrrpd.lacking import Ledger
 from vrrpd.net import routing
 from vrrpd.net.links import Links
 from vrrpd.net.netlink import Event
@@ -41,7 +41,7 @@ class Laying:
         self._former: set[Place] = set()  # laid by the process before us for routers that are no more
         self._jobs: dict[Place, _Job] = {}  # the last word on each counts
         self._sent: list[_Job] = []
-        self._lacking: dict[VirtualRouter, dict[Routing, Lacking]] = {}
+        self.lacking: Ledger[Routing] = Ledger()  # what should lie there, and does not
         self._stuck: dict[tuple[VirtualRouter, Routing], str] = {}  # what could not be removed, and why
         self.complaints: list[tuple[str, str]] = []  # level, message
 
@@ -57,27 +57,15 @@ class Laying:
         """What of this router lies in the kernel, or is about to."""
         return tuple(self._laid.get(router, {}).values())
 
-    def lacking(self, router: VirtualRouter) -> tuple[Lacking, ...]:
-        """What of this router should lie there, and does not."""
-        return tuple(self._lacking.get(router, {}).values())
-
-    @property
-    def incomplete(self) -> bool:
-        return bool(self._lacking)
-
     def retry(self) -> None:
         """What could not be added is tried again: its reason may have gone."""
-        for router, entries in list(self._lacking.items()):
-            self.add(router, list(entries))
+        for router, entries in self.lacking.to_try():
+            self.add(router, entries)
 
     def inherit(self, router: VirtualRouter, laid: Iterable[Laid], lacking: Iterable[Lacking] = ()) -> None:
         for here in laid:
             self._note(router, here)
-        known = {(entry.kind, entry.text): entry for entry in router.routing}
-        for missing in lacking:
-            entry = known.get((missing.kind, missing.text))
-            if entry is not None:
-                self._lacking.setdefault(router, {})[entry] = missing
+        self.lacking.inherit(router, lacking, {(entry.kind, entry.text): entry for entry in router.routing})
 
     def succeed(self, laid: Iterable[Laid]) -> None:
         """Of routers that are no more: whoever has it from now on, it is ours."""
@@ -106,7 +94,7 @@ class Laying:
     def remove(self, router: VirtualRouter, entries: Iterable[Routing]) -> None:
         held = self._laid.get(router, {})
         for entry in entries:
-            self._complete(router, entry)
+            self.lacking.taken(router, entry)
             laid = held.pop(entry, None)
             if laid is None:
                 continue
@@ -151,7 +139,7 @@ class Laying:
             entry = job.laid.entry
             if not code or code in routing.PRESENT:
                 self._stuck.pop((job.router, entry), None)
-                self._complete(job.router, entry)
+                self.lacking.taken(job.router, entry)
             if not code:
                 continue
             if job.adding and code in routing.PRESENT:
@@ -183,18 +171,9 @@ class Laying:
             self._keys.setdefault(routing.key(laid.entry.kind, laid.entry.body), {})[laid.entry] = router
 
     def _complain(self, router: VirtualRouter, entry: Routing, why: str) -> None:
-        """Each cause once."""
-        known = self._lacking.setdefault(router, {})
-        former = known.get(entry)
-        if former is None or former.why != why:
-            since = time.monotonic() if former is None else former.since
-            known[entry] = Lacking(entry.kind, entry.text, why, since)
-            self.complaints.append(("error", f"{router.name}: cannot add {entry.kind} {entry.text}: {why}"))
-
-    def _complete(self, router: VirtualRouter, entry: Routing) -> None:
-        known = self._lacking.get(router)
-        if known is not None and known.pop(entry, None) is not None and not known:
-            del self._lacking[router]
+        news = self.lacking.refused(router, entry, entry.kind, entry.text, why)
+        if news:
+            self.complaints.append(("error", news))
 
     def _stick(self, router: VirtualRouter, entry: Routing, why: str) -> None:
         if self._stuck.get((router, entry)) != why:

@@ -57,7 +57,7 @@ VERDICTS = 100  # in one message
 GROUPS = 20  # likewise
 PARTS = 100  # likewise, of what is short
 SLICE_SECONDS = 0.002  # what making it, and announcing and telling, may take of a turn
-LAY_AGAIN = 2.0  # between two attempts at a route or a rule that the kernel does not take
+TRY_AGAIN = 2.0  # between two attempts at what the kernel does not take
 BEAT_LEAST, BEAT_MOST = 0.05, 0.5
 LAST_WORDS = 2.0
 HIGH_NUMBER = 900  # of a descriptor; 1024 is the usual limit
@@ -111,7 +111,7 @@ class Daemon:
         self._anywhere: tuple[int, ...] = ()  # ANYWHERE, where somebody needs the addresses of the whole machine
         self._on_roads: list[VirtualRouter] = []  # those with routes or rules
         self._roads: routing.Monitor | None = None  # hears of their removal
-        self._lay_at = 0.0  # when to try again what could not be added
+        self._try_at = 0.0  # when to try again what the kernel did not take
         # Static items: routes and rules by their keys, addresses with the names of their interfaces.
         self._static_keys: set[routing.Key] = set()
         self._static_places: set[tuple[str, bytes, int]] = set()
@@ -308,10 +308,10 @@ class Daemon:
         path_deadline = self.path.turn(now)
         firewall = self.executor.firewall
         repair = firewall.turn(now) if firewall is not None else INFINITY
-        if self.live and self._giver is None and self.executor.laying.incomplete:
-            if now >= self._lay_at:
-                self._lay_again(now)
-            repair = min(repair, self._lay_at)
+        if self.live and self._giver is None and self.executor.incomplete:
+            if now >= self._try_at:
+                self._try_again(now)
+            repair = min(repair, self._try_at)
         for channel in self._channels:
             if channel.congested != (channel.fileno() in self._congested) and not channel.closed:
                 self.loop.want_write(channel.fileno(), channel.congested)
@@ -391,10 +391,10 @@ class Daemon:
                 again[router] = None
         self.executor.settle_routing(again)
 
-    def _lay_again(self, now: float) -> None:
+    def _try_again(self, now: float) -> None:
         """What the kernel would not take: a gateway may be reachable by now, a source address be here."""
-        self._lay_at = now + LAY_AGAIN
-        self.executor.retry_routing()
+        self._try_at = now + TRY_AGAIN
+        self.executor.retry()
 
     def _concerns_statics(self, changes: Changes) -> bool:
         return changes.links or any(
@@ -429,8 +429,8 @@ class Daemon:
             self.executor.settle(self._devices)
         if changes.links and self._on_roads:
             self.executor.settle_routing(self._on_roads)
-        elif changes.changed and self._giver is None and self.executor.laying.incomplete:
-            self._lay_again(now)
+        elif changes.changed and self._giver is None and self.executor.incomplete:
+            self._try_again(now)
         self.executor.renew_wills()
         self.path.look(now)
 
@@ -589,7 +589,7 @@ class Daemon:
         ahead = time.time() - time.monotonic()
         return [
             {"what": f"{kind} {text}", "why": why, "since": round(since + ahead, 3)}
-            for kind, text, why, since in self.executor.laying.lacking(router)
+            for kind, text, why, since in self.executor.lacking(router)
         ]
 
     # ------------------------------------------------------------------ sockets

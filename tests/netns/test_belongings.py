@@ -386,6 +386,42 @@ def test_a_duplicate_that_is_asked_for_is_told_once(lab: Lab) -> None:
     assert "dadfailed" in a.addresses()["fd01::5"]
 
 
+def test_an_address_that_the_kernel_does_not_take_is_tried_again(lab: Lab) -> None:
+    """A MASTER without its address says so in the status; it is announced when it has come."""
+    a = lab["a"]
+    a.sysctl(net__ipv6__conf__eth0__disable_ipv6=1)
+    excluded = block("virtual_ipaddress_excluded", ("fd01::1/64", "10.8.0.1/24 dev eth9"))
+    text = config(instance(("10.0.0.100/24",), excluded, "garp_master_delay 0"))
+    daemon = a.run(Ours, text)
+    assert isinstance(daemon, Ours)
+    lab.wait_owner("10.0.0.100", "a", 5)
+    refused = [
+        ("address fd01::1/64", "Permission denied"),
+        ("address 10.8.0.1/24 dev eth9", "there is no interface eth9"),
+    ]
+
+    def missing() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = daemon.instance()["missing"]
+        return sorted(found, key=lambda each: str(each["what"]), reverse=True)
+
+    assert [(found["what"], found["why"]) for found in missing()] == refused
+    before = missing()
+    daemon.reload(text.replace("priority 100", "priority 101"))
+    lab.wait(lambda: daemon.instance()["priority"] == 101, 5, "reloaded")
+    assert missing() == before, "the same since then"
+    another(lab, daemon, "vrrp")
+    lab.wait(lambda: [(found["what"], found["why"]) for found in missing()] == refused, 3, "adopted")
+    since = now()
+    a.sysctl(net__ipv6__conf__eth0__disable_ipv6=0)
+    a.ip("link add eth9 type veth peer name peer9", "link set eth9 up", "link set peer9 up")
+    lab.wait(lambda: missing() == [], 5, "both have come")
+    lab.wait(lambda: len(lab.announcements("fd01::1", since=since)) == 5, 3, "and are announced")
+    assert "fd01::1" in a.addresses()
+    assert daemon.log().count("cannot add address fd01::1/64") == 2, "once by each process"
+    daemon.stop()
+    assert "fd01::1" not in a.addresses()
+
+
 def test_promote_secondaries_is_set_while_the_daemon_runs(lab: Lab) -> None:
     a = lab["a"]
     path = "net.ipv4.conf.eth0.promote_secondaries"

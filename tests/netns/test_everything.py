@@ -202,7 +202,7 @@ def kernel(host: Host) -> dict[str, list[Any]]:
 def said(daemon: Ours) -> dict[str, Any]:
     """What the status says, without what must be another each time."""
     status = daemon.status()
-    moving = {"counters", "timers", "last_transition", "peers", "heard"}
+    moving = {"counters", "last_transition", "timer", "duties", "checksum"}
     instances = [{k: v for k, v in each.items() if k not in moving} for each in status["instances"]]
     for each in instances:
         for found in (*each.get("trackers", ()), *each["missing"]):

@@ -46,7 +46,7 @@ class Laid(NamedTuple):
 
 
 class Lacking(NamedTuple):
-    """A route or a rule that the kernel does not take, why, and since when."""
+    """An address, a route or a rule that the kernel does not take, why, and since when."""
 
     kind: str
     text: str
