@@ -25,8 +25,6 @@ Log = Callable[[str, str], object]
 
 # Of the interface below, where IPv4 addresses lie on a macvlan: without arp_ignore it answers for them with its own
 # MAC address, without arp_announce its requests tell them with its own, and a neighbour learns the wrong one.
-# So it is with an ipvlan, although they share a MAC address: the kernel gives whatever answers an ARP request to the
-# interface that has the address which asked, and the one below waits for the neighbour's in vain.
 BELOW = {"arp_ignore": 1, "arp_announce": 2}
 
 PROMOTE = "promote_secondaries"
@@ -186,11 +184,9 @@ class Devices:
             denied.append(path.replace("/", "."))
 
     def _below(self, wanted: Iterable[Device]) -> None:
-        for base in dict.fromkeys(device.base for device in wanted):
+        for base in dict.fromkeys(device.base for device in wanted if device.kind == MACVLAN):
             for name, least in BELOW.items():
-                self._raise(
-                    f"ipv4/conf/{base}/{name}", least, f"neighbours may learn the MAC of {base}, or get no answer"
-                )
+                self._raise(f"ipv4/conf/{base}/{name}", least, f"neighbours may learn the MAC of {base}")
 
     def _raise(self, path: str, least: int, otherwise: str) -> None:
         """A sysctl to this value at least; what it was is in the file before."""
@@ -237,7 +233,7 @@ class Devices:
         """Remove what we made and nobody wants any more."""
         names = {device.name for device in wanted}
         self._drop([name for name in self._made if name not in names])
-        bases = {device.base for device in wanted}
+        bases = {device.base for device in wanted if device.kind == MACVLAN}
         below = [path for path in self._before if path != LOCAL_IGMP and not path.endswith(PROMOTE)]
         self._restore([path for path in below if path.split("/")[2] not in bases])
         self._save()

@@ -52,7 +52,7 @@ def addresses(cfg: VrrpInstance, entries: Sequence[VirtualAddress], live: Live) 
 
 
 def _place(cfg: VrrpInstance, entry: VirtualAddress) -> tuple[str, str]:
-    device = entry.dev or (cfg.vmac.name if cfg.vmac else cfg.interface)
+    device = entry.dev or cfg.interface
     return device, next((each.base for each in cfg.devices if each.name == device), "")
 
 

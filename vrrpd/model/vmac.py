@@ -17,7 +17,7 @@ from vrrpd.conf.source import Place, Problems
 from vrrpd.conf.tree import Statement
 from vrrpd.conf.types import Invalid, address, integer, interface_name
 
-from .values import IPVLAN, Device
+from .values import IPVLAN, MACVLAN, Device
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -205,7 +205,8 @@ class _Names:
                     name = self._free(instance, stem, key[1] == 16)
                     devices[key] = Device(name, key[0], mac=_complete(b"", key[1], instance))
                 return item._replace(dev=devices[key].name)
-            if instance.vmac is not None and at_home:
+            # An ipvlan is for adverts: keepalived 2.2.7 leaves addresses on the interface below, whose MAC it shares.
+            if instance.vmac is not None and instance.vmac.kind == MACVLAN and at_home:
                 return item._replace(dev=instance.vmac.name)
             return item
 
