@@ -1,8 +1,8 @@
 """vrrpctl: what an operator asks a running vrrpd, over its control socket.
 
 In: a command line. Out: a table or JSON, and an exit status for scripts. Every error is a sentence with the way
-out. Text that came from outside (peers, scripts, configuration) is escaped before it meets a terminal. What the
-commands do is decided by the daemon (helper.py, control.py); here is transport and presentation only.
+out. What the commands do is decided by the daemon (helper.py, control.py), how a status looks by shown/; here is
+transport, and the answers to everything else.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import pwd
+import shutil
 import socket
 import sys
 import time
@@ -20,6 +21,8 @@ from typing import Any
 
 from vrrpd import __version__
 from vrrpd.log import escape
+from vrrpd.shown import Unknown, find, show_status
+from vrrpd.shown.words import Terminal, duration, result
 
 SOCKET = "/run/vrrpd/control.sock"
 OK, REFUSED, USAGE, UNREACHABLE, BAD_CONFIG = 0, 1, 2, 3, 5
@@ -34,8 +37,6 @@ exit status:
   3  the daemon cannot be reached
   5  reload, upgrade: the configuration has errors, the daemon goes on with the old one
 """
-
-COLOURS = {"MASTER": "32;1", "BACKUP": "36", "FAULT": "31;1", "INIT": "33"}
 
 
 class Unreachable(Exception):
@@ -121,296 +122,6 @@ def _user() -> str:
         return f"uid {os.geteuid()}"
 
 
-# -------------------------------------------------------------------------- presentation
-class Terminal:
-    """Prints text; colours only where a person looks."""
-
-    def __init__(self, colour: bool) -> None:
-        self._colour = colour
-
-    def paint(self, text: str, code: str) -> str:
-        return f"\x1b[{code}m{text}\x1b[0m" if self._colour and code else text
-
-    def state(self, state: str) -> str:
-        return self.paint(state, COLOURS.get(state, ""))
-
-
-def duration(seconds: float) -> str:
-    """Two units are enough: 4 s, 3 min 10 s, 2 h 5 min, 12 d 3 h."""
-    whole = max(0, int(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"
-
-
-def show_status(status: dict[str, Any], name: str, terminal: Terminal) -> str:
-    instances = status["instances"]
-    if not name:
-        parts = (
-            _head(status, terminal),
-            _table(instances, terminal),
-            _groups(status, terminal),
-            _notes(status, terminal),
-        )
-        return "\n".join(filter(None, parts))
-    found = next((instance for instance in instances if instance["name"] == name), None)
-    group = next((group for group in status.get("sync_groups", ()) if group["name"] == name), None)
-    if found is None and group is not None:
-        members = [instance for instance in instances if instance["name"] in group["members"]]
-        return "\n".join((_table(members, terminal), _groups({"sync_groups": [group]}, terminal)))
-    if found is None:
-        raise _nobody(status, name)
-    runs = [run for run in status.get("scripts", ()) if run["instance"] == name]
-    checks = {(check["kind"], check["name"]): check for check in status.get("trackers", ())}
-    return _detail(found, runs, checks, terminal)
-
-
-def _nobody(status: dict[str, Any], name: str) -> Failed:
-    known = ", ".join(each["name"] for each in (*status["instances"], *status.get("sync_groups", ()))) or "none"
-    what = "instance or sync group" if status.get("sync_groups") else "instance"
-    return Failed(f"no {what} is called {escape(name)}; there are: {escape(known)}")
-
-
-def _head(status: dict[str, Any], terminal: Terminal) -> str:
-    config = status.get("config") or {}
-    loaded = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(config.get("loaded_at", 0)))
-    line = (
-        f"vrrpd {status['version']} ({status['release']}), up {duration(status['uptime'])}, "
-        f"{config.get('path', '?')} loaded {loaded}"
-    )
-    if status.get("maintenance"):
-        return escape(line) + "\n" + terminal.paint("maintenance is on: this node leaves the address to others", "33;1")
-    return escape(line)
-
-
-def _table(instances: list[dict[str, Any]], terminal: Terminal) -> str:
-    from tabulate import tabulate  # not for the commands that print no table
-
-    headers = ("instance", "state", "since", "prio", "interface", "vrid", "addresses", "master", "reason")
-    rows = []
-    for instance in instances:
-        last = instance.get("last_transition") or {}
-        rows.append(
-            (
-                escape(instance["name"]),
-                terminal.state(instance["state"]),
-                duration(last["ago"]) if last else "-",
-                _priority(instance),
-                escape(instance["interface"] or "-"),
-                str(instance["virtual_router_id"]),
-                _addresses(instance["virtual_ipaddress"]),
-                _master(instance),
-                escape(_reason(instance)),
-            )
-        )
-    return tabulate(rows, headers, tablefmt="simple", disable_numparse=True) if rows else "no instance is configured"
-
-
-def _groups(status: dict[str, Any], terminal: Terminal) -> str:
-    """The sync groups, each with what keeps it from being MASTER; nothing without one."""
-    groups = status.get("sync_groups")
-    if not groups:
-        return ""
-    from tabulate import tabulate
-
-    rows = [
-        (
-            escape(group["name"]),
-            terminal.state(group["state"] or "-") + (" (leaving)" if group["leaving"] else ""),
-            "\n".join(map(escape, group["members"])),
-            "\n".join(map(escape, group["reasons"])),
-        )
-        for group in groups
-    ]
-    headers = ("sync group", "state", "members", "reason")
-    return "\n" + str(tabulate(rows, headers, tablefmt="simple", disable_numparse=True))
-
-
-def _addresses(addresses: list[str]) -> str:
-    shown = [escape(address) for address in addresses[:3]]
-    if len(addresses) > 3:
-        shown.append(f"and {len(addresses) - 3} more")
-    return "\n".join(shown) or "-"
-
-
-def _priority(instance: dict[str, Any]) -> str:
-    effective, base = instance["priority"], instance["base_priority"]
-    return str(effective) if effective == base else f"{effective} ({base})"
-
-
-def _master(instance: dict[str, Any]) -> str:
-    if instance["state"] == "MASTER":
-        return "this node"
-    master = instance.get("master")
-    return f"{escape(str(master['address']))} ({master['priority']})" if master else "-"
-
-
-def _reason(instance: dict[str, Any]) -> str:
-    if instance.get("faults") or instance.get("awaited"):
-        return "; ".join([*_faults(instance), *instance.get("awaited", ())])
-    return str((instance.get("last_transition") or {}).get("reason", ""))
-
-
-def _faults(instance: dict[str, Any]) -> list[str]:
-    """What keeps it in FAULT; of what it tracks also since when."""
-    since = {found["fault"]: found["since"] for found in instance.get("trackers", ()) if found.get("since")}
-    return [f"{fault} since {_clock(since[fault])}" if fault in since else fault for fault in instance["faults"]]
-
-
-def _lacking(found: dict[str, Any]) -> str:
-    """A route, a rule or an address that the kernel does not take."""
-    return f"{found['what']} is missing since {_clock(found['since'])}: {found['why']}"
-
-
-def _clock(at: float) -> str:
-    """The time of day, with the date where that was another one."""
-    there, today = time.localtime(at), time.localtime()
-    return time.strftime("%H:%M:%S" if there[:3] == today[:3] else "%Y-%m-%d %H:%M:%S", there)
-
-
-def _tracker(found: dict[str, Any], check: dict[str, Any]) -> str:
-    """One thing that an instance tracks: how it is, since when, what that does, and how long the last look took."""
-    if found["value"] is None:
-        state = "no result yet"
-    else:
-        state = f"{found['said']} since {_clock(found['since'])}" if found.get("since") else found["said"]
-    weight = f"weight {found['weight']}{' reverse' if found['reverse'] else ''}"
-    does = "FAULT" if found["fault"] else f"{found['effect']:+d}" if found["weight"] else "in order"
-    last = check.get("last") or {}
-    took = f"last run {last['result']}, {last['duration']:.3f} s" if last.get("duration") is not None else ""
-    return "; ".join(filter(None, (f"{found['name']} {state}", f"{weight}: {does}", took)))
-
-
-def _notes(status: dict[str, Any], terminal: Terminal) -> str:
-    """What else is wrong, one line each; nothing on a good day."""
-    lines = [
-        f"{run['instance']}: {run['keyword']} failed {duration(time.time() - run['at'])} ago: {_result(run)}"
-        for run in status.get("scripts", ())
-        if not _succeeded(run)
-    ]
-    lines += [
-        f"{found['kind']} {found['name']} {found['said']}: {instance['name']} has priority {instance['priority']}"
-        for instance in status.get("instances", ())
-        for found in instance.get("trackers", ())
-        if found["effect"] < 0
-    ]
-    lines += [f"{_lacking(found)}; it is tried again" for found in status.get("missing", ())]
-    lines += [
-        f"{instance['name']}: {_lacking(found)}; it is tried again"
-        for instance in status.get("instances", ())
-        for found in instance.get("missing", ())
-    ]
-    lines += [
-        f"second path: {peer['peer']} does not answer" for peer in status.get("peer_path") or () if not peer["up"]
-    ]
-    lines += [
-        f"named pipe {pipe['path']}: {pipe['dropped']} lines were dropped, nobody reads it in time"
-        for pipe in status.get("fifos") or ()
-        if pipe.get("dropped")
-    ]
-    if (status.get("nftables") or {}).get("error"):
-        lines.append(status["nftables"]["error"])
-    if status.get("reload_at"):
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status["reload_at"]))
-        lines.append(f"a reload is scheduled for {when}")
-    mail = status.get("mail") or {}
-    if mail.get("queued") and mail.get("last_error"):
-        lines.append(f"{mail['queued']} mails wait: {mail['last_error']}")
-    for key, what in (
-        ("scripts_dropped", "scripts were not run"),
-        ("transitions_lost", "state changes were not told to scripts and mail"),
-    ):
-        if status.get(key):
-            lines.append(f"{status[key]} {what}")
-    return "\n".join(["", *(terminal.paint(escape(line), "33") for line in lines)]) if lines else ""
-
-
-def _succeeded(run: dict[str, Any]) -> bool:
-    return run.get("exit") == 0 and not run.get("error")
-
-
-def _result(run: dict[str, Any]) -> str:
-    what = f"killed by {run['signal']}" if "signal" in run else f"exit status {run['exit']}" if "exit" in run else ""
-    took = f"after {run['duration']:.2f} s" if what else ""
-    return " ".join(filter(None, (what, took, f"({run['error']})" if what and run.get("error") else run.get("error"))))
-
-
-def _vmac(vmac: dict[str, Any]) -> str:
-    """The virtual interface, its MAC address, and where adverts leave from; nothing without one."""
-    if not vmac:
-        return ""
-    adverts = "" if vmac.get("adverts") else ", adverts from the interface itself"
-    return escape(" ".join(filter(None, (vmac["interface"], vmac.get("mac"))))) + adverts
-
-
-def _auth_hmac(auth: dict[str, Any]) -> str:
-    """Which key is sent with, and which are accepted."""
-    if not auth:
-        return ""
-    sends = "sends none" if auth["mode"] == "receive-only" else f"sends with key {auth['active_key']}"
-    return f"{auth['mode']}, {sends}, accepts {', '.join(map(str, auth['keys']))}"
-
-
-def _detail(
-    instance: dict[str, Any],
-    runs: list[dict[str, Any]],
-    checks: dict[tuple[str, str], dict[str, Any]],
-    terminal: Terminal,
-) -> str:
-    last = instance.get("last_transition")
-    master = instance.get("master")
-    rows = [
-        ("instance", escape(instance["name"])),
-        ("state", terminal.state(instance["state"])),
-        ("sync group", escape(instance.get("sync_group") or "")),
-        ("priority", _priority(instance)),
-        ("vrf" if "vrf" in instance else "interface", escape(instance["interface"])),
-        ("virtual_router_id", str(instance["virtual_router_id"])),
-        ("version", f"{instance['version']} ({instance['family']})"),
-        ("advert_int", f"{instance['advert_int']:g} s"),
-        ("preempt", "yes" if instance["preempt"] else "no"),
-        ("accept", "" if instance.get("accept", True) else "no: packets to the addresses are dropped"),
-        ("source", escape(str(instance.get("source") or "-"))),
-        ("use_vmac", _vmac(instance.get("vmac") or {})),
-        ("virtual_ipaddress", ", ".join(map(escape, instance["virtual_ipaddress"])) or "-"),
-        ("virtual_ipaddress_excluded", ", ".join(map(escape, instance.get("virtual_ipaddress_excluded", ())))),
-        *((name, "; ".join(map(escape, instance.get(name, ())))) for name in ("virtual_routes", "virtual_rules")),
-        ("unicast_peer", ", ".join(map(escape, instance.get("unicast_peer", ())))),
-        ("auth_type", instance.get("auth_type") or ""),
-        ("auth_hmac", _auth_hmac(instance.get("auth_hmac") or {})),
-        ("master", "this node" if instance["state"] == "MASTER" else ""),
-    ]
-    if master:
-        rows[-1] = (
-            "master",
-            f"{escape(str(master['address']))}, priority {master['priority']}, heard {master['age']:.2f} s ago",
-        )
-    if last:
-        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(last["at"]))
-        rows.append(
-            (
-                "last change",
-                f"{last['old']} -> {last['new']}, {duration(last['ago'])} ago ({when}): {escape(last['reason'])}",
-            )
-        )
-    rows += [("fault", terminal.paint(escape(fault), "31")) for fault in _faults(instance)]
-    rows += [("missing", terminal.paint(escape(_lacking(found)), "31")) for found in instance.get("missing", ())]
-    rows += [("awaited", escape(what)) for what in instance.get("awaited", ())]
-    rows += [
-        (f"track_{found['kind']}", escape(_tracker(found, checks.get((found["kind"], found["name"]), {}))))
-        for found in instance.get("trackers", ())
-    ]
-    rows += [(run["keyword"], escape(f"{_result(run)}, {duration(time.time() - run['at'])} ago")) for run in runs]
-    counters = {name: value for name, value in instance.get("counters", {}).items() if value}
-    rows += [(name, str(value)) for name, value in counters.items()]
-    width = max(len(label) for label, _ in rows)
-    return "\n".join(f"{label:<{width}}  {value}" for label, value in rows if value)
-
-
 # -------------------------------------------------------------------------- commands
 def _status(options: argparse.Namespace) -> int:
     answer = request(options.socket, {"cmd": "status"})
@@ -418,12 +129,15 @@ def _status(options: argparse.Namespace) -> int:
         print(json.dumps(_only(answer, options.name), indent=2))
         return OK if answer.get("ok") else REFUSED
     _check(answer)
-    print(
-        show_status(
-            answer["status"], options.name or "", Terminal(sys.stdout.isatty() and "NO_COLOR" not in os.environ)
-        )
-    )
+    print(show_status(answer["status"], options.name or "", _terminal()))
     return OK
+
+
+def _terminal() -> Terminal:
+    """A file or a pipe gets whole lines, unless COLUMNS says how long they may be."""
+    seen = sys.stdout.isatty()
+    width = shutil.get_terminal_size().columns if seen or os.environ.get("COLUMNS") else 0
+    return Terminal(seen and "NO_COLOR" not in os.environ, width)
 
 
 def _only(answer: dict[str, Any], name: str | None) -> Any:
@@ -433,11 +147,7 @@ def _only(answer: dict[str, Any], name: str | None) -> Any:
     status = answer["status"]
     if not name:
         return status
-    found = [instance for instance in status["instances"] if instance["name"] == name]
-    found += [group for group in status.get("sync_groups", ()) if group["name"] == name]
-    if not found:
-        raise _nobody(status, name)
-    return found[0]
+    return find(status, name)
 
 
 def _scripts(options: argparse.Namespace) -> int:
@@ -454,7 +164,7 @@ def _scripts(options: argparse.Namespace) -> int:
             run["keyword"],
             escape(" ".join(run["argv"])),
             f"{duration(time.time() - run['at'])} ago",
-            escape(_result(run)),
+            escape(result(run)),
         )
         for run in answer["scripts"]
     ]
@@ -591,6 +301,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return code
     except Unreachable as error:
         return _fail(options, str(error), UNREACHABLE)
+    except Unknown as error:
+        return _fail(options, str(error), REFUSED)
     except Failed as error:
         return _fail(options, str(error), error.code)
     except ModuleNotFoundError as error:  # a release brings all it needs, a checkout does not

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from vrrpd import vrrpctl
+from vrrpd import shown, vrrpctl
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -142,10 +142,92 @@ def test_status_of_one_instance_tells_all_and_no_zeros() -> None:
 def test_status_of_one_instance_has_its_routes_and_rules() -> None:
     routes = ["198.51.100.0/24 via 10.1.0.9", "203.0.113.0/24 dev eth1"]
     one = {**STATUS["instances"][1], "virtual_routes": routes, "virtual_rules": ["from 10.1.0.1 lookup 200"]}
-    text = vrrpctl.show_status({**STATUS, "instances": [one]}, one["name"], PLAIN)
-    fields = dict(line.split(maxsplit=1) for line in text.splitlines() if len(line.split()) > 1)
-    assert fields["virtual_routes"] == "; ".join(routes)
-    assert fields["virtual_rules"] == "from 10.1.0.1 lookup 200"
+    lines = vrrpctl.show_status({**STATUS, "instances": [one]}, one["name"], PLAIN).splitlines()
+    at = next(number for number, line in enumerate(lines) if line.startswith("virtual_routes"))
+    assert [" ".join(line.split()) for line in lines[at : at + 3]] == [
+        f"virtual_routes {routes[0]}",
+        routes[1],
+        "virtual_rules from 10.1.0.1 lookup 200",
+    ]
+
+
+NARROW = vrrpctl.Terminal(False, 80)
+
+
+def test_the_table_fits_a_terminal_and_the_reasons_stand_below() -> None:
+    text = vrrpctl.show_status(STATUS, "", NARROW)
+    lines = text.splitlines()
+    assert max(map(len, lines)) <= 80
+    header = next(line for line in lines if line.startswith("instance "))
+    assert header.split() == ["instance", "state", "since", "prio", "addresses", "master"]
+    assert lines[-2:] == ["VI_1  no advert from 10.0.0.1 for 3.61 s", "VI_2  interface eth1 is down; maintenance"]
+    wide = vrrpctl.Terminal(True, 200)
+    assert "interface" in vrrpctl.show_status(STATUS, "", wide)  # colours take no room
+
+
+BUSY: dict[str, Any] = {
+    **MASTER,
+    "state": "BACKUP",
+    "priority": 97,
+    "preempt_delay": 50.0,
+    "preempt_delay_left": 43.2,
+    "timer": 2.6,
+    "duties": {"garp_master_delay": 4.25},
+    "auth_type": "AH",
+    "accept": False,
+    "checksum": {"sent": "v3", "heard": "as v2"},
+    "master": {"address": "10.0.0.1", "priority": 90, "age": 0.41},
+    "trackers": [
+        {"kind": "script", "name": "check", "weight": 5, "reverse": False, "value": 1, "said": "succeeded",
+         "since": None, "effect": 5, "fault": ""},
+        {"kind": "process", "name": "web", "weight": -8, "reverse": False, "value": 0, "said": "is not running",
+         "since": None, "effect": -8, "fault": ""},
+    ],
+}  # fmt: skip
+CHECKS = [
+    {"kind": "script", "name": "check", "rise": 1, "fall": 3, "streak": 2, "state": "idle", "next": 0.42,
+     "last": {"at": 0.0, "duration": 0.012, "result": "exit status 1"}},
+    {"kind": "process", "name": "web", "running": 1, "delays": {"fork_delay": 1.25}},
+]  # fmt: skip
+
+
+def test_everything_that_runs_says_how_long_it_still_does() -> None:
+    status = {**STATUS, "instances": [BUSY], "trackers": CHECKS, "nftables": {"table": "inet vrrpd", "error": ""}}
+    lines = [" ".join(line.split()) for line in vrrpctl.show_status(status, "VI_1", PLAIN).splitlines()]
+    assert lines[1:5] == [
+        "state BACKUP",
+        "next takes over in 2.6 s if no advert is heard",
+        "takes over from the lesser master in 43 s (preempt_delay)",
+        "gratuitous ARP (garp_master_delay) in 4.2 s",
+    ]
+    for line in (
+        "priority 97 = 100 + 5 (script check) - 8 (process web)",
+        "preempt yes, 50 s after a lesser master is heard",
+        "accept no: packets to the addresses are dropped (nftables table inet vrrpd)",
+        "auth_type AH, HMAC-MD5 over each advert",
+        "checksum v3 is sent, as v2 is heard",
+        "track_script check succeeded; weight 5: +5; 2 of 3 failures in a row; last run exit status 1, 0.012 s; "
+        "next run in 0.4 s",
+        "track_process web is not running; weight -8: -8; 1 run, which counts in 1.2 s (fork_delay)",
+    ):
+        assert line in lines
+
+
+def test_a_sum_of_weights_says_that_it_is_bounded() -> None:
+    heavy = {**BUSY["trackers"][1], "effect": -120, "weight": -120}
+    text = vrrpctl.show_status({**STATUS, "instances": [{**BUSY, "priority": 1, "trackers": [heavy]}]}, "VI_1", PLAIN)
+    assert "1 = 100 - 120 (process web) = -20, bounded to 1..254" in text
+
+
+def test_what_the_kernel_does_not_take_is_named() -> None:
+    lacking = {"what": "static route 10.9.0.0/16", "why": "there is no interface eth9", "since": time.time()}
+    status = {**STATUS, "missing": [lacking], "instances": [{**MASTER, "missing": [lacking]}], "socket_drops": 3}
+    lines = vrrpctl.show_status(status, "", PLAIN).splitlines()
+    assert lines[-1] == "3 adverts were dropped by the kernel before they were read"
+    for line in lines[-3:-1]:
+        assert "static route 10.9.0.0/16 is missing since " in line
+        assert line.endswith(": there is no interface eth9; it is tried again")
+    assert "missing" in vrrpctl.show_status(status, "VI_1", PLAIN)
 
 
 GROUP = {
@@ -164,7 +246,7 @@ def test_a_sync_group_names_the_member_that_holds_it_back() -> None:
     assert line.split() == ["G1", "FAULT", "VI_1", "VI_2:", "interface", "eth1", "is", "down"]
     assert "G1" in vrrpctl.show_status(status, "VI_1", PLAIN)
     assert "VI_2" in vrrpctl.show_status(status, "G1", PLAIN)
-    with pytest.raises(vrrpctl.Failed, match=r"no instance or sync group is called VI_9; there are: VI_1, VI_2, G1"):
+    with pytest.raises(shown.Unknown, match=r"no instance or sync group is called VI_9; there are: VI_1, VI_2, G1"):
         vrrpctl.show_status(status, "VI_9", PLAIN)
 
 
@@ -181,7 +263,7 @@ def test_a_handover_says_that_the_group_went(daemon: Daemon) -> None:
 
 
 def test_an_unknown_instance_names_the_known_ones() -> None:
-    with pytest.raises(vrrpctl.Failed, match="no instance is called VI_9; there are: VI_1, VI_2"):
+    with pytest.raises(shown.Unknown, match="no instance is called VI_9; there are: VI_1, VI_2"):
         vrrpctl.show_status(STATUS, "VI_9", PLAIN)
 
 
@@ -308,7 +390,13 @@ def test_a_user_outside_the_group_is_told_how_to_get_in(daemon: Daemon, tmp_path
     daemon.path.chmod(0o600)
     copy = tmp_path / "vrrpd"  # where another account can read it
     copy.mkdir()
-    for name in ("__init__.py", "vrrpctl.py", "log.py"):
+    (copy / "shown").mkdir()
+    for name in (
+        "__init__.py",
+        "vrrpctl.py",
+        "log.py",
+        *(f"shown/{path.name}" for path in (ROOT / "vrrpd/shown").glob("*.py")),
+    ):
         (copy / name).write_bytes((ROOT / "vrrpd" / name).read_bytes())
     for path in (tmp_path, *list(tmp_path.parents)[:2]):
         path.chmod(0o755)

@@ -705,6 +705,7 @@ class Engine:
             "priority": router.priority,
             "base_priority": cfg.priority,
             "preempt": cfg.preempt,
+            "preempt_delay": cfg.preempt_delay,
             "accept": cfg.accept,
             "strict_mode": cfg.strict_mode,
             "advert_int": cfg.advert_int,
