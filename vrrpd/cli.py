@@ -27,6 +27,7 @@ SIGNALS = {
     "STATS": signal.SIGUSR2,
     "STATS_CLEAR": signal.SIGRTMAX - 1,
     "JSON": signal.SIGRTMIN + 2,
+    "TDATA": signal.SIGRTMAX,
 }
 
 EXIT_USAGE, EXIT_CANNOT_RUN = 2, 4
@@ -34,8 +35,7 @@ EXIT_USAGE, EXIT_CANNOT_RUN = 2, 4
 
 # keepalived's options that mean nothing here: what they ask for is so in any case, or is of parts that are not here.
 IGNORED = (
-    "-d --dump-conf", "-B --no_bfd", "-I --dont-release-ipvs", "--all", "-X --release-vips", "--flush-log-file",
-    "--no-mem-check",
+    "-B --no_bfd", "-I --dont-release-ipvs", "--all", "-X --release-vips", "--flush-log-file", "--no-mem-check",
 )  # fmt: skip
 # Those that are missed by who asks for them, and nothing else is the worse for it: said on stderr.
 MISSED = {
@@ -86,6 +86,7 @@ def parser() -> argparse.ArgumentParser:
     add("-n", "--dont-fork", action="store_true", help="stay in the foreground")
     add("-l", "--log-console", action="store_true", help="log to stderr instead of syslog")
     add("-D", "--log-detail", action="store_true", help="log debugging lines too")
+    add("-d", "--dump-conf", action="store_true", help="log the configuration when it runs, as SIGUSR1 writes it")
     optional: dict[str, Any] = {"nargs": "?", "const": ""}  # its value stands in the same word: see `attached`
     add(
         "-t", "--config-test", metavar="FILE", help="check the configuration, exit with 0, 4, 5 or 6; findings to FILE",
@@ -223,6 +224,7 @@ def _setting(options: argparse.Namespace) -> guard.Setting:
         lenient=options.lenient,
         to_stderr=options.log_console,
         detailed=options.log_detail,
+        dump_conf=options.dump_conf,
         release_addresses=not options.dont_release_vrrp,
         core_dumps=options.core_dump or options.core_dump_pattern is not None,
         release=resume.release_of(resume.own_code()),

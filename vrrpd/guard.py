@@ -5,7 +5,8 @@ compiled model (a memfd that is only passed on, never read here). Who is the vrr
 dead one, is succession.py's, reload and upgrade are renewal.py's; a helper is followed by a new helper. Root, standard
 library, small, no protocol.
 
-    SIGHUP reload | SIGTERM, SIGINT planned stop | SIGUSR1, SIGUSR2, SIGRTMIN+2, SIGRTMAX-1 keepalived's dump files
+    SIGHUP reload | SIGTERM, SIGINT planned stop
+    SIGUSR1, SIGUSR2, SIGRTMIN+2, SIGRTMAX-1 keepalived's dump files | SIGRTMAX what is awaited, to the log
 """
 
 from __future__ import annotations
@@ -88,6 +89,7 @@ class Setting(NamedTuple):
     log_file: str = ""  # -g
     syslog: bool = True  # false: -G
     started: float = 0.0  # on the monotonic clock; an upgrade is no start
+    dump_conf: bool = False  # -d
 
     @property
     def tag(self) -> str:
@@ -282,6 +284,8 @@ class Guard:
         if not self._ready:
             self._ready = True
             process.notify(f"READY=1\nMAINPID={os.getpid()}\nSTATUS=running with {self.setting.config}")
+            if self.setting.dump_conf:
+                self._dump("configuration")
 
     def execute(self, records: list[will.Record]) -> None:
         gone = will.execute(records, self.tell, virtual=self.devices.names)
@@ -419,13 +423,13 @@ class Guard:
             elif number == signal.SIGHUP:
                 self.renewal.reload(0)
             elif number in DUMPS:
-                self._dump(number)
+                self._dump(DUMPS[number], number == STATS_CLEAR)
 
-    def _dump(self, number: int) -> None:
+    def _dump(self, kind: str, clear: bool = False) -> None:
         """keepalived's files: the helper asks the vrrp process, and has a child of its own write them."""
-        message: ipc.Message = {"t": "dump", "kind": DUMPS[number], "clear": number == STATS_CLEAR}
+        message: ipc.Message = {"t": "dump", "kind": kind, "clear": clear}
         if self.helper_channel is None or not self.helper_channel.send(message, [self.vrrp.loaded.model]):
-            self.tell("error", f"{DUMPS[number]} not written: the helper process is not there to do it")
+            self.tell("error", f"{kind} not written: the helper process is not there to do it")
 
     def _stop(self, now: float) -> None:
         if self.stopping:
@@ -586,6 +590,8 @@ class Guard:
     def reloaded(self) -> None:
         if self.helper_channel is not None:
             self.helper_channel.send({"t": "reloaded"})
+        if self.setting.dump_conf:
+            self._dump("configuration")
 
     def retire_helper(self) -> None:
         """The helper is of the former code still. It takes no more clients and goes when those it has are answered."""

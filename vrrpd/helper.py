@@ -366,7 +366,7 @@ class Helper:
             self.vrrp.request({"cmd": "status"}, done)
 
     def _dump(self, message: dict[str, Any], fds: list[int]) -> None:
-        """keepalived's files: data, stats or JSON, of this configuration and the present state."""
+        """keepalived's files: data, stats or JSON, of this configuration and the present state; or to the log."""
         kind, model = str(message.get("kind")), fds.pop() if fds else -1
         if model < 0:
             return
@@ -375,8 +375,7 @@ class Helper:
             if "error" in answer:
                 self.log.error(f"{kind} not written: {answer['error']}")
             else:
-                own = {"trackers": self.trackers.status(), "reload_at": self.reload_time.at}
-                self._write_dump(kind, model, {**answer, **own})
+                self._write_dump(kind, model, self._whole(answer))
             os.close(model)
 
         self.vrrp.request({"cmd": "status", "clear": message.get("clear") is True}, done)
@@ -389,6 +388,10 @@ class Helper:
 
             log = log_of(self.setting)
             try:
+                if kind in dump.LOGGED:
+                    for line in dump.LOGGED[kind](decode(ipc.read_all(model)), answer):
+                        log.info(line)
+                    return 0
                 dump.make(kind, decode(ipc.read_all(model)), answer, self.setting.tag, self.setting.umask)
             except OSError as error:
                 log.error(f"{kind} not written: {error.strerror}: {error.filename or ''}")
@@ -517,11 +520,14 @@ class Helper:
                 # what we know without it; no "instances", which would read as "there are none"
                 reply({"ok": False, "error": answer["error"], "status": self._own_status()})
                 return
-            own = self._own_status()
-            processes = {**own["processes"], **answer.pop("processes", {})}
-            reply({"ok": True, "status": {**own, **answer, "processes": processes}})
+            reply({"ok": True, "status": self._whole(answer)})
 
         self.vrrp.request({"cmd": "status"}, done)
+
+    def _whole(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """What the vrrp process has answered, and what we know."""
+        own = self._own_status()
+        return {**own, **answer, "processes": {**own["processes"], **answer.get("processes", {})}}
 
     def _own_status(self) -> dict[str, Any]:
         return {

@@ -23,7 +23,13 @@ if TYPE_CHECKING:
     from vrrpd.succession import Succession
 
 STATS_CLEAR = signal.SIGRTMAX - 1
-DUMPS = {signal.SIGUSR1: "data", signal.SIGUSR2: "stats", signal.SIGRTMIN + 2: "json", STATS_CLEAR: "stats"}
+DUMPS = {
+    signal.SIGUSR1: "data",
+    signal.SIGUSR2: "stats",
+    signal.SIGRTMIN + 2: "json",
+    STATS_CLEAR: "stats",
+    signal.SIGRTMAX: "threads",
+}
 HANDLED = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT, *DUMPS)
 
 

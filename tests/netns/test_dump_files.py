@@ -368,3 +368,19 @@ def test_statistics_are_cleared_when_they_have_been_written(lab: Lab, monkeypatc
     counters: dict[str, Any] = daemon.counters()
     assert counters["become_master"] == 0
     assert counters["advert_sent"] <= 1
+
+
+def test_what_is_awaited_goes_to_the_log(lab: Lab) -> None:
+    """SIGRTMAX, keepalived's TDATA; and -d, the configuration."""
+    script = 'vrrp_script check {\nscript "/usr/bin/true"\ninterval 60\nuser root\n}'
+    text = config(script, instance(("10.0.0.100/24",), "track_script {\ncheck\n}"))
+    daemon = lab["a"].run(Ours, text, options=("-d",))
+    assert isinstance(daemon, Ours)
+    lab.wait_owner("10.0.0.100", "a", 8)
+    lab.wait(lambda: "VRRP Instance = VI_1" in daemon.log(), 5, "the configuration is logged")
+    os.kill(daemon.pid, signal.SIGRTMAX)
+    lab.wait(lambda: "queued: " in daemon.log(), 5, "what is awaited is logged")
+    for line in (r"processes: guard \d+, helper \d+, vrrp \d+", r"instance VI_1 MASTER: advert in \d\.\d s",
+                 r"script check: idle, next run in \d+ s", "queued: 0 scripts, 0 mails"):  # fmt: skip
+        assert re.search(line, daemon.log()), line
+    assert daemon.running()

@@ -12,15 +12,22 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vrrpd.dump import threads
 from vrrpd.dump.data import as_data, as_parent
 from vrrpd.dump.objects import as_json
 from vrrpd.dump.statistics import as_stats
 
 if TYPE_CHECKING:
     from vrrpd.model.model import Model
+
+# Not a file but lines of the log: SIGRTMAX, and -d.
+LOGGED: dict[str, Callable[[Model, dict[str, Any]], Iterable[str]]] = {
+    "threads": threads.lines,
+    "configuration": lambda model, status: as_data(model, status).splitlines(),
+}
 
 Maker = Callable[["Model", dict[str, Any]], str]
 

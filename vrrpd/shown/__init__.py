@@ -7,7 +7,6 @@ configuration) is escaped before it meets a terminal.
 
 from __future__ import annotations
 
-
 from vrrpd.log import escape
 from vrrpd.shown.detail import detail
 from vrrpd.shown.overview import groups, head, notes, table

@@ -59,7 +59,7 @@ def _situation(instance: Data) -> Iterator[Row]:
     yield from (("fault", fault, RED) for fault in faults(instance))
     yield from (("missing", lacking(found), RED) for found in instance.get("missing", ()))
     yield from (("awaited", what, YELLOW) for what in instance.get("awaited", ()))
-    yield from (("next", what, "") for what in _next(instance))
+    yield from (("next", what, "") for what in coming(instance))
     last = instance.get("last_transition")
     if last:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(last["at"]))
@@ -77,7 +77,7 @@ def _situation(instance: Data) -> Iterator[Row]:
     yield "sync group", instance.get("sync_group") or "", ""
 
 
-def _next(instance: Data) -> Iterator[str]:
+def coming(instance: Data) -> Iterator[str]:
     """What comes when nothing else does."""
     timer, delay = instance.get("timer"), instance.get("preempt_delay_left")
     if instance.get("leaving") and timer is not None:
