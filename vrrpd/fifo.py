@@ -70,6 +70,7 @@ class _Pipe:
         self.reader: _Reader | None = None
         self.backoff = Backoff()
         self.again: Timer | None = None  # when the script is started again
+        self.written = 0
         self.dropped = 0
         self.unsaid = 0  # of these, since the last complaint
         self.complained = 0.0
@@ -103,7 +104,12 @@ class Fifos:
 
     def status(self) -> list[dict[str, Any]]:
         return [
-            {"path": pipe.path, "dropped": pipe.dropped, "reader": pipe.reader.pid if pipe.reader else None}
+            {
+                "path": pipe.path,
+                "written": pipe.written,
+                "dropped": pipe.dropped,
+                "reader": pipe.reader.pid if pipe.reader else None,
+            }
             for pipe in self._pipes.values()
         ]
 
@@ -153,6 +159,7 @@ class Fifos:
                 self._replace(pipe)
             try:
                 os.write(pipe.fd, data)
+                pipe.written += 1
             except OSError as error:  # BlockingIOError: it is full
                 self._drop(pipe, "nobody reads it" if isinstance(error, BlockingIOError) else str(error.strerror))
 

@@ -141,6 +141,8 @@ class Daemon:
         self._anywhere = () if all(instance.interface for instance in model.vrrp_instances) else (ANYWHERE,)
         if model.global_defs.vrrp_netlink_cmd_rcv_bufs:
             self.requests.buffer(model.global_defs.vrrp_netlink_cmd_rcv_bufs)
+        statics = [static.entry for static in model.statics]
+        self._static_places = {(e.holes[0][1], *routing.address(e.body)) for e in statics if e.kind == routing.ADDRESS}
         self._feed(self.links.load(), now)
         self.engine.prepare(model, now)
         self.engine.recall(self.setting.links, now)
@@ -154,10 +156,8 @@ class Daemon:
         wanted = shape(model)
         self.executor.firewall = None if wanted is None else Firewall(wanted, self.executor.tell)
         self._on_roads = [router for router in routers if router.routing]
-        statics = [static.entry for static in model.statics]
         self._watch_roads([*(entry for router in self._on_roads for entry in router.routing), *statics])
         self._static_keys = {routing.key(entry.kind, entry.body) for entry in statics if entry.kind != routing.ADDRESS}
-        self._static_places = {(e.holes[0][1], *routing.address(e.body)) for e in statics if e.kind == routing.ADDRESS}
         shortest = min((router.cfg.advert_int for router in routers), default=BEAT_MOST)
         self._beat_every = max(BEAT_LEAST, min(BEAT_MOST, shortest))
 
@@ -438,7 +438,11 @@ class Daemon:
         interface = self.links.get(ifindex)
         if interface is None:
             return ()
-        known = tuple(InterfaceAddress(*address) for address in interface.addresses)
+        # A static address of ours is the source of adverts only where there is no other, also where the kernel lists
+        # it first (a narrow scope): what adverts leave with must not depend on whether we were started before.
+        places, name = self._static_places, interface.name
+        ranked = sorted(interface.addresses, key=lambda each: (name, each.address, each.prefixlen) in places)
+        known = tuple(InterfaceAddress(*address) for address in ranked)
         return self.engine.link(Link(*interface[:-1], known), now)
 
     def _from_guard(self, now: float) -> None:

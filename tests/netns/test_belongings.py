@@ -267,6 +267,16 @@ def with_statics(*blocks: tuple[str, tuple[str, ...]]) -> str:
     return config(GROUP, *(block(*each) for each in blocks), instance())
 
 
+def test_adverts_leave_with_the_machines_own_address(lab: Lab) -> None:
+    """The kernel lists an address of a narrow scope first; where nothing else is there it will do."""
+    daemon = lab["a"].run(Ours, with_statics(("static_ipaddress", ("10.0.0.50/32 dev eth0 scope link",))))
+    assert isinstance(daemon, Ours)
+    lab.wait_owner("10.0.0.100", "a", 5)
+    assert daemon.instance()["source"] == "10.0.0.2"
+    lab["a"].ip("addr del 10.0.0.2/24 dev eth0")
+    lab.wait(lambda: any(x.source == "10.0.0.50" for x in lab.adverts("a")), 5, "the static one takes its place")
+
+
 def everything(host: Host) -> list[object]:
     mine = [info for info in addresses(host) if "10.0.0.100" not in str(info)]
     return [*mine, *routing(host)]

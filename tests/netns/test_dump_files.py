@@ -77,6 +77,7 @@ VALUES = {
     r"   MAC =": "that of a veth is drawn",
     r"   Original arp_(ignore|filter)": "the present value: keepalived has changed another one",
     r"   State = (not )?UP": "an interface",
+    r"   State =(?= (idle|running))": "a check may be running",
 }
 # Within lines: what is cut out of both.
 CUT = {

@@ -56,6 +56,8 @@ def _state(cfg: VrrpInstance, live: Live) -> Iterator[str]:
         if cfg.version == 3:
             yield f"   Master advert int = {live['master_adver_int']:.2f} sec"
     flags = ["     Using unicast"] if cfg.unicast_peer else []
+    if not cfg.unicast_peer and (cfg.unicast_src_ip or cfg.unicast_fault_no_peer):
+        flags.append("     Unicast config option specified but using multicast")
     if cfg.unicast_fault_no_peer:
         flags.append("     If unicast go to fault state if no peers")
     yield from ("   Flags:", *flags) if flags else ("   Flags: none",)
@@ -117,7 +119,10 @@ def _timing(cfg: VrrpInstance, live: Live) -> Iterator[str]:
     yield f"   Gratuitous ARP lower priority repeat = {cfg.garp_lower_prio_repeat}"
     yield f"   Down timer adverts = {cfg.down_timer_adverts}"
     everywhere, period = cfg.garp_extra_if or (False, 0.0)
-    if period and (cfg.devices or everywhere):
+    main = cfg.vmac.name if cfg.vmac else cfg.interface
+    if period and any(
+        (entry.dev or main) != main for entry in (*cfg.virtual_ipaddress, *cfg.virtual_ipaddress_excluded)
+    ):
         yield f"   Gratuitous ARP for each secondary {'i/f' if everywhere else 'VMAC'} = {period:.0f}"
         due = (live.get("duties") or {}).get("garp_extra_if")
         if due is not None:
