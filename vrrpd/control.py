@@ -27,7 +27,7 @@ BACKLOG = 128  # while one helper follows another, clients wait here
 IDLE_TIMEOUT = 10.0  # for a request to come complete
 WRITE_TIMEOUT = 5.0  # for a reply to be taken
 GROUP = "vrrpd"
-READING = frozenset({"status", "scripts"})
+READING = frozenset({"status", "scripts", "events"})
 CHANGING = frozenset({"reload", "upgrade", "maintenance", "handover"})
 
 _UCRED = struct.Struct("iII")

@@ -463,7 +463,7 @@ class Guard:
                 self._keep_pipe(str(message.get("path")), bool(message.get("made")), fds)
                 continue
             ipc.close_all(fds)
-            if message.get("t") in ("mail", "mailed"):
+            if message.get("t") in ("mail", "mailed", "events"):
                 self._legacy.append(message)
             if message.get("t") != "request":
                 continue

@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
@@ -42,6 +43,7 @@ MAINTENANCE = "maintenance"  # in the state directory: present means on; a new v
 JOURNAL = "guard/scripts"  # in the run directory, in the folder that only root may enter
 CHECKS = "guard/checks"  # there too
 READERS = "guard/readers"  # there too
+EVENTS, EVENTS_PART = 200, 50  # changes of state that are remembered, and in one message to the next helper
 BEAT = 5.0  # between two signs of life at most
 VRRP_TIMEOUT = 2.0
 GUARD_TIMEOUT = 60.0  # a reload reads and checks a configuration of any size
@@ -177,6 +179,7 @@ class Helper:
         self.control: Control | None = None
         self.started = time.time()
         self.config: dict[str, Any] = {}
+        self.events: deque[dict[str, Any]] = deque(maxlen=EVENTS)  # the latest changes of state
         self.lost = 0  # transitions that the vrrp process could not tell us
         self._router_id = ""
         self._states_on_reload = False
@@ -258,12 +261,15 @@ class Helper:
             self._retired()
 
     def _retired(self) -> None:
-        """Mail is nowhere but here: the guard passes it on."""
+        """Mail, and what has happened, is nowhere but here: the guard passes it on."""
         self.trackers.kill()
         for mail in self.mail.unsent():
             self.guard.channel.send({"t": "mail", "mail": list(mail)})
         for name, event in self._mailed.items():
             self.guard.channel.send({"t": "mailed", "instance": name, "event": event})
+        past = list(self.events)
+        for start in range(0, len(past), EVENTS_PART):
+            self.guard.channel.send({"t": "events", "events": past[start : start + EVENTS_PART]})
         self.loop.running = False
 
     def _idle(self) -> None:
@@ -469,6 +475,9 @@ class Helper:
         who, weight = (f"sync group {name}", "") if group else (name, f", priority {priority}")
         self.log.write("info", f"{who}: {message['old']} -> {new} ({message['reason']}){weight}", message["at"])
         concerned = self._groups.get(name) if group else self._instances.get(name)
+        what = "sync_group" if group else "instance"
+        past = {"at": message["at"], what: name, "old": message["old"], "new": new, "reason": message["reason"]}
+        self.events.append(past if group else {**past, "priority": priority})
         self.fifos.write(notify.fifo_line(name, notify.told(concerned, event), priority, kind))
         if concerned is None:
             return
@@ -556,6 +565,9 @@ class Helper:
     def _scripts(self, request: dict[str, Any], reply: Reply) -> None:
         reply({"ok": True, "scripts": list(self.runner.results.values())})
 
+    def _events(self, request: dict[str, Any], reply: Reply) -> None:
+        reply({"ok": True, "events": list(self.events)})
+
     def _reload(self, request: dict[str, Any], reply: Reply) -> None:
         def done(answer: dict[str, Any]) -> None:
             answer.pop("instances", None)
@@ -629,6 +641,7 @@ _FROM_GUARD: dict[str, Callable[[Helper, dict[str, Any], list[int]], None]] = {
     "reply": lambda helper, message, fds: helper.guard.heard(message),
     "mail": lambda helper, message, fds: helper.mail.submit(notify.Mail(*message["mail"])),
     "mailed": lambda helper, message, fds: helper._mailed.update({message["instance"]: message["event"]}),
+    "events": lambda helper, message, fds: helper.events.extend(message["events"]),
     "retire": lambda helper, message, fds: helper.retire(),
     "reloaded": Helper._reloaded,
     "lacking": Helper._statics,
@@ -648,6 +661,7 @@ _FROM_VRRP: dict[str, Callable[[Helper, dict[str, Any]], None]] = {
 _COMMANDS: dict[str, Callable[[Helper, dict[str, Any], Reply], None]] = {
     "status": Helper._status,
     "scripts": Helper._scripts,
+    "events": Helper._events,
     "reload": Helper._reload,
     "upgrade": Helper._upgrade,
     "maintenance": Helper._maintenance,

@@ -29,6 +29,8 @@ OK, REFUSED, USAGE, UNREACHABLE, BAD_CONFIG = 0, 1, 2, 3, 5
 TIMEOUT = 10.0
 RELOAD_TIMEOUT = 90.0  # also of an upgrade: the daemon reads the whole configuration before it answers
 
+CLEAR = "\x1b[H\x1b[J"
+
 EXIT_STATUS = """\
 exit status:
   0  done
@@ -131,6 +133,54 @@ def _status(options: argparse.Namespace) -> int:
     _check(answer)
     print(show_status(answer["status"], options.name or "", _terminal()))
     return OK
+
+
+def _watch(options: argparse.Namespace) -> int:
+    """The status again and again; a daemon that is away is waited for."""
+    seen = sys.stdout.isatty()
+    with contextlib.suppress(KeyboardInterrupt):
+        while True:
+            try:
+                answer = request(options.socket, {"cmd": "status"})
+                _check(answer)
+                if options.json:
+                    text = json.dumps(_only(answer, options.name))
+                else:
+                    text = show_status(answer["status"], options.name or "", _terminal())
+            except (Unreachable, Failed, Unknown) as error:
+                text = json.dumps({"ok": False, "error": str(error)}) if options.json else f"vrrpctl: {error}"
+            head = "" if options.json else f"{CLEAR if seen else ''}{time.strftime('%H:%M:%S')}\n"
+            print(f"{head}{text}{'' if seen or options.json else chr(10)}", flush=True)
+            time.sleep(options.interval)
+    return OK
+
+
+def _events(options: argparse.Namespace) -> int:
+    answer = request(options.socket, {"cmd": "events"})
+    _check(answer)
+    found = [past for past in answer["events"] if options.name in (None, past.get("instance"), past.get("sync_group"))]
+    if options.json:
+        print(json.dumps(found, indent=2))
+        return OK
+    terminal = _terminal()
+    for past in found:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(past["at"]))
+        who = f"sync group {past['sync_group']}" if "sync_group" in past else past["instance"]
+        priority = f", priority {past['priority']}" if "priority" in past else ""
+        line = escape(
+            f"{when}.{int(past['at'] % 1 * 1000):03d} {who}: {past['old']} -> {past['new']}{priority}: {past['reason']}"
+        )
+        print("\n".join(terminal.wrapped(line, 0)))
+    if not found:
+        print("no change of state is remembered; what was before: journalctl -u vrrpd")
+    return OK
+
+
+def _seconds(word: str) -> float:
+    value = float(word)
+    if not 0.1 <= value <= 3600:
+        raise argparse.ArgumentTypeError(f"{word} is outside 0.1..3600")
+    return value
 
 
 def _terminal() -> Terminal:
@@ -278,6 +328,13 @@ def parser() -> argparse.ArgumentParser:
         "status", _status, "who is MASTER, since when and why; with a NAME all about an instance, or a sync group"
     )
     status.add_argument("name", metavar="NAME", nargs="?")
+    watch = command("watch", _watch, "the status again and again, until it is interrupted")
+    watch.add_argument("name", metavar="NAME", nargs="?")
+    watch.add_argument(
+        "-n", "--interval", metavar="SECONDS", type=_seconds, default=1.0, help="between two (default 1)"
+    )
+    events = command("events", _events, "the latest changes of state with their reasons, oldest first")
+    events.add_argument("name", metavar="NAME", nargs="?", help="of a vrrp_instance or a vrrp_sync_group")
     command("scripts", _scripts, "the last run of every notify script and how it ended")
     command("reload", _reload, "read the configuration again; a bad one is refused and changes nothing")
     upgrade = command("upgrade", _upgrade, "go on with the code of another release, without an outage; back likewise")

@@ -290,6 +290,24 @@ def test_a_dead_vrrp_process_is_said_at_once_and_its_successor_answers(process: 
         assert json.loads(sock.makefile("rb").readline())["ok"]
 
 
+def test_what_has_happened_is_remembered_and_passed_on(process: Helper) -> None:
+    process.load()
+    at = time.time()
+    process.transition("MASTER", at=at)
+    process.transition("MASTER", "G1", seq=2, t="group_transition", priority=0, at=at)
+    process.transition("DELETED", seq=3, old="MASTER", new="FAULT", at=at)
+    process.until(lambda: len(process.ask("events")["events"]) == 3)
+    events = process.ask("events")["events"]
+    assert events == [
+        {"at": at, "instance": "VI_1", "old": "BACKUP", "new": "MASTER", "reason": "a test", "priority": 100},
+        {"at": at, "sync_group": "G1", "old": "BACKUP", "new": "MASTER", "reason": "a test"},
+        {"at": at, "instance": "VI_1", "old": "MASTER", "new": "DELETED", "reason": "a test", "priority": 100},
+    ]
+    process.guard.send({"t": "retire"})
+    assert process.receive(process.guard) == {"t": "events", "events": events}
+    assert process.exit() == 0
+
+
 def test_reload_is_answered_by_the_guard(process: Helper) -> None:
     process.load(INSTANCE)
     data = {"ok": False, "error": "not loaded", "diagnostics": [{"line": 4}], "changed": []}

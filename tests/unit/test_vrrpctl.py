@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import pty
+import signal
 import socket
 import subprocess
 import sys
@@ -492,3 +493,38 @@ def test_scripts_are_listed_with_their_end(daemon: Daemon) -> None:
     out = vrrpctl_("scripts", "--socket", daemon.path).stdout
     assert "/usr/sbin/service iscsitarget restart" in out
     assert "killed by SIGTERM after 60.00 s (it did not end within 60 s)" in out
+
+
+EVENTS = [
+    {"at": 1763832000.25, "instance": "VI_1", "old": "BACKUP", "new": "MASTER", "reason": "no advert", "priority": 100},
+    {"at": 1763832000.5, "sync_group": "G1", "old": "BACKUP", "new": "MASTER", "reason": "no advert"},
+    {"at": 1763832001.0, "instance": "VI_2", "old": "MASTER", "new": "FAULT", "reason": "\x1b[2J", "priority": 90},
+]
+
+
+def test_what_has_happened_is_told_with_its_reasons(daemon: Daemon) -> None:
+    daemon.reply = {"ok": True, "events": EVENTS}
+    lines = vrrpctl_("events", "--socket", daemon.path).stdout.splitlines()
+    assert [line.split(" ", 2)[2] for line in lines] == [
+        "VI_1: BACKUP -> MASTER, priority 100: no advert",
+        "sync group G1: BACKUP -> MASTER: no advert",
+        "VI_2: MASTER -> FAULT, priority 90: \\x1b[2J",
+    ]
+    assert vrrpctl_("events", "G1", "--socket", daemon.path).stdout.splitlines() == lines[1:2]
+    assert json.loads(vrrpctl_("events", "--json", "--socket", daemon.path).stdout) == EVENTS
+    assert "no change of state" in vrrpctl_("events", "VI_9", "--socket", daemon.path).stdout
+
+
+def test_watch_asks_until_it_is_interrupted(daemon: Daemon) -> None:
+    daemon.reply = {"ok": True, "status": STATUS}
+    command = [sys.executable, "-m", "vrrpd.vrrpctl", "watch", "-n", "0.1", "VI_1", "--socket", str(daemon.path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        states = 0
+        while states < 2:
+            states += process.stdout.readline().startswith("state ")
+        daemon.reply = {"ok": False, "error": "the vrrp process does not answer"}
+        while not process.stdout.readline().startswith("vrrpctl: the vrrp process does not answer"):
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(10) == 0
