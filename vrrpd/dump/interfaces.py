@@ -232,7 +232,7 @@ def sockpool(model: Model, status: dict[str, Any]) -> Iterator[str]:
         here = living.get((each["interface"], each["family"], each["protocol"]), [])
         sources = {cfg.unicast_src_ip for cfg in here if cfg.unicast_peer}
         yield f" fd_in {each['fd_in']} fd_out = {each['fd_out']}"
-        yield f"   Interface = {each['interface']}"
+        yield f"   Interface = {each['interface'] or '(none)'}"
         yield f"   Family = {'IPv4' if each['family'] == 'ipv4' else 'IPv6'}"
         yield f"   Protocol = {each['protocol']}"
         yield f"   Type = {'Unicast' if here and all(cfg.unicast_peer for cfg in here) else 'Multicast'}"
