@@ -184,10 +184,9 @@ def _seconds(word: str) -> float:
 
 
 def _terminal() -> Terminal:
-    """A file or a pipe gets whole lines, unless COLUMNS says how long they may be."""
+    """A file or a pipe gets whole lines."""
     seen = sys.stdout.isatty()
-    width = shutil.get_terminal_size().columns if seen or os.environ.get("COLUMNS") else 0
-    return Terminal(seen and "NO_COLOR" not in os.environ, width)
+    return Terminal(seen and "NO_COLOR" not in os.environ, shutil.get_terminal_size().columns if seen else 0)
 
 
 def _only(answer: dict[str, Any], name: str | None) -> Any:
