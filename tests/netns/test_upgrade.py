@@ -94,6 +94,8 @@ def test_it_goes_on_as_the_new_code_and_back_and_nobody_notices(lab: Lab, interv
     assert found["last_transition"]["at"] == pytest.approx(former["last_transition"]["at"], abs=0.01)
     sent = len(lab.adverts("a"))
     assert found["counters"]["advert_sent"] >= sent, "what was counted before is counted still"
+    states = [past["new"] for past in master.ask("events")["events"]]
+    assert states == ["BACKUP", "MASTER"], "what has happened is remembered by the next helper"
     assert "error" not in master.log()
 
 
