@@ -232,7 +232,7 @@ class _Client:
             self._answer({"ok": False, "error": f"unknown command {command[:64]!r}; known: {known}"})
             return
         if command in CHANGING and self._peer.uid not in self._control.masters:
-            readable = " and ".join(sorted(READING))
+            readable = ", ".join(sorted(READING))
             refusal = f"{command} is for root; uid {self._peer.uid} may only read: {readable}"
             self._control.log.warning(f"control: {refusal} (pid {self._peer.pid})")
             self._answer({"ok": False, "error": refusal})

@@ -543,6 +543,7 @@ class Daemon:
             "send_errors": self.executor.send_errors,
             "messages_dropped": self.guard.dropped + self.helper.dropped,
             "packets": self.engine.counters,
+            "delayed": self.engine.delayed(),
         }
         channel.send({**message, "more": True, "data": {"head": head}})
         part: list[object] = []

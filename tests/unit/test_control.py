@@ -151,7 +151,7 @@ def test_what_is_no_request_is_answered_and_closed(server: Server, request_: byt
 def test_an_unknown_command_names_the_known_ones(server: Server) -> None:
     server.start()
     assert server.ask(b'{"cmd":"explode"}\n')["error"] == (
-        "unknown command 'explode'; known: handover, maintenance, reload, scripts, status, upgrade"
+        "unknown command 'explode'; known: events, handover, maintenance, reload, scripts, status, upgrade"
     )
 
 
@@ -240,7 +240,7 @@ def test_changes_are_for_root_and_the_refusal_is_logged(server: Server) -> None:
     server.start(handle, masters=frozenset())
     for command in sorted(control.CHANGING):
         answer = server.ask(json.dumps({"cmd": command}).encode() + b"\n")
-        assert answer["error"] == f"{command} is for root; uid {os.geteuid()} may only read: scripts and status"
+        assert answer["error"] == f"{command} is for root; uid {os.geteuid()} may only read: events, scripts, status"
         assert server.lab.logged(f"control: {command} is for root")
     for command in sorted(control.READING):
         assert server.ask(json.dumps({"cmd": command}).encode() + b"\n")["ok"]

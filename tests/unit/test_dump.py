@@ -88,6 +88,12 @@ def test_data_of_the_parent(model: Model, rewrite: bool) -> None:
     compare("keepalived_parent.data", dump.as_parent(model, STATUS), rewrite)
 
 
+def test_a_link_whose_change_does_not_count_yet(model: Model) -> None:
+    found = as_data(model, {**STATUS, "delayed": ["eth7"]}, LINKS)
+    assert found.count("Delayed state change running = true") == 1
+    assert found.index("Name = eth7") < found.index("Delayed state change running = true")
+
+
 def test_stats(rewrite: bool) -> None:
     compare("keepalived.stats", dump.as_stats({"instances": STATUS["instances"][:2]}), rewrite)
 

@@ -30,7 +30,7 @@ def as_data(model: Model, status: dict[str, Any], links: Links | None = None) ->
         ("VRRP Scripts", tracking.scripts(model, status)),
         ("VRRP Track files", tracking.files(model, status)),
         ("VRRP Track processes", tracking.processes(model, status)),
-        ("Interfaces", interfaces.lines(model, links)),
+        ("Interfaces", interfaces.lines(model, status, links)),
     )
 
 

@@ -116,7 +116,7 @@ def _sources(link: Link, ours: Container[bytes]) -> Iterator[str]:
     yield f"   IPv6 address = {next(six, '(none)')}"
 
 
-def lines(model: Model, links: Links) -> Iterator[str]:
+def lines(model: Model, status: dict[str, Any], links: Links) -> Iterator[str]:
     delays = {entry.name: entry for entry in model.interface_delays}
     paces = _paces(model)
     devices = {device.name: device for cfg in model.vrrp_instances for device in cfg.devices}
@@ -136,7 +136,7 @@ def lines(model: Model, links: Links) -> Iterator[str]:
         yield f"   State = {_state(link)}{_flags(link)}"
         yield f"   Seen up = {int(link.up)}"
         delay = delays.get(name)
-        yield "   Delayed state change running = false"
+        yield f"   Delayed state change running = {words.boolean(name in status.get('delayed', ()))}"
         yield f"   Up debounce timer = {int((delay.up if delay else 0) * 1e6)}us"
         yield f"   Down debounce timer = {int((delay.down if delay else 0) * 1e6)}us"
         device = devices.get(name)

@@ -573,6 +573,10 @@ class Engine:
         if self._missing and self._begun and self._refit.deadline == inf:
             self._timers.set(self._refit, now + REFIT_GAP)
 
+    def delayed(self) -> list[str]:
+        """Interfaces whose link has changed, which does not count yet (interface_up_down_delays)."""
+        return [name for name in self._links if self._steady.until(name)]
+
     def announcing(self, now: float, wall: float) -> list[tuple[str, str, float]]:
         """For status: interface, GARP or GNA, and when the next may leave, epoch seconds."""
         return [
