@@ -53,6 +53,12 @@ if TYPE_CHECKING:
 # (inputs before timers), and few enough that a flood delays the adverts of our own by some milliseconds.
 READ_LIMIT = 512
 SLICE_BYTES = 32768  # of one part of a status answer
+ENTRY_BYTES, TRACKER_BYTES = 1400, 250  # of an instance in it, and more for each thing that it tracks
+LISTS = (
+    "virtual_ipaddress", "virtual_ipaddress_excluded", "virtual_routes", "virtual_rules", "unicast_peer", "faults",
+    "awaited",
+)  # fmt: skip
+LIST_BYTES = 7000  # of each: a message holds all of them
 VERDICTS = 100  # in one message
 GROUPS = 20  # likewise
 PARTS = 100  # likewise, of what is short
@@ -554,11 +560,12 @@ class Daemon:
             entry["missing"] = self._missing(router)
             if clear:
                 router.clear_counts()
-            part.append(entry)
-            size += 1024 + 24 * len(entry.get("virtual_ipaddress", ()))
-            if size >= SLICE_BYTES:
+            more = _bounded(entry)
+            if part and size + more > SLICE_BYTES:
                 channel.send({**message, "more": True, "data": {"instances": part}})
                 part, size = [], 0
+            part.append(entry)
+            size += more
             if time.monotonic() >= until:
                 yield
                 until = time.monotonic() + SLICE_SECONDS
@@ -645,6 +652,21 @@ class Daemon:
             receiver = self.receivers[key] = Receiver(*key[:2], protocol=key[2])
             self._hear(receiver)
         return receiver
+
+
+def _bounded(entry: dict[str, Any]) -> int:
+    """About how many bytes an instance of a status answer takes; what is too long for a message is cut."""
+    size = ENTRY_BYTES
+    for name in LISTS:
+        items = entry.get(name) or ()
+        length = 0
+        for count, item in enumerate(items):
+            length += len(item) + 4
+            if length > LIST_BYTES:
+                entry[name] = [*items[:count], f"and {len(items) - count} more"]
+                break
+        size += min(length, LIST_BYTES)
+    return size + TRACKER_BYTES * len(entry["trackers"])
 
 
 def first_start(defs: GlobalDefs, started: float) -> float:

@@ -267,3 +267,13 @@ def test_a_hung_script_hinders_no_other_instance_and_no_advert(alone: Lab) -> No
     # and the end does not wait for it for ever
     assert daemon.stop(15) == 0
     assert not [pid for pid in a.pids() if "sleep" in Path(f"/proc/{pid}/comm").read_text()]
+
+
+def test_an_instance_with_more_addresses_than_a_message_holds_is_shown(lab: Lab) -> None:
+    excluded = "\n".join(f"10.{50 + n // 250}.0.{n % 250 + 1}/32" for n in range(5000))
+    text = instance((f"{VIP}/24",), f"virtual_ipaddress_excluded {{\n{excluded}\n}}")
+    daemon = start(lab["a"], config(text, globals=("vrrp_startup_delay 60",)))
+    lab.wait(daemon.answers, 5, "the control socket answers")
+    shown = daemon.instance()["virtual_ipaddress_excluded"]
+    assert shown[0] == "10.50.0.1/32"
+    assert shown[-1] == f"and {5001 - len(shown)} more"
