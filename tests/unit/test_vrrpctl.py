@@ -92,6 +92,8 @@ class Daemon:
                 line = file.readline()
                 if line == b"end\n":
                     return
+                if not line:  # it was interrupted before it had asked
+                    continue
                 self.requests.append(json.loads(line))
                 sock.sendall(self.reply if isinstance(self.reply, bytes) else json.dumps(self.reply).encode() + b"\n")
 
