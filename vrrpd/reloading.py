@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from vrrpd import dump
+from vrrpd import atomic
 from vrrpd.scripts import owner
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def leave_traces(loaded: Loaded, running: GlobalDefs | None, text: str) -> None:
     folder = next((defs.config_save_dir for defs in (running, new) if defs and defs.config_save_dir), "")
     if log and running is not None:
         try:
-            dump.write(log, text or "nothing was found\n", 0o644)
+            atomic.write(log, text or "nothing was found\n", 0o644)
         except OSError as error:
             _complain(f"reload_check_config {log}: {error.strerror}")
     if folder and new is not None:
@@ -102,7 +102,7 @@ def save(folder: str, loaded: Loaded) -> None:
         os.mkdir(folder, 0o700)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     content = "".join(f"# ---- {path}\n{data.decode('utf-8', 'surrogateescape')}\n" for path, data in loaded.files)
-    dump.write(os.path.join(folder, f"{stamp}-{loaded.sha256[:12]}.conf"), content)
+    atomic.write(os.path.join(folder, f"{stamp}-{loaded.sha256[:12]}.conf"), content)
     saved = sorted(name for name in os.listdir(folder) if name.endswith(".conf") and name[:8].isdigit())
     for name in saved[:-SAVED]:
         os.unlink(os.path.join(folder, name))

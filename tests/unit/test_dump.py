@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from vrrpd import dump
+from vrrpd import atomic, dump
 from vrrpd.dump.data import as_data
 from vrrpd.dump.interfaces import Link
 from vrrpd.dump.statistics import numbers
@@ -161,7 +161,7 @@ def test_a_link_in_the_way_is_replaced_and_not_followed(tmp_path: Path) -> None:
     victim, path = tmp_path / "victim", tmp_path / "keepalived.json"
     victim.write_text("precious")
     path.symlink_to(victim)
-    dump.write(str(path), "new")
+    atomic.write(str(path), "new")
     assert victim.read_text() == "precious"
     assert path.read_text() == "new"
     assert not path.is_symlink()
@@ -172,7 +172,7 @@ def test_a_link_in_the_way_is_replaced_and_not_followed(tmp_path: Path) -> None:
 def test_what_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "keepalived.json").mkdir()
     with pytest.raises(OSError, match="directory"):
-        dump.write(str(tmp_path / "keepalived.json"), "new")
+        atomic.write(str(tmp_path / "keepalived.json"), "new")
     assert os.listdir(tmp_path) == ["keepalived.json"]
 
 

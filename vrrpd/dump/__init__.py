@@ -10,11 +10,11 @@ interfaces.py; routes and rules in words: roads.py.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vrrpd.atomic import write
 from vrrpd.dump import threads
 from vrrpd.dump.data import as_data, as_parent
 from vrrpd.dump.objects import as_json
@@ -71,19 +71,3 @@ def make(kind: str, model: Model, status: dict[str, Any], tag: str = "", umask: 
     mask = model.global_defs.umask if umask is None else umask
     for file in KINDS[kind]:
         write(path_of(file, model, tag), file.content(model, status), 0o600 if mask is None else 0o666 & ~mask)
-
-
-def write(path: str, content: str, mode: int = 0o600) -> None:
-    """Atomically, and without following what somebody may have put there: the folder may be /tmp."""
-    folder, name = os.path.split(path)
-    temporary = os.path.join(folder, f".{name}.{os.getpid()}")
-    fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(fd, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(content)
-            os.fchmod(file.fileno(), mode)
-        os.rename(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
