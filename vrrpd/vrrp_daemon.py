@@ -58,7 +58,8 @@ LISTS = (
     "virtual_ipaddress", "virtual_ipaddress_excluded", "virtual_routes", "virtual_rules", "unicast_peer", "faults",
     "awaited",
 )  # fmt: skip
-LIST_BYTES = 7000  # of each: a message holds all of them
+LIST_BYTES = 6000  # of each: a message holds all of them
+MISSING_MOST = 20  # routes and rules that the kernel does not take
 VERDICTS = 100  # in one message
 GROUPS = 20  # likewise
 PARTS = 100  # likewise, of what is short
@@ -666,7 +667,11 @@ def _bounded(entry: dict[str, Any]) -> int:
                 entry[name] = [*items[:count], f"and {len(items) - count} more"]
                 break
         size += min(length, LIST_BYTES)
-    return size + TRACKER_BYTES * len(entry["trackers"])
+    missing = entry["missing"]
+    if len(missing) > MISSING_MOST:
+        rest = {**missing[-1], "what": f"what is told of, and {len(missing) - MISSING_MOST} more,"}
+        missing = entry["missing"] = [*missing[:MISSING_MOST], rest]
+    return size + TRACKER_BYTES * (len(entry["trackers"]) + len(missing))
 
 
 def first_start(defs: GlobalDefs, started: float) -> float:
