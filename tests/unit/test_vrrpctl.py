@@ -520,7 +520,12 @@ def test_what_has_happened_is_told_with_its_reasons(daemon: Daemon) -> None:
 def test_watch_asks_until_it_is_interrupted(daemon: Daemon) -> None:
     daemon.reply = {"ok": True, "status": STATUS}
     command = [sys.executable, "-m", "vrrpd.vrrpctl", "watch", "-n", "0.1", "VI_1", "--socket", str(daemon.path)]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    former = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
+    try:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, former)
+    with process:
         assert process.stdout is not None
         states = 0
         while states < 2:
