@@ -121,11 +121,6 @@ KNOWN = (
         ("losses: weight beyond all", "trackers: weight beyond"),
     ),
     Known(
-        "the new router is there before the former one is buried: an address that both have stays",
-        "notify? fifo",
-        ("reload 3: another vrid", "owner: state MASTER, another vrid", "owner: its vrid again"),
-    ),
-    Known(
         "after a reload keepalived judges its checks anew and tells of that, as BACKUP_PRIORITY also of a MASTER",
         "fifo",
         (
