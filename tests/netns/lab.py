@@ -61,6 +61,12 @@ def clock_offset(wall: Callable[[], float] = time.time, monotonic: Callable[[], 
     return min(readings)[1]
 
 
+def stamp(control: bytes) -> float:
+    """When the kernel saw a frame (SO_TIMESTAMPNS), on the wall clock: the test's own lateness does not count."""
+    seconds, nanoseconds = struct.unpack("@ll", control[:16])
+    return float(seconds + nanoseconds / 1e9)
+
+
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -811,9 +817,7 @@ class Lab:
                 continue
             if not control:  # came in before the socket was set up
                 continue
-            # The kernel's stamp, moved to the monotonic clock: the test's own lateness does not count.
-            seconds, nanoseconds = struct.unpack("@ll", control[0][2][:16])
-            at = seconds + nanoseconds / 1e9 - offset
+            at = stamp(control[0][2]) - offset
             port = sender[0]
             with contextlib.suppress(IndexError):
                 frame = read_frame(at, port[1:].partition(".")[0], data)

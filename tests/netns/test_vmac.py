@@ -23,7 +23,24 @@ from typing import Any, NamedTuple
 import pytest
 from test_upgrade import release, upgrade
 
-from lab import ETH_P_ALL, ROOT, VRRP, Daemon, Host, Keepalived, Lab, Ours, Prober, config, in_namespace, instance, now
+from lab import (
+    ETH_P_ALL,
+    ROOT,
+    SO_TIMESTAMPNS,
+    VRRP,
+    Daemon,
+    Host,
+    Keepalived,
+    Lab,
+    Ours,
+    Prober,
+    clock_offset,
+    config,
+    in_namespace,
+    instance,
+    now,
+    stamp,
+)
 
 VIP, VIP6 = "10.0.0.100", "fd00::100"
 MAC, MAC6 = "00:00:5e:00:01:33", "00:00:5e:00:02:33"
@@ -86,6 +103,7 @@ class Senders:
         with in_namespace(lab.switch):
             self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(ETH_P_ALL))
             self._socket.bind((f"p{name}", ETH_P_ALL))
+            self._socket.setsockopt(socket.SOL_SOCKET, SO_TIMESTAMPNS, 1)
         self._socket.settimeout(0.05)
         self.frames: list[tuple[float, str, bytes]] = []
         self._stop = threading.Event()
@@ -95,9 +113,9 @@ class Senders:
     def _run(self) -> None:
         while not self._stop.is_set():
             with contextlib.suppress(TimeoutError, socket.timeout):
-                data, sender = self._socket.recvfrom(2048)
-                if sender[2] != socket.PACKET_OUTGOING:
-                    self.frames.append((now(), data[6:12].hex(":"), data))
+                data, control, _, sender = self._socket.recvmsg(2048, 64)
+                if sender[2] != socket.PACKET_OUTGOING and control:
+                    self.frames.append((stamp(control[0][2]) - clock_offset(), data[6:12].hex(":"), data))
 
     def of(self, mac: str, since: float = 0) -> list[bytes]:
         return [frame for at, source, frame in list(self.frames) if source == mac and at >= since]
