@@ -585,6 +585,11 @@ class Ours(Daemon):
         found: dict[str, int] = self.status()["processes"]
         return found
 
+    def succeeded(self, vrrp: int) -> bool:
+        """Is there another vrrp process than this one, and does it answer?"""
+        reply = self.ask("status")
+        return bool(reply["ok"]) and reply["status"]["processes"]["vrrp"] != vrrp
+
     def status(self) -> dict[str, Any]:
         """What it says of itself; one that has just been started gets the time to listen."""
         end = now() + PATIENCE

@@ -169,7 +169,7 @@ def test_it_is_handed_over(lab: Lab, how: str) -> None:
         lab.wait(lambda: a.ours.instance()["priority"] == 201, 8, "the new configuration runs")
     else:
         a.daemon.signal(signal.SIGKILL, [vrrp])
-        lab.wait(lambda: a.ours.processes()["vrrp"] != vrrp, 8, "there is a successor")
+        lab.wait(lambda: a.ours.succeeded(vrrp), 8, "there is a successor")
     lab.steady(lambda: lab.held.owners(VIP) == {"a"}, 0.6, "a keeps the address")
     assert not [change for change in lab.changes(VIP, since) if change.host == "b"]
     if how == "crash":

@@ -75,7 +75,7 @@ def test_failover_and_return(peer: type[Daemon]) -> None:
             lab.wait_owner(vip, "a", LONG)
         since, vrrp = now(), a.ours.processes()["vrrp"]
         a.daemon.signal(signal.SIGKILL, [vrrp])
-        lab.wait(lambda: a.ours.processes()["vrrp"] != vrrp, LONG, "there is a successor", poll=1)
+        lab.wait(lambda: a.ours.succeeded(vrrp), LONG, "there is a successor", poll=1)
         lab.wait(lambda: "adopted" in str(a.ours.instance("VI_51")["last_transition"]), LONG, "adopted", poll=1)
         for vip in vips:
             assert not lab.changes(vip, since)

@@ -143,10 +143,10 @@ def test_an_instance_follows_its_vrf_and_is_handed_over() -> None:
         since, vrrp = now(), a.ours.processes()["vrrp"]
         a.daemon.reload(configuration(101))
         lab.wait(lambda: a.ours.instance()["priority"] == 101, LONG, "the new configuration runs", poll=1)
-        lab.wait(lambda: a.ours.processes()["vrrp"] != vrrp, LONG, "the heir", poll=1)
+        lab.wait(lambda: a.ours.succeeded(vrrp), LONG, "the heir", poll=1)
         vrrp = a.ours.processes()["vrrp"]
         a.daemon.signal(signal.SIGKILL, [vrrp])
-        lab.wait(lambda: a.ours.processes()["vrrp"] != vrrp, LONG, "the successor", poll=1)
+        lab.wait(lambda: a.ours.succeeded(vrrp), LONG, "the successor", poll=1)
         lab.wait(lambda: "adopted" in str(a.ours.instance()["last_transition"]), LONG, "adopted", poll=1)
         assert not lab.changes(vip, since)
         a.ip("link del blue")
