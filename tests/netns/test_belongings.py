@@ -333,7 +333,7 @@ def test_an_instance_is_in_fault_while_its_static_items_are_missing(lab: Lab) ->
 def test_what_the_kernel_does_not_take_is_in_the_status_and_tried_again(lab: Lab) -> None:
     """In words, with its reason and since when, through a reload and crashes; not when it has come."""
     a = lab["a"]
-    routes = ("198.51.100.0/24 via 10.9.0.1 dev eth0", "198.51.101.0/24 dev eth9", "198.51.102.0/24 dev eth0")
+    routes = ("198.51.100.0/24 via 10.9.0.1 dev eth0", "198.51.101.0/24 nexthop dev eth9", "198.51.102.0/24 dev eth0")
     statics = ("static_routes", ("198.51.103.0/24 via 10.9.0.1", "198.51.104.0/24 dev eth9"))
     text = config(block(*statics), instance(("10.0.0.100/24",), block("virtual_routes", routes)))
     daemon = a.run(Ours, text)
@@ -348,7 +348,7 @@ def test_what_the_kernel_does_not_take_is_in_the_status_and_tried_again(lab: Lab
 
     expected = [
         ("route 198.51.100.0/24 via 10.9.0.1 dev eth0", "Network is unreachable"),
-        ("route 198.51.101.0/24 dev eth9", "interface eth9 does not exist"),
+        ("route 198.51.101.0/24 nexthop dev eth9", "interface eth9 does not exist"),
         ("static route 198.51.103.0/24 via 10.9.0.1", "Network is unreachable"),
         ("static route 198.51.104.0/24 dev eth9", "there is no interface eth9"),
     ]

@@ -436,15 +436,21 @@ def test_every_python_runs_it(lab: Lab, python: str) -> None:
     lab.wait_owner(VIP, "b", 2)
 
 
-def test_an_address_on_another_interface_comes_when_that_interface_does(lab: Lab) -> None:
-    """`dev` names a device that is made later, and made anew; the router itself lives on eth0."""
+def test_an_address_on_another_interface_needs_that_interface(lab: Lab) -> None:
+    """keepalived: FAULT while it does not exist or is down, so that another router can have it; not with no_track."""
     a = lab["a"]
-    a.run(Ours, config(instance((f"{VIP}/24", "10.8.0.1/24 dev eth7"), priority=200)))
-    lab.wait_owner(VIP, "a", 5)
-    assert not lab.held.owners("10.8.0.1")
+    tracked = instance((f"{VIP}/24", "10.8.0.1/24 dev eth7"), priority=200)
+    alone = instance((f"{SECOND}/24", "10.8.0.2/24 dev eth7 no_track"), priority=200, vrid=52, name="VI_2")
+    a.run(Ours, config(tracked, alone))
+    lab.wait_owner(SECOND, "a", 5)
+    assert a.ours.instance("VI_1")["faults"] == ["tracked interface eth7 does not exist"]
     for _ in range(2):
         a.ip("link add eth7 type veth peer name eth8", "link set eth8 up", "link set eth7 up")
+        lab.wait_owner(VIP, "a", 5)
         lab.wait_owner("10.8.0.1", "a", 2)
+        a.ip("link set eth8 down")
+        lab.wait_owner(VIP, "", 2)
+        assert a.ours.instance("VI_1")["faults"] == ["tracked interface eth7 is down"]
         a.ip("link del eth7")
         lab.wait_owner("10.8.0.1", "", 2)
-    assert lab.held.owners(VIP) == {"a"}
+    assert lab.held.owners(SECOND) == {"a"}

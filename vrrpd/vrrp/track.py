@@ -46,7 +46,22 @@ Verdicts = Mapping[Key, Verdict]
 
 def tracks(cfg: VrrpInstance) -> tuple[Track, ...]:
     """All that an instance tracks."""
-    return cfg.track_interface + cfg.track_script + cfg.track_file + cfg.track_process
+    return cfg.track_interface + implied(cfg) + cfg.track_script + cfg.track_file + cfg.track_process
+
+
+def implied(cfg: VrrpInstance) -> tuple[Track, ...]:
+    """The other interfaces that its addresses, routes and rules need: FAULT while one is down or does not exist, as in
+    keepalived, so that another router can have them. Not what says no_track, nor a route that has several ways.
+    """
+    bases = {device.name: device.base for device in cfg.devices}
+    needed = [item.dev for item in (*cfg.virtual_ipaddress, *cfg.virtual_ipaddress_excluded) if not item.no_track]
+    for entry in (*cfg.virtual_routes, *cfg.virtual_rules):
+        words = [] if entry.no_track else entry.text.split()
+        if not {"nexthop", "or"} & set(words):
+            needed += [name for word, name in zip(words, words[1:]) if word in ("dev", "iif", "oif")]
+    names = dict.fromkeys(bases.get(name, name) for name in needed)
+    said = {track.name for track in cfg.track_interface if not track.weight}
+    return tuple(Track(INTERFACE, name) for name in names if name not in ("", cfg.interface) and name not in said)
 
 
 def effect(track: Track, verdict: Verdict | None) -> int:
