@@ -232,14 +232,15 @@ def test_what_somebody_removes_is_put_back(lab: Lab) -> None:
         "rule del pref 105",
         "route del 198.51.105.0/24 table 6909",
         "addr del 10.0.0.100/24 dev eth0",  # takes the route along that leads from it
-        "link set eth1 down",
     ):
         a.ip(line)
-        if "down" in line:
-            a.ip("link set eth1 up")
         lab.wait(lambda: routing(a) == before, 3, f"put back after {line}")
     assert "somebody removed route 198.51.100.0/24 via 10.0.0.254 dev eth0, put back" in daemon.log()
     assert all(advert.priority for advert in lab.adverts("a", since=since)), "MASTER all the time"
+    a.ip("link set eth1 down")
+    lab.wait(lambda: routing(a) == [], 3, "FAULT: the routes over it need it")
+    a.ip("link set eth1 up")
+    lab.wait(lambda: routing(a) == everything, 5, "MASTER again, with all of it")
 
 
 def test_restore_deleted_no_steps_down_as_keepalived(lab: Lab) -> None:
