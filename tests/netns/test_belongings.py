@@ -401,7 +401,7 @@ def test_an_address_that_the_kernel_does_not_take_is_tried_again(lab: Lab) -> No
     """A MASTER without its address says so in the status; it is announced when it has come."""
     a = lab["a"]
     a.sysctl(net__ipv6__conf__eth0__disable_ipv6=1)
-    excluded = block("virtual_ipaddress_excluded", ("fd01::1/64", "10.8.0.1/24 dev eth9"))
+    excluded = block("virtual_ipaddress_excluded", ("fd01::1/64", "10.8.0.1/24 dev eth9 no_track"))
     text = config(instance(("10.0.0.100/24",), excluded, "garp_master_delay 0"))
     daemon = a.run(Ours, text)
     assert isinstance(daemon, Ours)
