@@ -55,7 +55,6 @@ ONLY_OURS = {
 }
 # Lines whose value differs, as a pattern for the part that is compared nevertheless.
 VALUES = {
-    r" VRRP process name =": "processes have our names",
     r" Default smtp_alert_vrrp =": "what smtp_alert gives it is written here",
     r" Gratuitous ARP lower priority (delay|repeat) =": "keepalived's parent does not resolve it",
     r" VRRP don't swap =": "always true here",

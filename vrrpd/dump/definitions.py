@@ -33,10 +33,11 @@ def _process(defs: GlobalDefs) -> Iterator[str]:
     yield f" Network namespace = {defs.net_namespace or '(default)'}"
     if defs.instance:
         yield f" Instance name = {defs.instance}"
-    if defs.process_name:
+    named = "keepalived" if defs.process_names else ""  # which goes without saying
+    if defs.process_name != named:
         yield f" Parent process name = {defs.process_name}"
-    if defs.vrrp_process_name or defs.process_names:
-        yield f" VRRP process name = {defs.vrrp_process_name or 'vrrpd-vrrp'}"
+    if defs.vrrp_process_name:
+        yield f" VRRP process name = {defs.vrrp_process_name}"
     yield f" Router ID = {defs.router_id}"
 
 
