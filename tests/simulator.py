@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from heapq import heappop, heappush
 from ipaddress import ip_address, ip_interface
 from itertools import count
@@ -52,19 +53,23 @@ LATENCY = 0.001
 EPOCH = 1.8e9  # the time of day when the world's clock says 0
 
 
+@cache
 def packed(text: str) -> bytes:
     return ip_address(text).packed
 
 
+@cache
 def text(address: bytes) -> str:
     return str(ip_address(address))
 
 
+@cache
 def interface_address(value: str, usable: bool = True) -> InterfaceAddress:
     parsed = ip_interface(value)
     return InterfaceAddress(parsed.ip.packed, parsed.network.prefixlen, usable)
 
 
+@cache
 def vip(value: str) -> VirtualAddress:
     """ADDRESS/LENGTH, with @DEVICE behind it when it lives on another interface."""
     value, _, dev = value.partition("@")

@@ -157,8 +157,8 @@ def draw(seed: int) -> History:
     if not calm:
         events += _belongings(Random(f"{seed} belongings"), routers, count, interval, span)
     scripts: list[float] = []
-    statics = not calm and Random(f"{seed} statics").random() < 0.15
-    if Random(f"{seed} scripts").random() < 0.2:
+    statics = not calm and Random(f"{seed} statics").random() < 0.1
+    if Random(f"{seed} scripts").random() < 0.12:
         scripts, more = _scripts(Random(f"{seed} results"), len(routers), count, interval, span)
         events += more if not calm else []
     if statics:
@@ -339,11 +339,11 @@ def _options(dice: Random, router: Router) -> Router:
         ignoring=[dice.random() < 0.4 for _ in router.priority],
         expired=[dice.choice((0, 0, 100, 254)) for _ in router.priority],
         excluded=dice.choice((0, 0, 1, 2)),
-        ways=dice.choice((0, 0, 2, 4)),
+        ways=dice.choice((0, 0, 0, 2, 4)),
         restore=dice.random() < 0.8,
     )
     seal = ""
-    if dice.random() < 0.12 and not router.password:
+    if dice.random() < 0.1 and not router.password:
         seal = dice.choice(("time", "time", "monotonic", *(("AH", "AH") if router.version == 2 else ())))
     return replace(router, seal=seal, introduced=seal in ("time", "monotonic") and dice.random() < 0.4)
 

@@ -537,6 +537,24 @@ class Host:
 
     def do(self, actions: Sequence[Action], cause: Wire | None = None) -> None:
         world = self.world
+        if actions:
+            self._carry_out(actions, cause)
+        if self.groups:
+            world.rules.together(self)
+        engine = self.engine
+        if engine is None:
+            return
+        if engine.stopping and engine.stopped:
+            world.say(self, "has stopped")
+            self.end(guard=True)
+        elif engine.next_deadline < inf:
+            at = (engine.next_deadline - self.offset) / self.rate
+            if at < self.wake:
+                self.wake = at
+                world.push(at, TIMER, self)
+
+    def _carry_out(self, actions: Sequence[Action], cause: Wire | None) -> None:
+        world = self.world
         moved: list[Transition] = []
         touched: list[VirtualRouter] = []
         for action in actions:
@@ -568,19 +586,6 @@ class Host:
             world.rules.told_all(self)
         for router in touched:
             world.rules.belongs(self, router)
-        if self.groups:
-            world.rules.together(self)
-        engine = self.engine
-        if engine is None:
-            return
-        if engine.stopping and engine.stopped:
-            world.say(self, "has stopped")
-            self.end(guard=True)
-        elif engine.next_deadline < inf:
-            at = (engine.next_deadline - self.offset) / self.rate
-            if at < self.wake:
-                self.wake = at
-                world.push(at, TIMER, self)
 
     def _change(self, action: AddAddresses | DelAddresses | AddRouting | DelRouting) -> None:
         """What lies in the kernel."""
@@ -799,7 +804,7 @@ class World:
         if host.life == life and host.engine is not None:
             if not host.mute:
                 host.greet()
-            self.push(self.now + min(path.HELLO_GAP, self.history.interval), HELLO, (host, life))
+            self.push(self.now + min(path.HELLO_GAP, 2 * self.history.interval), HELLO, (host, life))
 
     def meanwhile(self, host: Host, delay: float, call: Callable[[], object]) -> None:
         """After `delay`, unless the host has begun another life by then."""
