@@ -23,6 +23,7 @@ start. Events are (at, kind, arguments...):
     interval ROUTER VALUE LATER         advert_int of a router, host after host, each LATER after the one before
     vips ROUTER COUNT LATER             as many addresses from now on, host after host
     weigh HOST ROUTER NUMBER            what the router tracks adds this to its priority from now on; -300: FAULT
+    peers ROUTER MANY LATER             unicast_peer names so many hosts that are not there, host after host
     clock HOST STEP                     its time of day is set forward or back
     rotate ROUTER LATER                 auth_hmac gets another key, or its first, in three steps, host after host
     ways ROUTER COUNT EXCLUDED LATER    as many routes and rules, and excluded addresses, host after host
@@ -68,6 +69,7 @@ class Router:
     master: list[bool]  # state MASTER
     ignoring: list[bool] = field(default_factory=list)  # owner_ignore_adverts; nothing: nowhere
     expired: list[int] = field(default_factory=list)  # timer_expired_backup
+    absent: list[int] = field(default_factory=list)  # unicast_peer: how many that are not there
     excluded: int = 0  # virtual_ipaddress_excluded
     ways: int = 0  # virtual_routes and virtual_rules, in turn
     restore: bool = True  # restore_deleted
@@ -234,6 +236,9 @@ def _authentic(
 def _belongings(dice: Random, routers: list[Router], hosts: int, unit: float, span: float) -> list[Event]:
     events: list[Event] = []
     for number, router in enumerate(routers):
+        if router.unicast and dice.random() < 0.5:
+            at, later = round(5 * unit + dice.random() * span, 6), round(unit * dice.choice((0.0, 0.1, 0.7)), 6)
+            events.append((at, "peers", number, dice.randrange(3), later))
         for _ in range(dice.choice((0, 0, 1, 2)) if router.ways else 0):
             at, host = round(5 * unit + dice.random() * span, 6), dice.randrange(hosts)
             if dice.random() < 0.75:
@@ -345,7 +350,8 @@ def _options(dice: Random, router: Router) -> Router:
     seal = ""
     if dice.random() < 0.1 and not router.password:
         seal = dice.choice(("time", "time", "monotonic", *(("AH", "AH") if router.version == 2 else ())))
-    return replace(router, seal=seal, introduced=seal in ("time", "monotonic") and dice.random() < 0.4)
+    absent = [dice.choice((0, 0, 1, 2)) for _ in router.priority] if router.unicast else []
+    return replace(router, absent=absent, seal=seal, introduced=seal in ("time", "monotonic") and dice.random() < 0.4)
 
 
 def _event(dice: Random, kind: str, at: float, hosts: int, routers: list[Router], unit: float) -> list[Event]:

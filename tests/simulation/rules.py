@@ -56,6 +56,11 @@ advert_int that the router's hosts have at that moment or had before, all of it 
 
 10. What a process knew that follows from nothing else goes on in the next one, also after its death: how it took an
     interface, until a delay would have ended; the effective priority, until what is tracked has been looked at again.
+
+11. Who has a fault (its own, a static item that is missing, a script that fails) is in FAULT from the turn in which the
+    process is told, also one that begins or adopts; and a reload moves nobody, but who has slept too long.
+
+12. A rightful advert is believed, nothing else is, and no sequence is sent twice (seals.py).
 """
 
 from __future__ import annotations
@@ -530,7 +535,9 @@ class Rules:
 
     def in_fault(self, host: Host, judged: bool = True) -> None:
         """Rule 11: who has a fault is in FAULT, or has not begun. `judged`: it knows what the helper does."""
-        for number, router in enumerate(host.engine.routers.values() if host.engine is not None else ()):
+        if host.engine is None or host.catching_up:
+            return
+        for number, router in enumerate(host.engine.routers.values()):
             failing = judged and host.judged[number] and not host.results[number]
             faulty = host.sick[number] or host.missing[number] or failing
             if faulty and router.state not in (FAULT, INIT):

@@ -93,7 +93,8 @@ def configuration(history: History, number: int, host: int) -> VrrpInstance:
         owner_ignore_adverts=bool(router.ignoring) and router.ignoring[host],
         timer_expired_backup=router.expired[host] if router.expired and not router.preempt[host] else 0,
         authentication=Authentication("PASS", b"secret") if router.password else None,
-        unicast_peer=tuple(source(family, peer) for peer in hosts if peer != host) if router.unicast else (),
+        unicast_peer=peers(history, number, host, router.absent[host] if router.absent else 0),
+        check_unicast_src=router.unicast and number % 2 == 0,
         unicast_src_ip=own if router.unicast else None,
         peer_path=tuple(beside(peer) for peer in hosts if peer != host) if history.path else (),
         **belongings(router.ipv6, number, router.ways, router.excluded),
@@ -102,6 +103,14 @@ def configuration(history: History, number: int, host: int) -> VrrpInstance:
         track_file=(Track(FILE, f"number_{number}", 1),) if history.weights else (),
     )
     return cfg if router.introduced else seals.configured(cfg, router.seal)
+
+
+def peers(history: History, number: int, host: int, absent: int) -> tuple[bytes, ...]:
+    """unicast_peer: each host has another order, and some that are not there."""
+    router, hosts = history.routers[number], len(history.boot)
+    family = AF_INET6 if router.ipv6 else AF_INET
+    others = [(host + further) % hosts for further in range(1, hosts)]
+    return tuple(source(family, peer) for peer in (*others, *range(100, 100 + absent))) if router.unicast else ()
 
 
 @cache
@@ -419,6 +428,7 @@ class Host:
             if self.life == life:
                 what()
         self.catching_up = False
+        self.world.rules.in_fault(self)
         self.todo.clear()
         if self.life == life:
             self.expire()
@@ -663,7 +673,8 @@ class World:
         return known
 
     def transmit(self, sender: Host, wire: Wire) -> None:
-        peer = self._at_address.get(wire.destination)
+        multicast = wire.destination[0] in (0xE0, 0xFF)
+        peer = None if multicast else self._at_address.get(wire.destination, -1)
         if self._sealing:
             wire, complaint = self.seals.sends(sender, wire)
             if complaint:
@@ -1097,6 +1108,16 @@ class World:
     def _do_ways(self, router: int, many: int, excluded: int, later: float) -> None:
         ipv6 = self.history.routers[router].ipv6
         self._one_after_the_other(router, later, **belongings(ipv6, router, many, excluded))
+
+    def _do_peers(self, router: int, many: int, later: float) -> None:
+        for host in self.hosts:
+            named = peers(self.history, router, host.number, many)
+            self.after(
+                host.number * later,
+                lambda host=host, named=named: self._configure(  # type: ignore[misc]
+                    host, router, replace(host.config[router], unicast_peer=named)
+                ),
+            )
 
     def _do_taken(self, number: int, router: int, which: int) -> None:
         host = self.hosts[number]
