@@ -52,7 +52,8 @@ advert_int that the router's hosts have at that moment or had before, all of it 
 
 9. What scripts and FIFOs are told of a router and of a group is a path through its states: each tells the one before,
    no state twice in a row, nothing is left out. A reload and an adoption tell nothing of what goes on; whoever is not
-   adopted after a crash begins at INIT again, and nobody has been told of its end.
+   adopted after a crash begins at INIT again, and nobody has been told of its end. So with the priority, which is the
+   configured one and the weights from the turn in which the process is told of them.
 
 10. What a process knew that follows from nothing else goes on in the next one, also after its death: how it took an
     interface, until a delay would have ended; the effective priority, until what is tracked has been looked at again.
@@ -72,12 +73,13 @@ from simulator import text
 
 from vrrpd.model.values import Routing
 from vrrpd.model.vrrp import VrrpInstance
-from vrrpd.vrrp.actions import Transition
+from vrrpd.vrrp.actions import PriorityChange, Transition
 from vrrpd.vrrp.duties import ANSWER, LOWER, RESTORE_GAP
 from vrrpd.vrrp.master import PATIENCE
 from vrrpd.vrrp.path import FRESH, HELLO_GAP
 from vrrpd.vrrp.router import VirtualRouter
 from vrrpd.vrrp.states import BACKUP, FAULT, INIT, MASTER, State
+from vrrpd.vrrp.track import FATAL
 
 if TYPE_CHECKING:
     from seals import Wire
@@ -118,6 +120,7 @@ class Rules:
         self._ranks: dict[tuple[bytes, int, float], dict[int, int]] = {}  # of one message: rank -> host
         self._slept: dict[int, tuple[float, float]] = {}  # host: since when it runs again, and for how long it did not
         self._taken: dict[tuple[int, bytes | Routing], float] = {}  # what somebody took away from a host, and when
+        self._weighed: dict[tuple[int, str], int] = {}  # (host, router): the priority that they heard last
         self._told: dict[tuple[int, str], State] = {}  # (host, router or group): what scripts heard last
         self._links: dict[int, tuple[dict[str, tuple[bool, float]], bool]] = {}  # how a dead process took them
         self._calls_back = 0.0  # until when somebody who handed over keeps back
@@ -141,8 +144,9 @@ class Rules:
 
     def restarted(self, host: Host) -> None:
         self.disturbed(host)
-        for key in [key for key in self._told if key[0] == host.number]:
-            del self._told[key]
+        for table in (self._told, self._weighed):
+            for key in [key for key in table if key[0] == host.number]:
+                del table[key]
         for number in range(len(self.intervals)):
             self._forget(host, number)
 
@@ -200,6 +204,8 @@ class Rules:
     def configured(self, host: Host, old: VrrpInstance, new: VrrpInstance) -> None:
         number = int(new.name[3:])
         self.intervals[number] = max(self.intervals[number], new.advert_int)
+        if old.priority != new.priority:
+            self._weighed.pop((host.number, new.name), None)
         if (old.priority, old.advert_int) != (new.priority, new.advert_int):
             self.disturbed(host)
             self._slept.pop(host.number, None)
@@ -520,6 +526,23 @@ class Rules:
             return True
         since = max(self._taken.get((host.number, what), -1e9), self._excused[host.number])
         return (host.number, what) in self._taken and self.world.now - since <= RESTORE_GAP * (1 + DRIFT) + HAIR
+
+    def weighed(self, host: Host) -> None:
+        """It knows what the helper does: its priority is the configured one and its weight. (A fatal one adds none.)"""
+        if host.engine is None or host.catching_up or not self.world.history.weights:
+            return
+        for number, router in enumerate(host.engine.routers.values()):
+            if host.weights[number] > FATAL and router.priority != host.priority(number):
+                self.fail(f"{host.name} has priority {router.priority} for VI_{number}, not {host.priority(number)}")
+
+    def reweighed(self, host: Host, change: PriorityChange) -> None:
+        """Told once for each change, each from the one before."""
+        key = host.number, change.router.name
+        if change.former == change.priority or self._weighed.get(key, change.former) != change.former:
+            self.fail(
+                f"{host.name} tells of {key[1]} {change.former} -> {change.priority}, {self._weighed.get(key)} before"
+            )
+        self._weighed[key] = change.priority
 
     def reloaded(self, host: Host, states: dict[str, State]) -> None:
         """A reload moves nobody, but who should have stepped down by now (timer_expired_backup) or has to with it."""

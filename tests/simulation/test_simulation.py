@@ -26,7 +26,7 @@ from vrrpd.vrrp.path import Peer, Told
 from vrrpd.vrrp.router import VirtualRouter
 from vrrpd.vrrp.states import BACKUP, MASTER, Heard, State
 from vrrpd.vrrp.timers import Timers
-from vrrpd.vrrp.track import Tracking
+from vrrpd.vrrp.track import Tracking, effect
 
 SEEDS = sorted(Path(__file__).parent.glob("seeds/*.json"))
 WITHIN = 1000  # histories
@@ -380,7 +380,17 @@ def a_process_forgets_which_static_items_are_missing(patch: pytest.MonkeyPatch) 
     )
 
 
+def a_weight_is_added_twice(patch: pytest.MonkeyPatch) -> None:
+    """Counted up and down instead of being added up anew."""
+    patch.setattr(Tracking, "priority", lambda self, base: max(1, min(254, base + 2 * sum_of(self))))
+
+
+def sum_of(tracking: Tracking) -> int:
+    return sum(effect(track, tracking._verdicts.get((track.kind, track.name))) for track in tracking.tracks)
+
+
 BUGS: list[Patch] = [
+    a_weight_is_added_twice,
     a_script_that_fails_is_no_fault,
     a_hand_over_forgets_the_verdicts,
     a_static_item_is_nobodys,

@@ -42,6 +42,7 @@ from vrrpd.vrrp.actions import (
     DelRouting,
     GroupTransition,
     LetGo,
+    PriorityChange,
     SendAdvert,
     Transition,
     Unsteady,
@@ -282,6 +283,7 @@ class Host:
             if self.engine is not None:
                 verdict = Verdict(value, f"holds {value}")
                 self.do(self.engine.verdict(FILE, f"number_{number}", verdict, self.clock()))
+        self.world.rules.weighed(self)
 
     def priority(self, number: int) -> int:
         """With its weight, whatever the process thinks of it."""
@@ -588,6 +590,8 @@ class Host:
                 world.rules.told(self, action.group.name, action.old, action.new)
             elif type(action) is LetGo:
                 self.let_go(action.router)
+            elif type(action) is PriorityChange:
+                world.rules.reweighed(self, action)
             elif type(action) is Unsteady:
                 self.unsteady = json.loads(json.dumps(action.links))
         for transition in moved:
