@@ -169,7 +169,9 @@ class Rules:
         links, up = self._links.pop(host.number, ({}, False))
         assert host.engine is not None
         for name, (taken, until) in links.items():
-            if until > host.clock() and host.link.up == up and host.engine.head()["links"].get(name) != (taken, until):
+            now_taken, now_until = host.engine.head()["links"].get(name, (None, 0.0))
+            same = now_taken == taken and (host.link.up == taken or now_until == until)
+            if until > host.clock() and host.link.up == up and not same:
                 self.fail(f"{host.name} has forgotten that {name} is taken for {'up' if taken else 'down'}")
 
     def adopted(self, host: Host, numbers: Sequence[int]) -> None:
