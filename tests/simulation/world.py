@@ -258,12 +258,15 @@ class Host:
         self._clean_up(list(self.engine.routers.values()))
         self.world.rules.begun(self)
         self.tell_all()
-        if not all(self.judged):
-            self.world.after(self.world.history.scripts[self.number], self.first_results)
+        self.await_results()
 
     def lacking(self) -> dict[str, str]:
         """Of static items, the guard's."""
         return {f"static VI_{number}": "no such device" for number, why in enumerate(self.missing) if why}
+
+    def await_results(self) -> None:
+        if not all(self.judged):
+            self.world.after(self.world.history.scripts[self.number], self.first_results)
 
     def first_results(self) -> None:
         """The scripts of a daemon that has just begun."""
@@ -488,6 +491,7 @@ class Host:
         self.expire()
         self.world.rules.goes_on(self, numbers, priorities)
         self.world.meanwhile(self, self.world.history.delay, lambda: self.learn(self.tell_all))
+        self.await_results()
 
     def _speak_for(self, number: int, priority: int) -> Standing | None:
         """Guard and bridge, before the next process does; of what has no seal nobody notices it."""
