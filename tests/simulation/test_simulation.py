@@ -255,7 +255,7 @@ def a_member_does_not_wait_for_the_slower_successors(patch: pytest.MonkeyPatch) 
 
 
 def who_is_left_alone_stays(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(SyncGroup, "may_stay", lambda self, router: True)
+    patch.setattr(SyncGroup, "may_stay", lambda self, router, now: True)
 
 
 def nobody_gives_way(patch: pytest.MonkeyPatch) -> None:

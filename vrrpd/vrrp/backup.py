@@ -29,10 +29,11 @@ def heard(router: VirtualRouter, advert: Advert, source: bytes, now: float) -> S
         return ()  # the timer keeps running: we take over when it ends
     actions: Sequence[Action] = ()
     former = router.heard
-    if former is None or former.source != source:
+    another = former is None or former.source != source
+    if another:
         actions = new_master(router, advert, source, now)
-        if router.group is not None:
-            actions = [*actions, *router.group.follow(router, now)]
+    if router.group is not None and (another or not router.follows):  # it may have resigned, and come back
+        actions = [*actions, *router.group.follow(router, now)]
     if advert.adver_int != router.master_adver_int and router.cfg.version == 3:
         actions = [*actions, *learn(router, advert, source, now)]
     if router.delay_timer.deadline != inf and advert.priority >= router.priority:

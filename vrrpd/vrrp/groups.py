@@ -121,9 +121,11 @@ class SyncGroup:
             for action in member.leave_with_group(now)
         ]
 
-    def may_stay(self, router: VirtualRouter) -> bool:
-        """Nobody came for `router`, which is leaving: may it be MASTER again?"""
-        return not any(member.follows for member in self.others(router))
+    def may_stay(self, router: VirtualRouter, now: float) -> bool:
+        """Nobody came for `router`, which is leaving: may it be MASTER again? Not while another one gives way."""
+        return not any(
+            member.follows or (member.state is BACKUP and now < member.yielding_until) for member in self.others(router)
+        )
 
     def stayed(self, router: VirtualRouter, now: float) -> list[Action]:
         """It is: so is whoever waits."""

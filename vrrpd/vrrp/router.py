@@ -382,7 +382,7 @@ class VirtualRouter(Voice):
     ) -> Sequence[Action]:
         event, self.leaving = self.leaving, ""
         taken_off = self.take_off()
-        may_stay = self.group is None or self.group.may_stay(self)
+        may_stay = self.group is None or self.group.may_stay(self, now)
         if heard is None and event != "STOP" and not self.faults and may_stay:
             return self._stay(event, why, now)
         if event == "STOP":
