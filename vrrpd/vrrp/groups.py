@@ -157,12 +157,17 @@ class SyncGroup:
         return self._judge(self.others(router), now)
 
     def _judge(self, routers: Iterable[VirtualRouter], now: float) -> list[Action]:
-        """Of all others that have a fault the first is enough to be told of: all of hundreds would be a long story."""
-        faulty = list(islice(filter(_own_faults, self.members), 2))
+        """Of all others that have a fault the first is enough to be told of: all of hundreds would be a long story.
+
+        Who is cleared by it may find that it waits for a script, which is another fault: then once more.
+        """
         actions: list[Action] = []
-        for router in routers:
-            faults = next(([f"{m.name}: {fault}" for fault in _own_faults(m)] for m in faulty if m is not router), [])
-            actions += router.find(GROUP, [f"sync group {self.name}: {fault}" for fault in faults], now)
+        judged, known = tuple(routers), None
+        while known != (faulty := [(m, _own_faults(m)) for m in islice(filter(_own_faults, self.members), 2)]):
+            known = faulty
+            for router in judged:
+                faults = next(([f"{m.name}: {fault}" for fault in own] for m, own in faulty if m is not router), [])
+                actions += router.find(GROUP, [f"sync group {self.name}: {fault}" for fault in faults], now)
         return actions
 
     # ---- the others' segments --------------------------------------------------------------------------------
