@@ -343,7 +343,7 @@ class Runner:
         assert section.result is not None
         failed = junit_failures(section)
         self.say(f"   {section.name}: {len(failed)} failed, once more: {', '.join(failed)}")
-        section.junit.unlink(missing_ok=True)
+        section.junit.replace(section.junit.with_suffix(".first.xml"))  # how long everything took is in it
         before = section.log.stat().st_size
         with open(section.log, "ab") as log:
             ok = all([self.command(section, [*c, "--last-failed"], log.fileno()) for c in section.commands])
