@@ -112,6 +112,8 @@ def test_address_outside_the_subnets_is_a_warning() -> None:
     message = "virtual_ipaddress: 192.0.2.1/24 is in no subnet of eth0"
     assert warnings(inside) == [(9, message)]
     assert warnings(inside.replace("192.0.2.1/24", "198.51.100.9")) == []
+    many = inside.replace("192.0.2.1/24", "\n".join(f"192.0.2.{host}/24" for host in range(1, 101)))
+    assert warnings(many) == [(9, "virtual_ipaddress: 192.0.2.1/24 and 99 more are in no subnet of eth0")]
     assert warnings(inside.replace("192.0.2.1/24", "192.0.2.9 dev eth9")) == [
         (9, "virtual_ipaddress: there is no eth9 on this machine")
     ]

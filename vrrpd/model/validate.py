@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from vrrpd.conf.schema import Binder, Bound
 from vrrpd.conf.source import Place, Problems
+from vrrpd.conf.tree import Statement
 from vrrpd.families import AF_INET, AF_INET6
 from vrrpd.net.vmac import vrf_tables
 
@@ -750,6 +751,7 @@ def machine(blocks: list[Bound], found: list[VrrpInstance], interfaces: Interfac
                     message = f"virtual_routes: there is no {name} on this machine"
                     problems.warning(statement.place(statement.words.index(name)), message, _among(name, interfaces))
         for field in ("virtual_ipaddress", "virtual_ipaddress_excluded"):
+            outside: dict[str, list[Statement]] = {}
             for item, statement in zip(getattr(instance, field), bound.items.get(field, ())):
                 device = bases.get(item.dev, item.dev) or instance.interface
                 if device != instance.interface and device not in interfaces:
@@ -757,11 +759,14 @@ def machine(blocks: list[Bound], found: list[VrrpInstance], interfaces: Interfac
                     message = f"{field}: there is no {device} on this machine"
                     problems.warning(place, message, _among(device, interfaces))
                 if device in interfaces and not _within(item.address, interfaces[device], ours):
-                    problems.warning(
-                        statement.place(),
-                        f"{field}: {statement.words[0]} is in no subnet of {device}",
-                        "hosts of its subnet will not reach it directly",
-                    )
+                    outside.setdefault(device, []).append(statement)
+            for device, statements in outside.items():
+                first, more = statements[0], len(statements) - 1
+                which = f"{first.words[0]} and {more} more are" if more else f"{first.words[0]} is"
+                hint = "hosts of its subnet will not reach it directly"
+                if more:
+                    hint = "hosts of their subnets will not reach them directly"
+                problems.warning(first.place(), f"{field}: {which} in no subnet of {device}", hint)
 
 
 def _among(name: str, interfaces: Interfaces) -> str:
