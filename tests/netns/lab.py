@@ -1067,7 +1067,7 @@ def config(*instances: str, globals: tuple[str, ...] = ()) -> str:
 
 def receive_buffers(pid: int) -> list[tuple[int, int, int]]:
     """Family, type and buffer of each socket of a process; the kernel counts twice what was asked for."""
-    found = []
+    found: list[tuple[int, int, int]] = []
     pidfd = os.pidfd_open(pid)
     for fd in os.listdir(f"/proc/{pid}/fd"):
         copy = _libc.syscall(PIDFD_GETFD, pidfd, int(fd), 0)
