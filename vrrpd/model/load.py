@@ -15,6 +15,7 @@ from vrrpd.conf.tree import Statement, parse
 
 from . import validate
 from .blocks import BLOCKS, TOP
+from .machine import Interfaces
 from .model import Model
 
 __all__ = ["Loaded", "Model", "load"]
@@ -37,7 +38,7 @@ def load(
     lenient: bool = False,
     text: str | None = None,
     node_name: str | None = None,
-    interfaces: validate.Interfaces | None = None,
+    interfaces: Interfaces | None = None,
     mtus: Mapping[str, int] | None = None,
     max_lines: int = MAX_LINES,
 ) -> Loaded:
