@@ -22,7 +22,8 @@ advert_int that the router's hosts have at that moment or had before, all of it 
 
 3. No needless takeover: nobody takes over who was delivered a valid advert less than three intervals ago (its
    sender's in v3, its own in v2), unless that was followed by priority 0, or it outbids the sender and preempts.
-   Nobody who slept for longer than its down interval and one more takes over before it has listened for one.
+   Nobody who slept for longer than its down interval (or preempt_delay) and one more takes over before it has
+   listened for one.
    Nobody who is MASTER yields but to an advert that outranks it, or by wish of the operator, or for a fault.
 
    Nor has what comes over the second path that effect, unless it is what it says: said by who had let go, said once,
@@ -288,8 +289,15 @@ class Rules:
         if any(address not in {entry.address for entry in h.config[router].virtual_ipaddress} for h in self.hosts):
             return  # it is going out of the configuration, or coming
         for other in self._successors.pop((host.number, router), ()):
+            if self._gives_way(self.hosts[other]):
+                continue
             name = self.hosts[other].name
             self.fail(f"{host.name} drops {text(address)}, and {name} which could have it does not")
+
+    def _gives_way(self, host: Host) -> bool:
+        """It was outbid just before, so that it takes the priority 0 for that of one who yields to it as well."""
+        routers = host.engine.routers.values() if host.engine is not None else ()
+        return self.world.history.group and any(host.clock() < router.yielding_until for router in routers)
 
     def _may_succeed(self, host: Host, number: int) -> bool:
         numbers = range(len(self.intervals)) if self.world.history.group else (number,)
@@ -406,6 +414,8 @@ class Rules:
             if not other and not seals.may_refuse(host, router, wire):
                 self.fail(f"{host.name} refuses a valid advert from {self.hosts[sender].name}")
             self.unheard(sender, host.number)
+            if (sender, number) not in self._masters:  # it has yielded since
+                self._last_word_lost = True
             return
         if router.auth is not None:
             complaint = seals.believes(host, router, wire)
@@ -473,7 +483,9 @@ class Rules:
             self.world.now - woke,
             min(router.cfg.advert_int, *self.world.history.routers[number].interval),
         )
-        long = slept > 3 * self.intervals[number] + self.longest_skew(number) + self.intervals[number]
+        # What was armed before it slept and comes due as it wakes is not late.
+        armed = max(3 * self.intervals[number] + self.longest_skew(number), router.cfg.preempt_delay)
+        long = slept > armed + self.intervals[number]
         if transition.old is BACKUP and long and at < woke and listened < interval * (1 - DRIFT):
             self.fail(f"{host.name} takes over VI_{number} {listened:.6f} s after it slept for {slept:.6f} s")
         self._heard.pop(key, None)

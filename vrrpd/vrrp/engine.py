@@ -277,6 +277,7 @@ class Engine:
             "verdicts": self.verdicts(),
             "held_until": self._held_until,
             "links": self._steady.give(self._links),
+            "groups": {name: group.waiting.deadline for name, group in self.groups.items() if group.waits},
         }
 
     def follow(self, head: dict[str, Any], now: float) -> None:
@@ -286,6 +287,9 @@ class Engine:
         self.counters.update((key, int(value)) for key, value in head["counters"].items() if key in self.counters)
         self._held_until = float(head["held_until"])
         self.recall(head["links"], now)
+        for name, deadline in head.get("groups", {}).items():  # a release before this one says nothing of them
+            if name in self.groups:
+                self._timers.set(self.groups[name].waiting, float(deadline))
         for kind, name, value, said, since in head["verdicts"]:
             if (kind, name) in self._trackers:
                 self.verdict(kind, name, Verdict(value, said, since), now)
@@ -293,7 +297,8 @@ class Engine:
     def recall(self, links: Mapping[str, Any], now: float) -> None:
         """How another process took interfaces, and until when at the most: the delays that ran go on."""
         for link in self._steady.take(links, self._links, self._longest_down, now):
-            self._show(link, now)
+            self._links[link.name] = link
+            self._refresh(link.name, now)  # that they are unsteady is told by `begin`
 
     def take(self, estates: Sequence[Estate], now: float) -> tuple[list[Action], list[Estate]]:
         """Go on where other processes stopped; beside the actions the estates that have no heir here.

@@ -48,7 +48,7 @@ class SyncGroup:
         self.told = INIT  # the state that scripts and mail know
         self._size = len(cfg.group)
         self._timers = timers
-        self._waiting = Timer(self._look)
+        self.waiting = Timer(self._look)  # for whoever wants MASTER; a successor has its deadline
 
     def __repr__(self) -> str:
         return f"<SyncGroup {self.name} {' '.join(map(repr, self.members))}>"
@@ -58,6 +58,11 @@ class SyncGroup:
         self.members = tuple(members)
         for router in self.members:
             router.group = self
+
+    @property
+    def waits(self) -> bool:
+        """A member does, for the others."""
+        return self.waiting.deadline != inf
 
     def others(self, router: VirtualRouter) -> Iterator[VirtualRouter]:
         return (member for member in self.members if member is not router)
@@ -76,7 +81,7 @@ class SyncGroup:
             return self._take_over((router, *self.others(router)), now)
         self._timers.clear(router.timer)
         self._timers.clear(router.delay_timer)
-        if self._waiting.deadline == inf:
+        if self.waiting.deadline == inf:
             self._look_later(now)
         return ()
 
@@ -101,7 +106,7 @@ class SyncGroup:
         """keepalived: one interval and the shortest skew for whoever wants MASTER."""
         waiting = [router.master_adver_int for router in self.members if router.waits]
         if waiting:
-            self._timers.set(self._waiting, now + min(waiting) * (1 + SKEW))
+            self._timers.set(self.waiting, now + min(waiting) * (1 + SKEW))
 
     def _look(self, now: float, due: float) -> Sequence[Action]:
         for router in self.members:
@@ -189,6 +194,8 @@ class SyncGroup:
         for member in self.members:
             if member.state is BACKUP and member.follows:
                 actions += self.follow(member, now)
+        if self.waiting.deadline <= now:  # nobody has looked yet whether who waits has slept meanwhile
+            self._look(now, self.waiting.deadline)
         waiting = next((member for member in self.members if member.waits), None)
         if waiting is not None:
             actions += self.wants(waiting, now)
