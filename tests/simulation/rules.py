@@ -374,7 +374,10 @@ class Rules:
             self._check_pairs(host.number, None)
             self._left[key] = self.world.now
             may = {h.number for h in self.hosts if self._may_succeed(h, number)}
-            self._successors[key] = set() if any(self._has_just_yielded(h, number) for h in self.hosts) else may
+            # The last word of another MASTER, who is outbid or was just now, is taken for a successor's.
+            others = any(h is not host and (h.number, number) in self._masters for h in self.hosts)
+            misheard = others or any(self._has_just_yielded(h, number) for h in self.hosts)
+            self._successors[key] = set() if misheard else may
             self._sent.pop(key, None)
             return
         if key in self._left:  # it stays: nobody has come

@@ -119,6 +119,7 @@ class Seals:
     def __init__(self, delay: float) -> None:
         self._delay = delay
         self._sent: dict[tuple[int, int], int] = {}  # (host, router): the highest
+        self._instant: dict[tuple[int, int], tuple[int, float]] = {}  # and when
         self._accepted: dict[tuple[int, int, bytes], int] = {}  # (host, router, source): likewise
 
     def forget(self, host: Host) -> None:
@@ -140,14 +141,14 @@ class Seals:
                 return wire._replace(rightful=False), ""
             return wire, f"{host.name} sends sequence {sequence} for VI_{wire.number}, {last} before"
         self._sent[key] = sequence
-        self._instant = key, sequence, host.world.now
+        self._instant[key] = sequence, host.world.now
         return wire, ""
 
-    _instant: tuple[tuple[int, int], int, float] | None = None
-
     def _same(self, wire: Wire) -> bool:
-        """One advert to several unicast peers."""
-        return self._instant == ((wire.sender, wire.number), wire.sequence, wire.sent)
+        """One advert to several unicast peers, or a new daemon's behind the will of the one before: no time passes here
+        between them.
+        """
+        return self._instant.get((wire.sender, wire.number)) == (wire.sequence, wire.sent)
 
     def may_refuse(self, host: Host, router: VirtualRouter, wire: Wire) -> bool:
         """An advert that was not accepted."""

@@ -60,14 +60,15 @@ def test_failover_and_return(peer: type[Daemon]) -> None:
         assert FOUR in on(a, "eth0")
         assert TAGGED in on(a, "eth0.5")
         assert {advert.source for advert in lab.adverts("a", vrid=51)} == {"10.0.0.52"}
-        assert lab.neighbour(FOUR) == a.mac
+        # Who has just heard of b believes nobody else for a second (neigh/locktime): until the second block.
+        lab.wait(lambda: lab.neighbour(FOUR) == a.mac, LONG, "the client knows a")
         assert lab.neighbour("10.5.0.154") == "00:00:5e:00:01:36"
         a.daemon.terminate()
         for vip in vips:
             lab.wait_owner(vip, "b", LONG)
             lab.wait(lambda vip=vip: lab.ping(vip, 3), LONG, f"{vip} answers")  # type: ignore[misc]
         assert FOUR in on(b, "eth0")
-        assert lab.neighbour(FOUR) == b.mac
+        lab.wait(lambda: lab.neighbour(FOUR) == b.mac, LONG, "the client knows b")
         assert a.daemon.wait(LONG) == 0
         assert not on(a, "ipv.51")
         a.daemon.start()
