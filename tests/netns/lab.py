@@ -468,6 +468,11 @@ class Daemon:
 
     def kill(self) -> None:
         """Every process at once, as a crash of the whole daemon would: none may act on the death of another."""
+        if self.running():  # first it can have no more children than are found then
+            self.signal(signal.SIGSTOP, [self.pid])
+            with contextlib.suppress(OSError):
+                while Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] not in "TZ":
+                    time.sleep(0.0005)
         pids = self.pids()
         self.signal(signal.SIGSTOP, pids)
         self.signal(signal.SIGKILL, pids[::-1])

@@ -87,7 +87,8 @@ def test_keywords_that_need_a_machine(alone: Lab) -> None:
     (folder / "etc/rt_tables").write_text("4711 labtable\n")
     (folder / "number").write_text("0")
     a.command("ip", "link", "add", "dflt", "type", "veth", "peer", "name", "dflt-peer")
-    a.command("ip", "link", "set", "dflt", "up")
+    for name in ("dflt", "dflt-peer"):  # an address of VI_3 is on it, so that its link is tracked
+        a.command("ip", "link", "set", name, "up")
     daemon = a.run(Ours, text(folder, alone["c"].address))
     assert isinstance(daemon, Ours)
     alone.wait_owner(VIP, "a", 10)
