@@ -39,6 +39,14 @@ ELSEWHERE = [
     *("tests/netns", "tests/vm", "tests/unit/toolkit", "tests/property/test_routing.py"),
     *(f"tests/conf/test_{name}.py" for name in KEEPALIVED),
 ]
+# Namespace tests that wait for what must come, and bear that it comes late; the others measure when.
+PATIENT = [
+    f"tests/netns/test_{name}.py"
+    for name in (
+        *("all_keywords", "belongings", "datagrams", "dump_files", "firewall", "host", "lab", "netlink", "operating"),
+        *("options", "pipes", "side_by_side", "tracking", "without_interface"),
+    )
+]
 NODES = ["-m", PURE, *(f"--ignore={path}" for path in ELSEWHERE)]
 COMPILE = (
     "import glob; "
@@ -250,7 +258,7 @@ def scripts(pattern: str) -> list[str]:
 def lanes(full: bool) -> list[list[Section]]:
     """What runs beside each other: one lane mostly computes, the other mostly waits.
 
-    The namespace tests measure times, so that they come last, when the other lane is done or nearly so.
+    The namespace tests that measure times come last, when both lanes are done.
     """
     shell = ["demo", "run-tests", ".ci/run", *scripts("lab/*"), *scripts("bench/*")]
     computing = [
@@ -292,10 +300,12 @@ def lanes(full: bool) -> list[list[Section]]:
     if full:
         computing.append(virtual_machine())
     waiting = [molecule(scenario, full) for scenario in ("default", "rich", "ssh", "continuity")]
-    namespace_tests = pytest("namespace tests", tool("python"), "-m", "netns" if full else "netns and not full")
-    namespace_tests.second_try = True
-    last = [namespace_tests]
-    return [computing, waiting, last]
+    chosen = ("-m", "netns" if full else "netns and not full")
+    patient = pytest("namespace tests, states", tool("python"), *chosen, *PATIENT)
+    timed = pytest("namespace tests, times", tool("python"), *chosen, *(f"--ignore={path}" for path in PATIENT))
+    patient.second_try = timed.second_try = True
+    computing.append(patient)
+    return [computing, waiting, [timed]]
 
 
 class Runner:

@@ -19,7 +19,7 @@ from lab import Advert, Garp, Lab, Ours, Prober, config, instance, now
 VIP, SECOND = "10.0.0.100", "10.0.0.101"
 
 
-@pytest.fixture(params=[1.0, 0.1], ids=["1s", "0.1s"])
+@pytest.fixture(params=[pytest.param(1.0, id="1s", marks=pytest.mark.full), pytest.param(0.1, id="0.1s")])
 def interval(request: pytest.FixtureRequest) -> float:
     assert isinstance(request.param, float)
     return request.param

@@ -324,7 +324,7 @@ def test_a_preemption_does_not_interrupt(lab: Lab, peer: type[Daemon]) -> None:
         (Ours, Keepalived, ()),
         (Keepalived, Ours, ()),
         (Ours, Keepalived, ("vmac_xmit_base",)),
-        (Keepalived, Ours, ("vmac_xmit_base",)),
+        pytest.param(Keepalived, Ours, ("vmac_xmit_base",), marks=pytest.mark.full),
     ],
     ids=["ours-keepalived", "keepalived-ours", "ours-keepalived-xmit_base", "keepalived-ours-xmit_base"],
 )
