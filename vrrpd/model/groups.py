@@ -129,7 +129,7 @@ def _tracks(
     kind: str, group: VrrpSyncGroup, bound: Bound, instance: VrrpInstance, problems: Problems
 ) -> tuple[Track, ...]:
     """keepalived: members weigh alike, so that a weight of one alone is left out, and an interface's is 0 (FAULT);
-    what both track is tracked as the instance says.
+    what both track has the group's weight, unless the instance gives it none.
     """
     field = f"track_{kind}"
     places = dict(zip((line.name for line in bound.values.get(field, ())), bound.items.get(field, ())))
@@ -144,8 +144,12 @@ def _tracks(
             own[track.name] = track._replace(weight=0)
     for track in getattr(group, field):
         if track.name in own:
-            message = f"{field}: sync group {group.name} tracks {track.name} too: what stands here counts"
-            problems.warning(places[track.name].place(), message)
+            fault = own[track.name].weight == 0
+            counts = "that it means FAULT here counts" if fault else "the weight there counts"
+            message = f"{field}: sync group {group.name} tracks {track.name} too: {counts}"
+            problems.warning(places[track.name].place(), message, "remove one of the two")
+            if not fault:
+                own[track.name] = track
         elif not (kind == INTERFACE and track.name == instance.interface):  # which it tracks in any case
             if not (track.weight and instance.priority == OWNER):
                 own[track.name] = track
