@@ -170,6 +170,7 @@ def test_vmac_xmit_base_adverts_from_the_interface_and_answers_from_the_virtual_
     a = lab["a"]
     a.run(Ours, config(vmac(family, "vmac_xmit_base")))
     lab.wait_owner(family.vip, "a", 5)
+    lab.wait(lambda: lab.adverts("a"), 3, "the advert behind the address")
     assert {advert.frame[6:12].hex(":") for advert in lab.adverts("a")} == {a.mac}
     lab.wait(lambda: lab.ping(family.vip), 3, "the address answers")
     assert lab.neighbour(family.vip) == family.mac
