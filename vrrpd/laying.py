@@ -137,15 +137,16 @@ class Laying:
         sent, self._sent = self._sent, []
         for job, code in zip(sent, codes):
             entry = job.laid.entry
+            if not job.adding:
+                self._former.discard(_place(job.laid))
             if not code or code in routing.PRESENT:
                 self._stuck.pop((job.router, entry), None)
                 self.lacking.taken(job.router, entry)
             if not code:
                 continue
             if job.adding and code in routing.PRESENT:
-                if (
-                    entry.no_track and _place(job.laid) not in self._former
-                ):  # it may be anybody's: the protocol does not say that it is ours
+                # It may be anybody's: the protocol does not say that it is ours.
+                if entry.no_track and _place(job.laid) not in self._former:
                     self._foreign(job)
             elif job.adding or code not in routing.ABSENT:
                 (self._complain if job.adding else self._stick)(job.router, entry, os.strerror(code))
