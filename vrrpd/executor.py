@@ -370,7 +370,7 @@ class Executor:
             self.run([actions.AddAddresses(router, tried)])
             come = tuple(address for address in tried if not self._lacking.has(router, address))
             if come:
-                self.run([actions.Announce(router, come, router.cfg.garp_master_repeat)])
+                self.run(router.duties.begin(come, time.monotonic()))
         self.laying.retry()
         if self.laying.queued:
             self._flush_batch()

@@ -277,15 +277,22 @@ class Runner:
             return
         try:
             self._journal.write(record)
-        except OSError as error:  # a full /run: scripts go on, without this insurance
-            self._log.error(f"the journal of scripts cannot be written ({error.strerror}): given up")
-            self._journal.close()
-            self._journal = None
+        except OSError as error:
+            self._give_up(self._journal, error)
+
+    def _give_up(self, journal: Journal, error: OSError) -> None:
+        """A full /run: scripts go on, without this insurance."""
+        self._log.error(f"the journal of scripts cannot be written ({error.strerror}): given up")
+        journal.close()
+        self._journal = None
 
     def _note_all(self) -> None:
         """The journal anew, with nothing but what still counts."""
         if self._journal is not None:
-            self._journal.clear()
+            try:
+                self._journal.clear()
+            except OSError as error:
+                self._give_up(self._journal, error)
         for run in self._running.values():
             self._note({"add": run.number, "job": run.job})
             self._note({"run": run.number, "pid": run.pid, "start": start_of(run.pid)})

@@ -389,7 +389,11 @@ class Succession:
                 except (ValueError, TypeError) as error:
                     self.owner.tell("error", f"the vrrp process declared a malformed will: {error}")
             elif kind == "links":
-                self.links = dict(message.get("links") or {})
+                try:
+                    links = dict(message.get("links") or {})
+                    self.links = {str(name): (bool(up), float(until)) for name, (up, until) in links.items()}
+                except (ValueError, TypeError) as error:
+                    self.owner.tell("error", f"the vrrp process declared malformed links: {error}")
             elif kind == "ready":
                 self._on_ready(worker, now)
             elif kind == "live":

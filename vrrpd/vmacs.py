@@ -121,8 +121,15 @@ class Devices:
         todo = _enslaved(here, [device for device in wanted if device.name in self._made])
         if todo:
             requests = netlink.Requests()
-            requests.run(todo)
-            requests.close()
+            try:
+                self._carry_out(requests, todo, "put it into the VRF of the interface below")
+            finally:
+                requests.close()
+
+    def _carry_out(self, requests: netlink.Requests, todo: Sequence[vmac.Request], what: str) -> None:
+        for code in requests.run(todo):
+            if code:
+                self._log("error", f"virtual interfaces: cannot {what}: {os.strerror(code)}")
 
     def _make(self, todo: Sequence[tuple[Device, int]]) -> dict[str, str]:
         refused = {}
@@ -135,7 +142,8 @@ class Devices:
                 self._log("info", f"made {device.kind} {device.name} on {device.base}{_with(device)}")
                 self._furnish(device)
             here = vmac.found() if todo else {}
-            requests.run(_enslaved(here, [device for device, _ in todo]))
+            into = _enslaved(here, [device for device, _ in todo])
+            self._carry_out(requests, into, "put it into the VRF of the interface below")
             made = [here[device.name].ifindex for device, _ in todo if device.name in here]
             own = [
                 addresses.add(here[device.name].ifindex, device.address, 32 if len(device.address) == 4 else 128)
@@ -159,8 +167,10 @@ class Devices:
         indexes = [here[name].ifindex for name in waiting if name in here and name in self._made]
         if indexes:
             requests = netlink.Requests()
-            requests.run([vmac.set_up(ifindex) for ifindex in indexes])
-            requests.close()
+            try:
+                self._carry_out(requests, [vmac.set_up(ifindex) for ifindex in indexes], "set it up")
+            finally:
+                requests.close()
 
     def _furnish(self, device: Device) -> None:
         denied: list[str] = []
