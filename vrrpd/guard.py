@@ -127,7 +127,7 @@ class Guard:
         self._refused: dict[str, str] = {}  # virtual interfaces that cannot be made, and why
         self.statics = statics.Statics(self.folder, self.tell)
         self._missing: dict[str, str] = {}  # static items that cannot be had, and why
-        self._told_lacking: list[statics.Lacking] = []  # what the helper knows of them
+        self._told_lacking: list[estate.Lacking] = []  # what the helper knows of them
         self.last_words = LastWords()
         self.exit_code = 0
         vrrp = vrrp_daemon.Setting(
@@ -556,7 +556,7 @@ class Guard:
             guard._listener = socket.socket(fileno=state["listener_fd"])
         guard.vrrp.inherit(state["vrrp"])
         guard.last_words.update(state.get("path", {"peers": []}))
-        known = [statics.Lacking(*each) for each in state.get("lacking", ())]
+        known = [estate.Lacking(*each) for each in state.get("lacking", ())]
         guard.statics.lacking = {each.text: each for each in known}
         guard.helper, guard.helper_channel = process_from(state["helper"])
         guard._helper_backoff = Backoff(state["helper_deaths"])

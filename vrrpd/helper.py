@@ -43,7 +43,7 @@ MAINTENANCE = "maintenance"  # in the state directory: present means on; a new v
 JOURNAL = "guard/scripts"  # in the run directory, in the folder that only root may enter
 CHECKS = "guard/checks"  # there too
 READERS = "guard/readers"  # there too
-EVENTS, EVENTS_PART = 200, 50  # changes of state that are remembered, and in one message to the next helper
+EVENTS, EVENTS_PART = 200, 10  # changes of state that are remembered, and in one message to the next helper
 BEAT = 5.0  # between two signs of life at most
 VRRP_TIMEOUT = 2.0
 GUARD_TIMEOUT = 60.0  # a reload reads and checks a configuration of any size
@@ -57,7 +57,6 @@ _LISTS = (
     "instances",
     "sync_groups",
     "verdicts",
-    "statics",
     "sockets",
     "announcing",
 )  # of an answer, which may come in parts

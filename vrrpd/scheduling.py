@@ -27,14 +27,19 @@ QUIET = 60.0  # s between two lines about the same
 Tell = Callable[[str, str], None]
 
 
+def real_time(defs: GlobalDefs) -> int:
+    """The priority in real time, 0 for none: vrrp_priority alone asks for ordinary scheduling."""
+    ordinary = defs.vrrp_priority is not None and defs.vrrp_rt_priority is None
+    return 0 if ordinary else defs.vrrp_rt_priority or 1
+
+
 class Scheduling:
     """`priority` in real time, 0 for none. `hogging` and `rested` belong to SIGXCPU, `late` to the loop."""
 
     def __init__(self, defs: GlobalDefs, tell: Tell) -> None:
         self._tell = tell
         self._nice, self._processors = defs.vrrp_priority, defs.vrrp_cpu_affinity
-        ordinary = defs.vrrp_priority is not None and defs.vrrp_rt_priority is None
-        self.priority = 0 if ordinary else defs.vrrp_rt_priority or 1
+        self.priority = real_time(defs)
         self._limit = defs.vrrp_rlimit_rttime  # us
         self._most, self._late_after = defs.max_auto_priority, defs.min_auto_priority_delay / 1e6
         self._told = float("-inf")

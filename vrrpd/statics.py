@@ -12,24 +12,16 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from vrrpd import will
 from vrrpd.net import netlink, routing
 from vrrpd.net.links import Links
+from vrrpd.vrrp.estate import Lacking
 
 FILE = "statics.json"  # beside the will
 
 Log = Callable[[str, str], object]
-
-
-class Lacking(NamedTuple):
-    """An item that cannot be had, why, and since when (epoch seconds)."""
-
-    kind: str
-    text: str
-    why: str
-    since: float
 
 
 Entry = Sequence[Any]  # of Routing, as JSON brings it: kind, text, body in hexadecimal, holes, mode, no_track
@@ -43,7 +35,7 @@ class Statics:
         self._log = log
         self._made: dict[tuple[str, bytes], will.Laid] = {}  # by kind, and body with the numbers of interfaces
         self._saved: object = None
-        self.lacking: dict[str, Lacking] = {}  # what cannot be had, by its text
+        self.lacking: dict[str, Lacking] = {}  # what cannot be had, by its text; since when in epoch seconds
 
     def fit(self, wanted: Iterable[Entry], alone: bool = False) -> dict[str, str]:
         """Add what is missing; what cannot be had, by its text, and why. `alone`: and remove what nobody wants."""

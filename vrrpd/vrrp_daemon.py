@@ -575,7 +575,6 @@ class Daemon:
         for start in range(0, len(groups), GROUPS):
             channel.send({**message, "more": True, "data": {"sync_groups": groups[start : start + GROUPS]}})
         for name, items in (
-            ("statics", self.engine.statics()),
             ("sockets", self._sockets()),
             ("announcing", self.engine.announcing(time.monotonic(), time.time())),
         ):

@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,14 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def model() -> Model:
+def model() -> Iterator[Model]:
     loaded = load(str(HERE / "all.conf"), node_name="node1")
     assert loaded.model, loaded.diagnostics
-    return decode(encode(loaded.model))  # as the daemon has it
+    found = decode(encode(loaded.model))  # as the daemon has it
+    assert found.global_defs.umask is not None
+    former = os.umask(found.global_defs.umask)
+    yield found
+    os.umask(former)
 
 
 def live(name: str, state: str, priority: int, **more: Any) -> dict[str, Any]:

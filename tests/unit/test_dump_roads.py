@@ -42,7 +42,8 @@ def test_rules() -> None:
 def test_static_addresses(missing: bool) -> None:
     loaded = model("static_ipaddress")
     first = loaded.statics[0].entry.text
-    status = {"statics": [{"kind": "address", "text": first, "error": "there is no eth1"}]} if missing else {}
+    lacking = {"what": f"static address {first}", "why": "there is no eth1", "since": 0.0}
+    status = {"missing": [lacking] if missing else []}
     found = [line.strip() for line in items.addresses(loaded, status)]
     first_line, *others = pairs("static_ipaddress").values()
     assert found == [f"{first_line}{'' if missing else ' set'}", *(f"{line} set" for line in others)]

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from vrrpd.dump import words
+from vrrpd.scheduling import real_time
 from vrrpd.vrrp.records import text
 
 if TYPE_CHECKING:
     from vrrpd.model.globals import GlobalDefs
-
-SHORTEST_AUTO = 1_000_000  # us
 
 
 def lines(defs: GlobalDefs, status: dict[str, Any], parent: bool = False) -> Iterator[str]:
@@ -134,12 +133,11 @@ def _firewall(defs: GlobalDefs) -> Iterator[str]:
 
 
 def _scheduling(defs: GlobalDefs) -> Iterator[str]:
-    real_time = 1 if defs.vrrp_rt_priority is None and defs.vrrp_priority is None else defs.vrrp_rt_priority or 0
     yield f" Max auto priority = {defs.max_auto_priority if defs.max_auto_priority >= 0 else 'Disabled'}"
-    yield f" Min auto priority delay = {defs.min_auto_priority_delay or SHORTEST_AUTO} usecs"
+    yield f" Min auto priority delay = {defs.min_auto_priority_delay} usecs"
     yield f" VRRP process priority = {defs.vrrp_priority or 0}"
     yield f" VRRP don't swap = {words.boolean(True)}"
-    yield f" VRRP realtime priority = {real_time}"
+    yield f" VRRP realtime priority = {real_time(defs)}"
     if defs.vrrp_cpu_affinity:
         yield f" VRRP CPU Affinity = {' '.join(map(str, defs.vrrp_cpu_affinity))}"
     yield f" VRRP realtime limit = {defs.vrrp_rlimit_rttime}"
@@ -160,7 +158,7 @@ def _buffers(defs: GlobalDefs) -> Iterator[str]:
     elif policy:
         yield f" rx_bufs_policy = {policy}"
     yield f" rx_bufs_multiples = {defs.vrrp_rx_bufs_multiplier}"
-    yield f" umask = 0{_umask(defs):o}"
+    yield f" umask = 0{_umask():o}"
     if defs.vrrp_startup_delay:
         yield f" vrrp_startup_delay = {defs.vrrp_startup_delay:g}"
     if defs.log_unknown_vrids:
@@ -171,10 +169,8 @@ def _buffers(defs: GlobalDefs) -> Iterator[str]:
         yield f" VMAC address prefix = {defs.vmac_addr_prefix}"
 
 
-def _umask(defs: GlobalDefs) -> int:
-    """What was said, else our own."""
-    if defs.umask is not None:
-        return defs.umask
+def _umask() -> int:
+    """The one that is in force: a process can only ask by setting it."""
     mask = os.umask(0o077)
     os.umask(mask)
     return mask

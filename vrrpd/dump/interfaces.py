@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import struct
-import time
 from collections.abc import Container, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vrrpd.dump import words
-from vrrpd.families import AF_INET
-from vrrpd.net import netlink, routing
+from vrrpd.families import AF_INET, link_local
+from vrrpd.net import netlink, routing, vmac
 from vrrpd.net.addresses import IFA_ADDRESS, IFA_LOCAL
+from vrrpd.net.links import IFF_NOARP, IFF_RUNNING, IFF_UP, IFLA_ADDRESS, IFLA_IFNAME, IFLA_LINK, IFLA_MTU
 from vrrpd.vrrp.records import text
 
 if TYPE_CHECKING:
     from vrrpd.model.model import Model
     from vrrpd.model.vrrp import VrrpInstance
 
-IFLA_ADDRESS, IFLA_BROADCAST, IFLA_IFNAME, IFLA_MTU, IFLA_LINK, IFLA_MASTER = 1, 2, 3, 4, 5, 10
-UP, RUNNING = 0x1, 0x40
+IFLA_BROADCAST = 2
 # Of an interface's flags what is worth a word: bit, whether it is to be set, the word (netdevice(7)).
 FLAGS = (
-    (0x2, False, "no broadcast"), (0x8, True, "loopback"), (0x10, True, "point to point"), (0x80, True, "no arp"),
+    (0x2, False, "no broadcast"), (0x8, True, "loopback"), (0x10, True, "point to point"), (IFF_NOARP, True, "no arp"),
     (0x1000, False, "no multicast"),
 )  # fmt: skip
 TYPES = {1: "ETHERNET", 32: "INFINIBAND", 772: "LOOPBACK"}  # linux/if_arp.h
@@ -50,7 +49,7 @@ class Link(NamedTuple):
 
     @property
     def up(self) -> bool:
-        return self.flags & (UP | RUNNING) == UP | RUNNING
+        return self.flags & (IFF_UP | IFF_RUNNING) == IFF_UP | IFF_RUNNING
 
 
 Links = Mapping[str, Link]
@@ -72,11 +71,10 @@ def links() -> Links:
                 values.get(IFLA_BROADCAST, b""),
                 _number(values.get(IFLA_MTU)),
                 _number(values.get(IFLA_LINK)),
-                str(_number(values.get(IFLA_MASTER))),
             )
-        for index, link in found.items():
-            master = found.get(int(link.vrf))
-            found[index] = link._replace(vrf=master.name if master is not None and _is_vrf(master) else "")
+        for there in vmac.found().values():
+            if there.vrf in found and there.ifindex in found:
+                found[there.ifindex] = found[there.ifindex]._replace(vrf=found[there.vrf].name)
         for event in netlink.dump(netlink.RTM_GETADDR):
             _note(found, event.body)
     except OSError:
@@ -94,11 +92,6 @@ def _number(value: bytes | None) -> int:
     return int(_U32.unpack(value)[0]) if value else 0
 
 
-def _is_vrf(link: Link) -> bool:
-    """A bridge or a bond has slaves too; a VRF alone is NOARP and has a MAC address."""
-    return bool(link.flags & 0x80) and link.type == 1
-
-
 def _note(found: dict[int, Link], body: memoryview) -> None:
     *_, index = _ADDRESS.unpack_from(body)
     values = {number: bytes(value) for number, value in netlink.attributes(body[_ADDRESS.size :])}
@@ -111,7 +104,7 @@ def _note(found: dict[int, Link], body: memoryview) -> None:
 def _sources(link: Link, ours: Container[bytes]) -> Iterator[str]:
     """What adverts could leave with: the first address that is not `ours`, of IPv6 the first link-local one."""
     four = (text(each) for each in link.addresses if len(each) == 4 and each not in ours)
-    six = (text(each) for each in link.addresses if each[:2] == b"\xfe\x80" and len(each) == 16 and each not in ours)
+    six = (text(each) for each in link.addresses if link_local(each) and each not in ours)
     yield f"   IPv4 address = {next(four, '(none)')}"
     yield f"   IPv6 address = {next(six, '(none)')}"
 
@@ -160,7 +153,7 @@ def lines(model: Model, status: dict[str, Any], links: Links) -> Iterator[str]:
 
 
 def _state(link: Link) -> str:
-    return f"{'' if link.flags & UP else 'not '}UP, {'' if link.flags & RUNNING else 'not '}RUNNING"
+    return f"{'' if link.flags & IFF_UP else 'not '}UP, {'' if link.flags & IFF_RUNNING else 'not '}RUNNING"
 
 
 def _flags(link: Link) -> str:
@@ -211,14 +204,9 @@ def garp_delays(model: Model, status: dict[str, Any]) -> Iterator[str]:
         yield f"------< GARP delay group {shared if len(names) > 1 else 0} >------"
         for what, interval in (("GARP", garp), ("GNA", gna)):
             yield f" {what} interval = {words.number(interval):g}"
-            yield f" {what} next time {_time(ready.get((names[0], what), 0.0))}"
+            yield f" {what} next time {words.moment(ready.get((names[0], what), 0.0), year=False)}"
         yield " Interfaces"
         yield from (f"  {name}" for name in names)
-
-
-def _time(at: float) -> str:
-    clock = time.strftime("%a %b %e %H:%M:%S", time.localtime(int(at)))
-    return f"{at:.6f} ({clock}.{int(at % 1 * 1e6):06d})"
 
 
 # --------------------------------------------------------------------------------------------------------- sockets

@@ -21,12 +21,12 @@ _U32 = struct.Struct("=I")
 
 
 def addresses(model: Model, status: dict[str, Any]) -> Iterator[str]:
-    missing = {item["text"] for item in status.get("statics", ()) if item["error"]}
+    missing = {found["what"] for found in status.get("missing", ())}
     for static in model.statics:
         entry = static.entry
         if entry.kind == ADDRESS:
             line = words.address(_address(entry), entry.holes[0][1], group=static.group)
-            yield f"     {line}{'' if entry.text in missing else ' set'}"
+            yield f"     {line}{'' if f'static {ADDRESS} {entry.text}' in missing else ' set'}"
 
 
 def routes(model: Model) -> Iterator[str]:

@@ -10,14 +10,13 @@ from vrrpd.dump.statistics import numbers
 from vrrpd.dump.tracking import MANY, own_tracks, tracker
 from vrrpd.dump.words import Live
 from vrrpd.model.values import INTERFACE, PROCESS, SCRIPT
+from vrrpd.vrrp.states import State
 
 if TYPE_CHECKING:
     from vrrpd.model.groups import VrrpSyncGroup
     from vrrpd.model.model import Model
     from vrrpd.model.trackers import TrackProcess
     from vrrpd.model.vrrp import VrrpInstance
-
-STATES = {"INIT": 0, "BACKUP": 1, "MASTER": 2, "FAULT": 3}
 
 
 def as_json(model: Model, status: dict[str, Any], version: int = 1) -> str:
@@ -63,8 +62,8 @@ def _data(cfg: VrrpInstance, live: Live, commands: dict[str, str], group: VrrpSy
         "accept": int(cfg.accept),
         "nopreempt": not cfg.preempt,
         "preempt_delay": int(cfg.preempt_delay),
-        "state": STATES.get(live["state"], 0),
-        "wantstate": STATES.get(live["state"], 0),
+        "state": State[live["state"]].value,
+        "wantstate": State[live["state"]].value,
         "version": cfg.version,
         "smtp_alert": cfg.smtp_alert,
         "notify_deleted": cfg.notify_deleted is not None,

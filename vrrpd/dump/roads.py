@@ -10,8 +10,9 @@ import struct
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from vrrpd.model import routing
 from vrrpd.net import routes, rules
-from vrrpd.net.netlink import NLM_F_EXCL, attributes
+from vrrpd.net.netlink import attributes
 from vrrpd.vrrp.records import text
 
 if TYPE_CHECKING:
@@ -19,13 +20,9 @@ if TYPE_CHECKING:
 
 Attributes = dict[int, bytes]
 
-TYPES = {
-    2: "local", 3: "broadcast", 4: "anycast", 5: "multicast", 6: "blackhole", 7: "unreachable", 8: "prohibit",
-    9: "throw", 10: "nat",
-}  # fmt: skip
-WITHOUT_WAY = frozenset({6, 7, 8, 9})
-APPEND = 0x800  # NLM_F_APPEND
-PREF = {0: "medium", 1: "high", 3: "low"}
+TYPES = {number: word for word, number in routing.TYPES.items() if word != "unicast"}
+MODES = {flag: word for word, flag in routing.MODES.items()}
+PREF = {number: word for word, number in routing.PREF.items()}
 # linux/rtnetlink.h RTAX_*, in keepalived's order; times are in these fractions of 1 ms.
 CONGCTL, FEATURES = 16, 12
 METRICS = {
@@ -46,7 +43,7 @@ def route(entry: Routing, group: str = "") -> str:
     six = entry.body[0] == routes.AF_INET6
     found = _attributes(entry.body[routes.RTMSG.size :])
     devices = dict(entry.holes)
-    mode = "append" if entry.mode == APPEND else "add" if entry.mode == NLM_F_EXCL or kind in WITHOUT_WAY else "prepend"
+    mode = "add" if kind in routing.WITHOUT_WAY and not entry.mode else MODES[entry.mode]
     everywhere = "::" if six else "0.0.0.0"
     words = [mode, TYPES.get(kind, ""), _prefix(found.get(routes.RTA_DST), dst_len, six, everywhere)]
     if src_len:

@@ -6,7 +6,9 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vrrpd.scripts import account
+from vrrpd import scripts
+from vrrpd.model import addresses as grammar
+from vrrpd.model.values import FOREVER
 from vrrpd.vrrp.records import text
 
 if TYPE_CHECKING:
@@ -20,11 +22,9 @@ if TYPE_CHECKING:
 Live = dict[str, Any]  # an instance, or another part, of a status answer
 
 MASKED = "********"
-SCOPES = {0: "global", 200: "site", 253: "link", 254: "host", 255: "nowhere"}
-HOME = 0x10
-# ifaddr(7), linux/if_addr.h
-FLAGS = {0x100: "mngtmpaddr", 0x200: "noprefixroute", 0x400: "autojoin"}
-FOREVER = 0xFFFFFFFF
+SCOPES = {number: word for word, number in grammar.SCOPES.items()}
+FLAGS = {bit: word for word, bit in grammar.FLAGS.items() if word != "home"}
+HOME = grammar.FLAGS["home"]
 SCRIPTS = (  # in the order of the files: keyword, name in JSON, name in the text
     ("notify_backup", "script_backup", "Backup state transition script"),
     ("notify_master", "script_master", "Master state transition script"),
@@ -99,7 +99,7 @@ def command(script: Script, *more: str) -> str:
 def owner(user: str, group: str, defs: GlobalDefs) -> str:
     """`uid:gid U:G` of a script or a pipe; "" where the user does not exist."""
     try:
-        who = account(user or defs.script_user, group if user else defs.script_group)
+        who = scripts.account(*scripts.owner(defs).of(user, group))
     except LookupError:
         return ""
     return f"{who.uid}:{who.gid}"
@@ -125,10 +125,11 @@ def at(live: Live) -> float:
     return float((live.get("last_transition") or {}).get("at") or 0.0)
 
 
-def moment(at: float) -> str:
-    whole = time.localtime(int(at))
-    clock = time.strftime("%a %b %e %H:%M:%S", whole)
-    return f"{at:.6f} ({clock}.{round(at % 1 * 1e6):06d} {whole.tm_year})"
+def moment(at: float, year: bool = True) -> str:
+    """Seconds of the wall clock, and what people read."""
+    whole, micro = divmod(round(at * 1e6), 1_000_000)
+    there = time.strftime(f"%a %b %e %H:%M:%S.{micro:06d}{' %Y' if year else ''}", time.localtime(whole))
+    return f"{whole}.{micro:06d} ({there})"
 
 
 def interval(cfg: VrrpInstance, seconds: float) -> str:

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 
 from vrrpd.conf.schema import Bound
 from vrrpd.conf.source import Place, Problems
-from vrrpd.families import AF_INET, AF_INET6
+from vrrpd.families import AF_INET, AF_INET6, link_local
 
 from .blocks import BLOCKS
 from .globals import GlobalDefs
 from .routing import Compiler
 from .trackers import OWNER, Definitions
 from .values import FILE, INTERFACE, PROCESS, SCRIPT, VirtualAddress
-from .vrrp import HMAC_KEY_HINT, Authentication, AuthHmac, UnicastPeer, VrrpInstance, link_local
+from .vrrp import HMAC_KEY_HINT, Authentication, AuthHmac, UnicastPeer, VrrpInstance
 
 INHERITED = {
     row.field: row.inherits for row in BLOCKS["vrrp_instance"].keywords.values() if row.inherits and row.supported
@@ -174,7 +174,7 @@ class Instance:
             self.bound.items[field] = statements
         self._too_many()
         first = self.values["virtual_ipaddress"][0].address
-        if len(first) == 16 and first[:2] != b"\xfe\x80":
+        if len(first) == 16 and not link_local(first):
             place = self.bound.items["virtual_ipaddress"][0].place()
             report, must = self.problems.warning, "should"
             if self.values["strict_mode"]:

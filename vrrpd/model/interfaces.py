@@ -1,7 +1,7 @@
 """What a file says of interfaces outside the instances: interface_up_down_delays and garp_group.
 
-In: their statements. Out: values for the engine, and findings at the word that causes them. Whether an interface exists
-is asked by validate.py; what a change of its link means is vrrp/steady.py's, the pace of announcements announce.py's.
+In: their statements. Out: values for the engine, and findings at the word that causes them. What a change of a link
+means is vrrp/steady.py's, the pace of announcements announce.py's.
 """
 
 from __future__ import annotations

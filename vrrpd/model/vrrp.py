@@ -27,7 +27,7 @@ from vrrpd.conf.types import (
     host,
     integer,
 )
-from vrrpd.families import AF_INET, AF_INET6
+from vrrpd.families import AF_INET, AF_INET6, link_local
 
 from .addresses import address_line
 from .globals import LONGEST, REFRESH, UNSIGNED, Group, lifetime
@@ -55,7 +55,7 @@ def virtual_address(statement: Statement) -> VirtualAddress:
 
 
 def as_written(statement: Statement) -> Any:
-    """A route or a rule: compiled by validate.py, which knows the names and what else there is to say."""
+    """A route or a rule: compiled by instance.py, which knows the names and what else there is to say."""
     return statement
 
 
@@ -87,11 +87,6 @@ def unicast_peer(statement: Statement) -> UnicastPeer:
             "min_ttl is above max_ttl: nothing that it sends would be heard", 1, fallback=UnicastPeer(packed, **bounds)
         )
     return UnicastPeer(packed, **bounds)
-
-
-def link_local(address: bytes | None) -> bool:
-    """fe80::/10 (RFC 4291 2.4)."""
-    return address is not None and len(address) == 16 and address[0] == 0xFE and address[1] & 0xC0 == 0x80
 
 
 def peer_path(statement: Statement) -> bytes:

@@ -106,7 +106,6 @@ class Scripts:
         self._loop, self._timers, self._log, self._found = loop, timers, log, found
         self._checks: dict[str, Check] = {}
         self._running: set[Run] = set()  # of checks that are no more, too
-        self._left: set[str] = set()  # checks that an earlier helper runs still
         self._idle: Callable[[], None] = lambda: None
         self._journal: Journal | None = None
 
@@ -128,16 +127,10 @@ class Scripts:
             run = Run(name, pid, None)
         except OSError:  # it has ended just now
             return
-        self._left.add(name)
         self._running.add(run)
         self._note_run(run)
         self._log.info(f"vrrp_script {name}: the helper that ran it has died, its process {pid} is ended")
-
-        def gone(now: float) -> None:
-            self._left.discard(name)
-            self._forget(run)
-
-        self._loop.watch(run.pidfd, gone)
+        self._loop.watch(run.pidfd, lambda now: self._forget(run))
         self._end(run, "its helper has died")
 
     def configure(self, definitions: Iterable[VrrpScript], owner: Owner, verdicts: Mapping[Key, Verdict]) -> None:
@@ -188,7 +181,7 @@ class Scripts:
 
     def _start(self, check: Check) -> None:
         self._at(check, following(check.due, time.monotonic(), check.definition.interval))
-        if check.run is not None or check.definition.name in self._left:
+        if check.run is not None or self._runs_still(check.definition.name):
             check.counters["skipped"] += 1
             return
         argv = check.definition.script.argv
@@ -208,6 +201,10 @@ class Scripts:
         check.last = {"at": at, "duration": None, "result": "running"}
         run.timer = self._timers.later(check.definition.timeout, lambda: self._timed_out(check, run))
         self._loop.watch(run.pidfd, lambda now: self._ended(check, run))
+
+    def _runs_still(self, name: str) -> bool:
+        """What an earlier helper started has not ended yet."""
+        return any(run.child is None and run.name == name for run in self._running)
 
     def _timed_out(self, check: Check, run: Run) -> None:
         """It has failed; what it says from now on counts for nothing."""
@@ -254,7 +251,7 @@ class Scripts:
 
     # -- the journal
     def _note_run(self, run: Run) -> None:
-        self._note({"run": run.name, "pid": run.pid, "start": run.start})
+        self._note(_record(run))
 
     def _note(self, record: dict[str, Any]) -> None:
         if self._journal is None:
@@ -264,7 +261,7 @@ class Scripts:
             if not self._running or self._journal.size > LIMIT:
                 self._journal.clear()
                 for run in self._running:
-                    self._journal.write({"run": run.name, "pid": run.pid, "start": run.start})
+                    self._journal.write(_record(run))
         except OSError as error:  # a full /run: checks go on, without this insurance
             self._log.error(f"the journal of checks cannot be written ({error.strerror}): given up")
             self._journal.close()
@@ -305,6 +302,10 @@ class Scripts:
             }
             for check in self._checks.values()
         ]
+
+
+def _record(run: Run) -> dict[str, Any]:
+    return {"run": run.name, "pid": run.pid, "start": run.start}
 
 
 def _doing(run: Run | None) -> str:

@@ -12,11 +12,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from vrrpd.families import AF_INET, AF_INET6
+from vrrpd.families import AF_INET, AF_INET6, link_local
 from vrrpd.vrrp.actions import Action, OtherAdvert
 from vrrpd.vrrp.auth import ENFORCE, PERMISSIVE, Auth, has_trailer
 from vrrpd.vrrp.digest import compare_digest
-from vrrpd.vrrp.links import is_link_local
 from vrrpd.vrrp.packet import ADDRESS_LENGTH, AUTH_AH, AUTH_SIMPLE, Advert, Buffer, PacketError, decode
 from vrrpd.vrrp.records import text
 
@@ -69,12 +68,12 @@ def validate(
     advert = decode(data, cfg.version, cfg.family, source, destination, skew, old_sums and not multicast)
     if auth is not None and skew is None and cfg.auth_hmac is not None and auth.mode == ENFORCE:
         raise PacketError("auth_ext_missing")
-    if cfg.strict_mode and cfg.family == AF_INET6 and not is_link_local(advert.addresses):  # RFC 9568 5.2.9
+    if cfg.strict_mode and cfg.family == AF_INET6 and not link_local(advert.addresses[:16]):  # RFC 9568 5.2.9
         raise PacketError("addr_list_err")
     if multicast is bool(cfg.unicast_peer) or (multicast and destination != spec.destinations[0]):
         raise PacketError("destination_err")
     if multicast:
-        if len(source) == 16 and not is_link_local(source):  # RFC 9568 5.1.2.1
+        if len(source) == 16 and not link_local(source):  # RFC 9568 5.1.2.1
             raise PacketError("source_err")
     elif cfg.check_unicast_src and source not in cfg.unicast_peer:
         raise PacketError("source_err")

@@ -116,7 +116,6 @@ class Engine:
         self._held_until = 0.0  # nobody starts before
         self._start = Timer(self._start_held)
         self._unknown: Records | None = None  # log_unknown_vrids: who says so
-        self._statics: tuple[tuple[str, str], ...] = ()  # static items: kind, text
         self._missing: dict[str, str] = {}  # static item -> why it cannot be had
         self._followers: dict[str, Sequence[str]] = {}  # static item -> names of those that need it
         self._statics_asked = False  # while a request was under way
@@ -258,7 +257,6 @@ class Engine:
             self._unclaimed.setdefault(identity(router.cfg), []).append(router)
         for interface in {*self._on_interface, *(name for kind, name in self._trackers if kind == INTERFACE)}:
             self._refresh(interface, now)
-        self._statics = tuple((static.entry.kind, static.entry.text) for static in model.statics)
         self._followers = {static.entry.text: static.followers for static in model.statics if static.followers}
         self._follow_statics(now)
         if self._in_maintenance:
@@ -593,10 +591,6 @@ class Engine:
             )
             for where, width, at in self._announcer.paces()
         ]
-
-    def statics(self) -> list[dict[str, str]]:
-        """For status: each static item, and why it cannot be had."""
-        return [{"kind": kind, "text": item, "error": self._missing.get(item, "")} for kind, item in self._statics]
 
     def _follow_statics(self, now: float) -> Sequence[Action]:
         needy: dict[str, list[str]] = {name: [] for names in self._followers.values() for name in names}

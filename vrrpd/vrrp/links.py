@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from vrrpd.families import AF_INET
+from vrrpd.families import AF_INET, link_local
 from vrrpd.vrrp.packet import ADDRESS_LENGTH, AUTH_AH, AUTH_NONE, AUTH_SIMPLE, AdvertSpec
 
 if TYPE_CHECKING:
@@ -46,11 +46,6 @@ class Link(NamedTuple):
     addresses: tuple[InterfaceAddress, ...] = ()
 
 
-def is_link_local(address: bytes) -> bool:
-    """fe80::/10 (RFC 4291 2.4)."""
-    return address[0] == 0xFE and address[1] & 0xC0 == 0x80
-
-
 def roams(cfg: VrrpInstance) -> bool:
     """Has it no interface of its own? Then it is its unicast_src_ip, wherever that lies, that it hears and sends by."""
     return bool(cfg.vrf) or not cfg.interface
@@ -81,7 +76,7 @@ def source_address(cfg: VrrpInstance, link: Link, virtual: Container[bytes]) -> 
     if configured:
         return configured if configured in own else None
     if cfg.family != AF_INET:
-        own = [address for address in own if is_link_local(address)]
+        own = [address for address in own if link_local(address)]
     for address in own:
         if address not in virtual:
             return address

@@ -191,8 +191,6 @@ class VirtualRouter(Voice):
             return [*actions, *self.duties.announce_all(now)]
         return actions
 
-    # ---- from one process to the next --------------------------------------------------------------------------
-
     # ---- start, faults, leaving ------------------------------------------------------------------------------
 
     def start(self, now: float, reason: str = "start") -> Sequence[Action]:

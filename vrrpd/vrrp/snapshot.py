@@ -1,4 +1,4 @@
-"""A virtual router as plain data, for status. Changes nothing; how it is shown is vrrpctl.py's."""
+"""A virtual router as plain data, for status. Changes nothing; how it is shown is shown/'s and dump/'s."""
 
 from __future__ import annotations
 
