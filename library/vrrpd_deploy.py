@@ -201,6 +201,7 @@ from ansible.module_utils.vrrpd_control import SOCKET, DaemonError, status, told
 from ansible.module_utils.vrrpd_host import (
     HostError,
     Wanted,
+    below,
     close_firewall,
     firewall,
     firewall_open,
@@ -273,6 +274,7 @@ class Deploy:
         self.wants: dict[str, Any] = module.params
         self.check: bool = module.check_mode
         self.real = os.path.realpath(self.wants["root"]) == "/"
+        self.root = "/" if self.real else self.wants["root"]
         self.diffs: list[dict[str, str]] = []
         self.changed = False
         self.record: dict[str, Any] = load_json(self.at(RECORD))
@@ -281,7 +283,7 @@ class Deploy:
 
     def at(self, path: str) -> str:
         """A path of the node, below `root`."""
-        return path if self.real else os.path.join(self.wants["root"], path.lstrip("/"))
+        return below(self.root, path)
 
     def note(self, name: str, before: str, after: str) -> None:
         """Something changes; before and after may be shown."""
@@ -546,13 +548,12 @@ class Deploy:
 
     def _neighbours(self, text: str) -> None:
         """Files for the network managers that are installed; how each gets to know of them differs."""
-        root = "/" if self.real else self.wants["root"]
-        wanted = for_neighbours(root, text, self.wants["devices"])
+        wanted = for_neighbours(self.root, text, self.wants["devices"])
         for line in wanted.warnings:
             self.module.warn(line)
         changed = [path for path, content in wanted.files.items() if self._put(Wanted(path, content, 0o644))]
-        if not self.real or knows_links(root):
-            changed += self._forget(set(neighbours_files(root)) - set(wanted.files))
+        if not self.real or knows_links(self.root):
+            changed += self._forget(set(neighbours_files(self.root)) - set(wanted.files))
         unread = [path for path in changed if "/systemd/" in path]
         if unread and self._active("systemd-networkd"):
             self.module.warn(
@@ -694,7 +695,7 @@ class Deploy:
             if self.record.get("firewall"):
                 self._close_firewall()
             self._restore_sysctls()
-        self._tell_network_manager(self._forget(neighbours_files("/" if self.real else self.wants["root"])))
+        self._tell_network_manager(self._forget(neighbours_files(self.root)))
         for path in (SYSCTL_D, WANTED_BY, UNIT, *(f"/usr/local/sbin/{program}" for program in PROGRAMS)):
             if os.path.lexists(self.at(path)):
                 self.note(path, "present\n", "")

@@ -72,6 +72,11 @@ def must(command: list[str], text: str | None = None) -> str:
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
+def below(root: str, path: str) -> str:
+    """An absolute path as it is below `root`."""
+    return path if root == "/" else os.path.join(root, path.lstrip("/"))
+
+
 def read(path: str) -> str | None:
     """The text of a file; None when there is none."""
     try:

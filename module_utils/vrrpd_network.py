@@ -21,7 +21,7 @@ from collections.abc import Collection, Iterator
 from fnmatch import fnmatch
 from typing import NamedTuple
 
-from ansible.module_utils.vrrpd_host import read
+from ansible.module_utils.vrrpd_host import below, read
 
 HEAD = "# Managed by Ansible (vrrpd).\n"
 NETWORKD_CONF = "/etc/systemd/networkd.conf.d/60-vrrpd.conf"
@@ -45,7 +45,7 @@ class Told(NamedTuple):
 
 def for_neighbours(root: str, config: str, devices: Collection[str]) -> Told:
     """What the network managers that are installed below `root` must find."""
-    names = [*MADE_UP, *sorted(name for name in devices if not re.fullmatch(r"vrrp.{0,2}\..*", name))]
+    names = [*MADE_UP, *sorted(name for name in devices if not any(fnmatch(name, each) for each in MADE_UP))]
     files: dict[str, str] = {}
     warnings: list[str] = []
     if _installed(root, NETWORKD):
@@ -70,14 +70,14 @@ def neighbours_files(root: str) -> Iterator[str]:
     """Those of our files that are there."""
     places = (NETWORKD_CONF, UNMANAGED, KEEP.format("*.network"), NETWORK_MANAGER_CONF)
     for place in places:
-        for path in sorted(glob.glob(_at(root, place))):
+        for path in sorted(glob.glob(below(root, place))):
             if (read(path) or "").startswith(HEAD):
                 yield path if root == "/" else "/" + os.path.relpath(path, root)
 
 
 def knows_links(root: str) -> bool:
     """Whether networkd said which file is which interface's; if it did not, nothing of ours is out of date."""
-    return os.path.isdir(_at(root, LINKS))
+    return os.path.isdir(below(root, LINKS))
 
 
 def _networks(root: str, config: str, ours: Collection[str]) -> Iterator[tuple[str, str]]:
@@ -90,7 +90,7 @@ def _networks(root: str, config: str, ours: Collection[str]) -> Iterator[tuple[s
     for index, name in sorted(socket.if_nameindex()):
         if name not in words or any(fnmatch(name, each) for each in ours):
             continue
-        state = read(_at(root, f"{LINKS}/{index}"))
+        state = read(below(root, f"{LINKS}/{index}"))
         file = re.search(r"(?m)^NETWORK_FILE=(.+)$", state or "")
         if file and file.group(1) != UNMANAGED and file.group(1) not in found:
             found.add(file.group(1))
@@ -102,9 +102,9 @@ def _said(root: str, path: str) -> str | None:
     name = os.path.basename(path)
     drop_ins: dict[str, str] = {}
     for folder in reversed(FOLDERS):
-        for file in glob.glob(_at(root, f"{folder}/{name}.d/*.conf")):
+        for file in glob.glob(below(root, f"{folder}/{name}.d/*.conf")):
             drop_ins[os.path.basename(file)] = file
-    texts = [read(_at(root, path)) or "", *((read(drop_ins[each]) or "") for each in sorted(drop_ins))]
+    texts = [read(below(root, path)) or "", *((read(drop_ins[each]) or "") for each in sorted(drop_ins))]
     said = [
         value
         for text in texts
@@ -115,8 +115,4 @@ def _said(root: str, path: str) -> str | None:
 
 
 def _installed(root: str, programs: Collection[str]) -> bool:
-    return any(os.path.exists(_at(root, program)) for program in programs)
-
-
-def _at(root: str, path: str) -> str:
-    return path if root == "/" else os.path.join(root, path.lstrip("/"))
+    return any(os.path.exists(below(root, program)) for program in programs)

@@ -30,6 +30,7 @@ from ansible.module_utils.vrrpd_lines import (
     as_number,
     blocks_of,
     check_holdable,
+    entries,
     hint,
     is_bool,
     is_name,
@@ -321,8 +322,9 @@ def _turns(names: list[str], groups: list[list[str]]) -> dict[str, int]:
 def _roams(keywords: dict[str, Any], variables: Host) -> bool:
     """keepalived.conf(5): unicast may do without an interface, when every address says where it lies."""
     unicast = is_true(variables.get("vrrpd_unicast")) or {"unicast_src_ip", "unicast_peer"} <= keywords.keys()
-    addresses = as_list(keywords.get("virtual_ipaddress", []))
-    return unicast and bool(addresses) and all("dev" in str(line).split() for line in addresses)
+    addresses = entries(keywords.get("virtual_ipaddress") or [])
+    placed = "default_interface" in _defs(variables) or all("dev" in str(line).split() for line in addresses)
+    return unicast and bool(addresses) and placed
 
 
 def _router(
@@ -363,7 +365,7 @@ def _router(
         findings.error(f"{where}.interface", f"'{interface}' is no interface name (1 to 15 characters)")
     addresses: list[str] = []
     families: list[int] = []
-    for line in as_list(keywords.get("virtual_ipaddress", [])):
+    for line in entries(keywords.get("virtual_ipaddress") or []):
         word = str(line).split()[0] if str(line).split() else ""
         try:
             address = ipaddress.ip_interface(word)

@@ -78,16 +78,19 @@ def kw(
     ours: bool = False,
     since: str = FIRST_RELEASE,
     also: Mapping[str, Type[Any]] | None = None,
+    said: Mapping[str, str] | None = None,
 ) -> T:
     """A field that the keyword of its name sets. `inherits` names the global_defs keyword that gives the default.
 
-    `also` are further keywords for the same field (nopreempt, preempt). With `repeated=EACH` the field is a tuple to
+    `also` are further keywords for the same field (nopreempt, preempt), `said` the `doc` of those of them that mean
+    something else. With `repeated=EACH` the field is a tuple to
     which every occurrence adds. Typed as the field's own type for mypy.
     """
     keywords = [(name, type), *(also or {}).items()]
     common = {"doc": doc, "unit": unit, "inherits": inherits, "repeated": repeated, "secret": secret, "ours": ours}
     common["since"] = since
-    value: T = field(default=default, repr=not secret, metadata={"keywords": keywords, "common": common})
+    metadata = {"keywords": keywords, "common": common, "said": said or {}}
+    value: T = field(default=default, repr=not secret, metadata=metadata)
     return value
 
 
@@ -115,7 +118,11 @@ class Block:
         for item in dataclasses.fields(shape) if shape else ():
             default = None if item.default is dataclasses.MISSING else item.default
             for keyword, kind in item.metadata.get("keywords", ()):
-                row = Keyword(keyword or item.name, kind, field=item.name, default=default, **item.metadata["common"])
+                common = {
+                    **item.metadata["common"],
+                    "doc": item.metadata["said"].get(keyword, item.metadata["common"]["doc"]),
+                }
+                row = Keyword(keyword or item.name, kind, field=item.name, default=default, **common)
                 self.keywords[row.name] = row
         for row in others:
             self.keywords[row.name] = row

@@ -264,7 +264,12 @@ class VrrpInstance:
     )
     dont_track_primary: bool = kw(Flag(True), False, "the instance's own interface may be down")
     preempt: bool = kw(
-        Flag(False), True, "a lower master keeps its role", name="nopreempt", also={"preempt": Flag(True)}
+        Flag(False),
+        True,
+        "a lower master keeps its role",
+        name="nopreempt",
+        also={"preempt": Flag(True)},
+        said={"preempt": "a lower master is taken over from, which is the default"},
     )
     preempt_delay: float = kw(Seconds(0, 1000), 0.0, "wait before taking over from a lower master", unit="s")
     strict_mode: bool = kw(
@@ -352,6 +357,9 @@ class VrrpInstance:
         "a virtual interface with the virtual MAC address bears the addresses: [NAME] [MAC]",
         name="use_vmac",
         also={"use_ipvlan": Custom(use_ipvlan, "interface address mode", 0, 4)},
+        said={
+            "use_ipvlan": "adverts are sent from an ipvlan, the addresses lie on the interface: [NAME] [ADDRESS] [MODE]"
+        },
     )
     vmac_xmit_base: bool = kw(Flag(True), False, "adverts leave from the interface itself, with its own MAC address")
     use_vmac_addr: bool = kw(

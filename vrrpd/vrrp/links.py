@@ -117,7 +117,7 @@ def device_faults(device: Device, base: Link, link: Link | None, refused: str, d
     if link is None:
         return {refused or f"interface {device.name} does not exist"}
     if is_other(device, base, link):
-        return {refused or f"interface {device.name} is not the one of use_vmac"}
+        return {refused or f"interface {device.name} is not the one that was made"}
     return set() if link.up or down_is_fine else {f"interface {device.name} is down"}
 
 
