@@ -28,7 +28,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Callable, NamedTuple, Union
@@ -44,6 +44,11 @@ PACKET_OUTGOING = 4
 VRRP, AH = 112, 51
 AH_LENGTH = 24  # RFC 2402 2, with HMAC-MD5-96
 PATIENCE = 8.0
+# Counters of a router that say nothing of a packet that was refused (vrrpd/vrrp/records.py).
+BELIEVED = {
+    "advert_rcvd", "advert_sent", "become_master", "release_master", "pri_zero_rcvd", "pri_zero_sent", "own_advert",
+    "ignored", "lower_priority_rcvd", "master_changes",
+}  # fmt: skip
 GROUP4, GROUP6 = "224.0.0.18", "ff02::12"
 now = time.monotonic
 
@@ -470,8 +475,10 @@ class Daemon:
         """Every process at once, as a crash of the whole daemon would: none may act on the death of another."""
         if self.running():  # first it can have no more children than are found then
             self.signal(signal.SIGSTOP, [self.pid])
+            end = now() + 10
             with contextlib.suppress(OSError):
                 while Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] not in "TZ":
+                    assert now() < end, "it does not stop"
                     time.sleep(0.0005)
         pids = self.pids()
         self.signal(signal.SIGSTOP, pids)
@@ -999,7 +1006,7 @@ class Order:
 
 
 class Prober:
-    """The client asks an address every `period` seconds; `gaps()` are the times without an answer."""
+    """The client asks an address every `period` seconds."""
 
     def __init__(self, lab: Lab, address: str, period: float = 0.01) -> None:
         self.address, self.period = address, period
@@ -1008,11 +1015,19 @@ class Prober:
         self.sock.setblocking(False)
         self.sent: list[float] = []
         self.answered: set[int] = set()
+        self.error: BaseException | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def _run(self) -> None:
+        try:
+            self._ask()
+        except BaseException as error:
+            self.error = error
+            raise
+
+    def _ask(self) -> None:
         ident = struct.pack("!H", id(self) & 0xFFFF)
         due = now()
         while not self._stop.is_set():
@@ -1039,6 +1054,9 @@ class Prober:
 
         When the machine does not let us send any, nobody was there who could have missed an answer.
         """
+        assert self.error is None, f"the prober died of {self.error!r}"
+        sent = {number for number, at in enumerate(self.sent) if at >= since}
+        assert sent & self.answered, f"of {len(sent)} probes not one was answered"
         longest, first = 0.0, None
         for number, at in enumerate(self.sent):
             if number in self.answered or at < since:
@@ -1083,6 +1101,11 @@ def receive_buffers(pid: int) -> list[tuple[int, int, int]]:
             os.close(copy)
     os.close(pidfd)
     return found
+
+
+def refused(counters: Mapping[str, int]) -> dict[str, int]:
+    """Counters of what was not believed, that are not 0."""
+    return {name: count for name, count in counters.items() if count and name not in BELIEVED}
 
 
 def skew(priority: int, interval: float, version: int = 3) -> float:

@@ -256,6 +256,7 @@ class Stage:
                     text=True,
                     check=False,
                 )
+            assert done.returncode == 0, done.stderr  # `ip -batch` ends at the first error
             for line in done.stdout.splitlines():
                 what = next((what for what, form in KINDS.items() if re.match(form, line)), "route")
                 shown[what].append(plain(what, line))

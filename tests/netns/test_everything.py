@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -185,7 +186,6 @@ class Stage:
         assert self.told() == self.lines
         assert self.pipe.lines() == self.piped
         lab.wait(lambda: said(self.daemon) == self.shown, 3, "the status says the same")
-        assert said(self.daemon) == self.shown
 
 
 def kernel(host: Host) -> dict[str, list[Any]]:
@@ -255,6 +255,7 @@ CHANGES = {
     "vrrp_sync_group": (" VI_1\n VI_2\n", " VI_1\n VI_2\n VI_3\n", "'VI_3'], 'reasons'"),
     "notify": ("/told both", "/told two", "priority 219"),
 }
+UNSEEN = {"garp_group", "interface_up_down_delays", "track_group", "notify"}  # nothing shows them: nothing else changes
 
 
 @pytest.mark.full
@@ -273,13 +274,16 @@ def test_a_reload_changes_what_it_changes_and_nothing_else(stage: Stage) -> None
         text = rich(host, 200, ((former, other),)) if keyword != "no_accept" else plain.replace(former, other, 1)
         for configuration, sight in ((text, wanted), (plain, "priority 219")):
             stage.since, priority = now(), stage.priorities()[51]
+            if configuration is not plain and keyword not in UNSEEN:
+                assert sight not in shown(), f"{keyword}: {sight} is so already"
             reloads = daemon.log().count("reloaded")
             daemon.reload(configuration)
             lab.wait(lambda n=reloads: daemon.log().count("reloaded") > n, 10, f"{keyword}: reloaded")
             lab.wait(lambda sight=sight: sight in shown(), 3, f"{keyword}: {sight}")
             told = stage.told()[len(stage.lines) :]
             assert not [line for line in told if "PRIORITY" not in line], keyword
-            expected = {priority, stage.priorities()[51]}
+            found = re.match(r"priority (\d+)", sight)
+            expected = {priority, int(found[1]) if found else 219}
             lab.wait(lambda: len(lab.adverts("a", 51, since=stage.since)) > 4, 3, "adverts go on")
             for vrid in (51, 52, 53):
                 adverts = lab.adverts("a", vrid, since=stage.since)

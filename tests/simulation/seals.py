@@ -169,7 +169,8 @@ class Seals:
         if wire.forged:
             return f"{host.name} believes of VI_{wire.number} what was forged"
         if not wire.sealed:
-            return ""
+            enforced = router.auth is not None and router.auth.mode == auth.ENFORCE
+            return f"{host.name} believes of VI_{wire.number} what is not sealed" if enforced else ""
         key, window = (host.number, wire.number, wire.source), router.auth.window if router.auth is not None else 0
         mark = self._accepted.get(key, 0)
         expired = window and abs(host.wall() - mark / SECOND) > window - 1

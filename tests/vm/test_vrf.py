@@ -11,7 +11,7 @@ import signal
 
 import pytest
 
-from lab import Daemon, Host, Keepalived, Lab, Ours, config, instance, now
+from lab import Daemon, Host, Keepalived, Lab, Ours, config, instance, now, refused
 
 pytestmark = [pytest.mark.vm, pytest.mark.full]
 LONG = 60.0
@@ -77,8 +77,7 @@ def errors(daemon: Ours) -> dict[str, int]:
     found = {
         f"{each['name']} {name}": count
         for each in status["instances"]
-        for name, count in each["counters"].items()
-        if count and ("err" in name or "mismatch" in name)
+        for name, count in refused(each["counters"]).items()
     }
     return {**found, **({"send_errors": status["send_errors"]} if status["send_errors"] else {})}
 

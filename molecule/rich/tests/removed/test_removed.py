@@ -13,6 +13,7 @@ def removed(site: Callable[..., Any]) -> None:
     run = site("--diff", name="playbooks/remove.yml")
     assert all(run.counts("changed").values()), run.output
     assert "/etc/systemd/network/10-eth0.network.d/60-vrrpd.conf" in run.output
+    assert not any(site(name="playbooks/remove.yml").counts("changed").values())
 
 
 @pytest.mark.parametrize("name", ["router2", "router3"])

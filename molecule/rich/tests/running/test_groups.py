@@ -116,10 +116,22 @@ def test_an_owner_is_lost_and_comes_back(
     assert until(lambda: laid(node), lambda seen: seen == wanted(*OWNED[lost]), 10) == wanted(*OWNED[lost])
 
 
+def weights(statuses: list[dict[str, Any]]) -> set[int]:
+    """Of the script gateway, wherever it is tracked."""
+    return {
+        tracker["weight"]
+        for status in statuses
+        for instance in status["instances"]
+        for tracker in instance["trackers"]
+        if tracker["name"] == "gateway"
+    }
+
+
 def test_a_reload_changes_a_keyword_live(cluster: Any, site: Callable[..., Any]) -> None:
     routers = cluster.routers.values()
     before = [node.status() for node in routers]
     blocks = json.loads(json.dumps(cluster.variables["vrrpd_blocks"]))
+    blocks_weight = blocks["vrrp_script"]["gateway"]["weight"]
     blocks["vrrp_script"]["gateway"]["weight"] = -60
     run = site("-e", json.dumps({"vrrpd_blocks": blocks}))
     assert all(run.counts("changed").values()), run.output
@@ -129,6 +141,8 @@ def test_a_reload_changes_a_keyword_live(cluster: Any, site: Callable[..., Any])
         assert [(each["name"], each["state"]) for each in new["instances"]] == [
             (each["name"], each["state"]) for each in old["instances"]
         ], "a reload moves nothing"
+    assert weights(before) == {blocks_weight}
+    assert weights(after) == {-60}, "in effect, not only in the file"
     assert all(site().counts("changed").values())  # back to the inventory's own
 
 
